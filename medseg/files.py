@@ -1,0 +1,85 @@
+"""Files that are either whole or not there: atomic writes and guarded output folders."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from medseg.errors import OutputExistsError, UsageError, WriteError
+
+MARKER = ".medseg"  # a folder that holds this file was made by medseg and may be replaced by it
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; on success it is flushed to disk and takes the name `path` in one step.
+
+    The temporary name keeps the suffixes, because libraries choose a format by them. When the block or the disk
+    fails, the temporary file is removed and a file already at `path` stays as it was.
+
+    Raises:
+        WriteError: the operating system refused (disk full, no permission).
+    """
+    path = Path(path)
+    stem, dot, suffix = path.name.partition(".")
+    temporary = path.with_name(f".{stem}-{uuid.uuid4().hex[:8]}{dot}{suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise WriteError(
+            f"could not write: {error.strerror or error}",
+            where=path.name,
+            do="Free some space or choose another --out; what stood there before is unchanged.",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def open_output_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
+    """Creates an empty folder for a result and returns it.
+
+    An existing folder is accepted when it is empty. One that holds files is refused, unless `overwrite` is given
+    and medseg itself made the folder: then its content is removed. A folder of the user's own is never emptied.
+
+    Raises:
+        OutputExistsError: the folder holds something.
+        UsageError: `folder` is a file.
+        WriteError: the folder cannot be made.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError("the output is a file", where=folder.name, expected="a folder", do="Choose another --out.")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not overwrite:
+            raise OutputExistsError(
+                "the output folder is not empty",
+                where=folder.name,
+                do="Choose another --out, or pass --overwrite to replace it.",
+            )
+        if not (folder / MARKER).exists():
+            raise OutputExistsError(
+                "the folder was not made by medseg, so --overwrite will not empty it",
+                where=folder.name,
+                do="Choose another --out, or empty it yourself.",
+            )
+        shutil.rmtree(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MARKER).write_text("made by medseg\n", encoding="utf-8")
+    except OSError as error:
+        raise WriteError(f"could not make the folder: {error.strerror}", where=folder.name) from error
+    return folder

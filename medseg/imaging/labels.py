@@ -1,0 +1,148 @@
+"""Structures by name, and one expert's (or a model's) opinion of where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from medseg.errors import GeometryError, LabelError
+from medseg.imaging.geometry import Geometry
+from medseg.shapes import BoolArray, IntArray
+
+BACKGROUND = "background"
+IGNORE_INDEX = -1  # class index of voxels that must not be learned from or judged
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Names of structures and the values that stand for them in the files.
+
+    Class index 0 is always the background; the others follow in the order given.
+
+    Args:
+        values: name to value; `background` must be there. Values need not be consecutive.
+        mirror_pairs: pairs of names that a left/right flip turns into each other.
+        ignore: file value of voxels that nobody labelled, or None.
+
+    Raises:
+        LabelError: no background, a value used twice, or a mirror pair of unknown names.
+
+    Example:
+        >>> labels = LabelSet({"background": 0, "liver": 5})
+        >>> labels.names, labels.to_indices(np.array([0, 5]))
+        (('background', 'liver'), array([0, 1], dtype=int16))
+    """
+
+    values: Mapping[str, int]
+    mirror_pairs: tuple[tuple[str, str], ...] = ()
+    ignore: int | None = None
+
+    def __post_init__(self) -> None:
+        if BACKGROUND not in self.values:
+            raise LabelError("the labels have no background", expected="background: 0", got=", ".join(self.values))
+        used = [*self.values.values(), *([] if self.ignore is None else [self.ignore])]
+        if len(set(used)) < len(used):
+            raise LabelError("a label value is used twice", got=str(sorted(used)))
+        for name in (name for pair in self.mirror_pairs for name in pair):
+            if name not in self.values:
+                raise LabelError(f"mirror_pairs names an unknown label '{name}'", expected=", ".join(self.values))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, the background first; the position is the class index."""
+        return (BACKGROUND, *self.foreground)
+
+    @property
+    def foreground(self) -> tuple[str, ...]:
+        return tuple(name for name in self.values if name != BACKGROUND)
+
+    @property
+    def mirror_indices(self) -> tuple[tuple[int, int], ...]:
+        """The mirror pairs as class indices."""
+        return tuple((self.names.index(a), self.names.index(b)) for a, b in self.mirror_pairs)
+
+    def to_indices(self, labels: IntArray) -> IntArray:
+        """Class indices (int16; ignored voxels `IGNORE_INDEX`) of file values.
+
+        Raises:
+            LabelError: a value is neither a label nor the ignore value; all such values are listed.
+        """
+        known = {self.values[name]: index for index, name in enumerate(self.names)}
+        if self.ignore is not None:
+            known[self.ignore] = IGNORE_INDEX
+        present, inverse = np.unique(labels, return_inverse=True)
+        if unknown := [int(value) for value in present if int(value) not in known]:
+            raise LabelError(
+                "label values that the label list does not know",
+                expected=", ".join(f"{name} {value}" for name, value in self.values.items()),
+                got=", ".join(map(str, unknown[:10])) + (" ..." if len(unknown) > 10 else ""),
+                do="Add them under `labels:` in dataset.yaml, or correct the file.",
+            )
+        return np.array([known[int(value)] for value in present], dtype=np.int16)[inverse].reshape(labels.shape)
+
+    def to_values(self, indices: IntArray) -> IntArray:
+        """File values of class indices; the inverse of `to_indices`."""
+        table = [self.values[name] for name in self.names] + ([] if self.ignore is None else [self.ignore])
+        highest, lowest = max(table), min(table)
+        kind = np.uint8 if lowest >= 0 and highest < 256 else np.int16 if highest < 32768 > -lowest else np.int32
+        return np.array(table, dtype=kind)[indices]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap:
+    """One reading of one case: an integer array in the data set's own label values.
+
+    A structure outside `labelled`, and a slice outside `slices_read`, was not read: that is missing, not empty.
+
+    Args:
+        labels: (X, Y, Z) integers, values of `label_set` (or its ignore value).
+        geometry: the grid.
+        label_set: names and values.
+        labelled: names of the structures that the rater looked for, or None for all.
+        slices_read: first and last slice (inclusive, along the array's third axis) that the rater read, or None.
+    """
+
+    labels: IntArray
+    geometry: Geometry
+    label_set: LabelSet
+    labelled: tuple[str, ...] | None = None
+    slices_read: tuple[int, int] | None = None
+    _cache: dict[str, IntArray] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.labels.shape != self.geometry.shape:
+            raise GeometryError("array and grid differ", expected=str(self.geometry.shape), got=str(self.labels.shape))
+
+    @property
+    def indices(self) -> IntArray:
+        """Class indices (X, Y, Z); `IGNORE_INDEX` where the file says ignore or the slice was not read."""
+        if "indices" not in self._cache:
+            indices = self.label_set.to_indices(self.labels)
+            indices[~self.read_slices] = IGNORE_INDEX
+            self._cache["indices"] = indices
+        return self._cache["indices"]
+
+    @property
+    def read_slices(self) -> BoolArray:
+        """(X, Y, Z) boolean view, True where the rater read the slice."""
+        read = np.ones(self.labels.shape[2], dtype=bool)
+        if self.slices_read is not None:
+            read[:] = False
+            read[self.slices_read[0] : self.slices_read[1] + 1] = True
+        return np.broadcast_to(read, self.labels.shape)
+
+    def was_read(self, name: str) -> bool:
+        """Whether the rater looked for this structure."""
+        return self.labelled is None or name in self.labelled
+
+    def mask(self, name: str) -> BoolArray:
+        """(X, Y, Z) boolean mask of one structure.
+
+        Raises:
+            LabelError: the label set has no such name.
+        """
+        if name not in self.label_set.values:
+            raise LabelError(f"unknown label '{name}'", expected="one of " + ", ".join(self.label_set.values))
+        return self.labels == self.label_set.values[name]

@@ -1,0 +1,33 @@
+"""A CT image in Hounsfield units on its grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from medseg.errors import GeometryError, VoxelError
+from medseg.imaging.geometry import Geometry
+from medseg.shapes import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """HU values (X, Y, Z), float32, on a grid.
+
+    Raises:
+        GeometryError: array and grid have different shapes.
+        VoxelError: a voxel is NaN or infinite.
+    """
+
+    hu: FloatArray
+    geometry: Geometry
+
+    def __post_init__(self) -> None:
+        if self.hu.shape != self.geometry.shape:
+            raise GeometryError("array and grid differ", expected=str(self.geometry.shape), got=str(self.hu.shape))
+        if bad := int(self.hu.size - np.count_nonzero(np.isfinite(self.hu))):
+            raise VoxelError(
+                f"{bad} of {self.hu.size} voxels are NaN or infinite",
+                do="Replace them with the HU of air (-1000) or export the image again.",
+            )

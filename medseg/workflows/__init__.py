@@ -1,0 +1,30 @@
+"""The command line's verbs as functions: `from medseg.workflows import train, predict, agree`.
+
+Each is imported on first use, so that judging masks does not load torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+VERBS = {
+    "phantom": "medseg.workflows.phantoms",
+    "check": "medseg.workflows.checking",
+    "train": "medseg.workflows.training",
+    "predict": "medseg.workflows.prediction",
+    "evaluate": "medseg.workflows.evaluation",
+    "agree": "medseg.workflows.agreement",
+    "convert": "medseg.workflows.conversion",
+    "demo": "medseg.workflows.demonstration",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in VERBS:
+        raise AttributeError(f"module 'medseg.workflows' has no attribute '{name}'")
+    return getattr(import_module(VERBS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *VERBS])
