@@ -1,0 +1,30 @@
+"""Seeds and data that every test may ask for."""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Every test starts from the same random state; PyTorch is touched only where a test module imported it."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - third parties draw from the global state
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of larger public data beside the checkout; tests that need it skip where it is not."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("larger real data are not here: expected the folder ../shared/data beside the checkout")
+    return SHARED_DATA
