@@ -45,7 +45,7 @@ format: $(DEV)  ## rewrite files in the project's style
 	$(BIN)/ruff format .
 
 # pip builds medseg's own wheel with the others. Collect on the system and the Python that will install them.
-wheelhouse: $(BIN)/python  ## collect all wheels with their hashes for a machine without a network (EXTRAS=test adds pytest)
+wheelhouse: | $(BIN)/python  ## collect all wheels with their hashes for a machine without a network (EXTRAS=test adds pytest)
 	rm -rf wheelhouse
 	$(PIP) wheel $(PIP_FLAGS) -c constraints.txt --wheel-dir wheelhouse $(if $(EXTRAS),'.[$(EXTRAS)]',.)
 	$(BIN)/python tools/wheelhouse.py wheelhouse --extras '$(EXTRAS)'
@@ -67,15 +67,15 @@ clean:  ## remove what make made: .venv, demo-run, caches; wheelhouse/ stays
 	rm -rf $(VENV) demo-run build dist .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(CORE): $(BIN)/python $(PINS)
+$(CORE): $(PINS) | $(BIN)/python
 	$(PIP) install $(PIP_FLAGS) -c constraints.txt -e .
 	@touch $@
 
-$(TEST): $(BIN)/python $(PINS)
+$(TEST): $(PINS) | $(BIN)/python
 	$(PIP) install $(PIP_FLAGS) -c constraints.txt -e '.[test]'
 	@touch $(CORE) $@
 
-$(DEV): $(BIN)/python $(PINS)
+$(DEV): $(PINS) | $(BIN)/python
 	$(PIP) install $(PIP_FLAGS) -c constraints.txt -e '.[test,dev,bench]'
 	@touch $(CORE) $(TEST) $@
 
