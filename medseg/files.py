@@ -6,7 +6,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medseg.errors import OutputExistsError, UsageError, WriteError
@@ -40,7 +40,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             do="Free some space or choose another --out; what stood there before is unchanged.",
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where no file can be made there is none to remove
+            temporary.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -52,7 +53,7 @@ def write_text(path: str | Path, text: str) -> None:
 def open_output_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
     """Creates an empty folder for a result and returns it.
 
-    An existing folder is accepted when it is empty. One that holds files is refused, unless `overwrite` is given
+    An existing folder is accepted when it is empty but for medseg's marker. One that holds files is refused, unless `overwrite` is given
     and medseg itself made the folder: then its content is removed. A folder of the user's own is never emptied.
 
     Raises:
@@ -63,7 +64,7 @@ def open_output_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise UsageError("the output is a file", where=folder.name, expected="a folder", do="Choose another --out.")
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and any(entry.name != MARKER for entry in folder.iterdir()):
         if not overwrite:
             raise OutputExistsError(
                 "the output folder is not empty",
@@ -76,10 +77,19 @@ def open_output_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
                 where=folder.name,
                 do="Choose another --out, or empty it yourself.",
             )
-        shutil.rmtree(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _empty(folder)
         (folder / MARKER).write_text("made by medseg\n", encoding="utf-8")
     except OSError as error:
-        raise WriteError(f"could not make the folder: {error.strerror}", where=folder.name) from error
+        raise WriteError(f"could not make or empty the folder: {error.strerror}", where=folder.name) from error
     return folder
+
+
+def _empty(folder: Path) -> None:
+    """Removes everything but the marker, so that a removal cut short can be taken up again."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != MARKER:
+            entry.unlink()

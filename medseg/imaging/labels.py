@@ -72,7 +72,7 @@ class LabelSet:
         known = {self.values[name]: index for index, name in enumerate(self.names)}
         if self.ignore is not None:
             known[self.ignore] = IGNORE_INDEX
-        present, inverse = np.unique(labels, return_inverse=True)
+        present = np.unique(labels)
         if unknown := [int(value) for value in present if int(value) not in known]:
             raise LabelError(
                 "label values that the label list does not know",
@@ -80,10 +80,17 @@ class LabelSet:
                 got=", ".join(map(str, unknown[:10])) + (" ..." if len(unknown) > 10 else ""),
                 do="Add them under `labels:` in dataset.yaml, or correct the file.",
             )
-        return np.array([known[int(value)] for value in present], dtype=np.int16)[inverse].reshape(labels.shape)
+        table = np.array([known[int(value)] for value in present], dtype=np.int16)
+        return table[np.searchsorted(present, labels)]
 
     def to_values(self, indices: IntArray) -> IntArray:
-        """File values of class indices; the inverse of `to_indices`."""
+        """File values of class indices; the inverse of `to_indices`.
+
+        Raises:
+            LabelError: a voxel is `IGNORE_INDEX`, but the label set has no value for it.
+        """
+        if self.ignore is None and indices.size and indices.min() == IGNORE_INDEX:
+            raise LabelError("voxels to be ignored cannot be written", expected="an `ignore:` value in the label list")
         table = [self.values[name] for name in self.names] + ([] if self.ignore is None else [self.ignore])
         highest, lowest = max(table), min(table)
         kind = np.uint8 if lowest >= 0 and highest < 256 else np.int16 if highest < 32768 > -lowest else np.int32

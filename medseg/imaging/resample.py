@@ -22,14 +22,12 @@ def resample_linear(
     return _resample(np.asarray(array, dtype=np.float32), source, target, sitk.sitkLinear, outside)
 
 
-def resample_nearest(
-    labels: IntArray, source: Geometry, target: Geometry, *, outside: int | None = 0
-) -> IntArray:
+def resample_nearest(labels: IntArray, source: Geometry, target: Geometry, *, outside: int | None = 0) -> IntArray:
     """Nearest-neighbour values of an integer array (X, Y, Z on `source`) at the voxels of `target`."""
     return _resample(np.asarray(labels), source, target, sitk.sitkNearestNeighbor, outside)
 
 
-def _resample(array, source: Geometry, target: Geometry, interpolator: int, outside: float | None):  # noqa: ANN001
+def _resample(array, source: Geometry, target: Geometry, interpolator: int, outside: float | None):
     # numpy's C order makes ITK see the axes reversed: index (k, j, i). The map between the two index spaces is affine.
     to_source = np.linalg.inv(source.affine) @ target.affine
     matrix, offset = to_source[:3, :3][::-1, ::-1], to_source[:3, 3][::-1]
