@@ -1,0 +1,156 @@
+"""From a user's dictionary to plain tensors, checked, and back with type and affine kept."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data.meta_tensor import MetaTensor
+from torch import Tensor
+
+from medseg.errors import GeometryError, LabelError, UsageError
+from medseg.shapes import FloatArray, IntTriple, Triple
+
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
+SUM_TOLERANCE = 1e-3  # soft targets stored as float16 miss 1 by up to 5e-4
+
+
+@dataclass(frozen=True)
+class Entries:
+    """The moving parts of one sample, as plain tensors on one grid.
+
+    Args:
+        images: key to float32 (channels, X, Y, Z).
+        labels: key to integers (R, X, Y, Z) or soft targets (C, X, Y, Z) float32.
+        shape: X, Y, Z.
+        spacing_mm: of the grid.
+    """
+
+    images: Mapping[Hashable, Tensor]
+    labels: Mapping[Hashable, Tensor]
+    shape: IntTriple
+    spacing_mm: Triple
+
+    def mapped(self, image, label) -> Entries:
+        """The entries after `image(tensor)` and `label(tensor)`."""
+        return replace(
+            self,
+            images={key: image(tensor) for key, tensor in self.images.items()},
+            labels={key: label(tensor) for key, tensor in self.labels.items()},
+        )
+
+
+def read_entries(
+    sample: Mapping[Hashable, Any],
+    keys: Sequence[Hashable],
+    label_keys: Sequence[Hashable],
+    *,
+    spacing_mm: Triple | None = None,
+    allow_missing_keys: bool = False,
+) -> Entries:
+    """Takes images and labels out of a dictionary; nothing in it is changed.
+
+    The spacing is the argument, else the entry `spacing_mm` of the sample, else a MetaTensor's, else 1 mm.
+
+    Raises:
+        UsageError: a key is not in the sample, or none is.
+        GeometryError: an entry has other than four axes, or another grid than the first.
+        LabelError: integers under an image key, or labels that are neither integers nor sum to 1 over the channels.
+    """
+    images, labels = {}, {}
+    for key in keys:
+        if key not in sample:
+            if allow_missing_keys:
+                continue
+            known = ", ".join(map(str, sample)) or "nothing"
+            raise UsageError(f"the sample has no '{key}'", expected=f"one of {known}", do="Correct the keys.")
+        tensor = _tensor(sample[key], key)
+        (labels if key in label_keys else images)[key] = _checked(tensor, key, is_label=key in label_keys)
+    shapes = {key: tuple(tensor.shape[1:]) for key, tensor in [*images.items(), *labels.items()]}
+    if not shapes:
+        raise UsageError("the sample holds none of the keys", expected=", ".join(map(str, keys)))
+    first = next(iter(shapes))
+    for key, shape in shapes.items():
+        if shape != shapes[first]:
+            raise GeometryError(f"'{key}' and '{first}' are on different grids",
+                                expected=str(shapes[first]), got=str(shape))  # fmt: skip
+    x, y, z = shapes[first]
+    return Entries(images, labels, (x, y, z), spacing_mm or _spacing(sample, first))
+
+
+def write_entries(
+    sample: Mapping[Hashable, Any], entries: Entries, voxel_map: FloatArray | None = None
+) -> dict[Hashable, Any]:
+    """A new dictionary with the entries in the types they came in.
+
+    Args:
+        voxel_map: 4 x 4, from a voxel of the new grid to the old one, by which the affine of MetaTensors moves.
+    """
+    result = dict(sample)
+    for key, tensor in [*entries.images.items(), *entries.labels.items()]:
+        result[key] = _like(sample[key], tensor, voxel_map)
+    return result
+
+
+def _tensor(value: Any, key: Hashable) -> Tensor:
+    if isinstance(value, MetaTensor):
+        return value.as_tensor()
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(np.ascontiguousarray(value))
+    if not isinstance(value, Tensor):
+        raise UsageError(f"'{key}' is no image", expected="a tensor or array", got=type(value).__name__,
+                         do="Load it first.")  # fmt: skip
+    return value
+
+
+def _checked(tensor: Tensor, key: Hashable, *, is_label: bool) -> Tensor:
+    if tensor.ndim != 4 or min(tensor.shape) < 1:
+        raise GeometryError(f"'{key}' has the wrong shape", expected="(channels, X, Y, Z)",
+                            got=str(tuple(tensor.shape)), do="Add a channel axis in front.")  # fmt: skip
+    if tensor.is_floating_point():
+        tensor = tensor.float()
+        return _soft(tensor, key) if is_label else tensor
+    if tensor.dtype not in INTEGERS:
+        raise LabelError(f"'{key}' has an unsuitable type", expected="int16 labels", got=str(tensor.dtype))
+    if not is_label:
+        raise LabelError(f"'{key}' holds integers", expected="an image in HU as float32", got=str(tensor.dtype),
+                         do="Convert it to float32, or name it in label_keys if it holds labels.")  # fmt: skip
+    return tensor
+
+
+def _soft(tensor: Tensor, key: Hashable) -> Tensor:
+    low, high = torch.aminmax(tensor.sum(0))
+    if len(tensor) < 2 or abs(low - 1) > SUM_TOLERANCE or abs(high - 1) > SUM_TOLERANCE:
+        raise LabelError(
+            f"'{key}' holds floating-point labels that are no soft targets",
+            expected="channels = classes that sum to 1 in every voxel",
+            got=f"{len(tensor)} channels, sums from {low:.4g} to {high:.4g}",
+            do="Convert class indices to int16.",
+        )
+    return tensor
+
+
+def _spacing(sample: Mapping[Hashable, Any], key: Hashable) -> Triple:
+    if "spacing_mm" in sample:
+        x, y, z = (float(value) for value in sample["spacing_mm"])
+        return x, y, z
+    value = sample[key]
+    if isinstance(value, MetaTensor):
+        x, y, z = torch.linalg.vector_norm(value.affine[:3, :3].double(), dim=0).tolist()
+        return x, y, z
+    return 1.0, 1.0, 1.0
+
+
+def _like(old: Any, tensor: Tensor, voxel_map: FloatArray | None) -> Any:
+    if isinstance(old, np.ndarray):
+        return tensor.numpy()
+    if not isinstance(old, MetaTensor):
+        return tensor
+    new = MetaTensor(tensor)
+    new.copy_meta_from(old)
+    if voxel_map is not None:
+        new.affine = old.affine @ torch.as_tensor(voxel_map, dtype=old.affine.dtype)
+    return new

@@ -1,0 +1,172 @@
+"""The whole augmentation: which steps a recipe asks for, and one call that runs them from one seed."""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from monai.transforms.transform import MapTransform, Randomizable
+from pydantic import Field
+
+from medseg.config import Config
+from medseg.errors import UsageError
+from medseg.shapes import IntTriple, Triple
+from medseg.transforms.entries import Entries, read_entries, write_entries
+from medseg.transforms.flip import FlipConfig
+from medseg.transforms.ranges import new_seed
+from medseg.transforms.transform import RandomTransform
+from medseg.transforms.window import WindowConfig
+
+# The registry: a new transform is one file and one name here. With `preset: default` steps run in this order.
+StepConfig = Annotated[FlipConfig | WindowConfig, Field(discriminator="name")]
+ORDER = ("flip", "window")
+DEFAULT_STEPS: tuple[StepConfig, ...] = (FlipConfig(), WindowConfig())
+
+
+class TransformsConfig(Config):
+    """What stands under `transforms:` in a recipe.
+
+    Args:
+        preset: `default` is a set made for CT; `none` starts from nothing.
+        steps: with `none`, the steps in the order in which they run; with `default`, changes to the set: a step of
+            the same name takes the place of the set's own, others are added (at most one of each name).
+    """
+
+    preset: Literal["none", "default"] = "default"
+    steps: tuple[StepConfig, ...] = ()
+
+    def model_post_init(self, context: Any) -> None:
+        names = [step.name for step in self.complete()]
+        if self.preset == "default" and len({step.name for step in self.steps}) < len(self.steps):
+            raise ValueError("every name once when preset is default (use preset: none for several)")
+        if "window" in names[:-1]:
+            raise ValueError("the window as the last step, because all others work in HU")
+
+    def complete(self) -> tuple[StepConfig, ...]:
+        """All steps in the order in which they run."""
+        if self.preset == "none":
+            return self.steps
+        chosen = {step.name: step for step in (*DEFAULT_STEPS, *self.steps)}
+        return tuple(sorted(chosen.values(), key=lambda step: ORDER.index(step.name)))
+
+    def at_inference(self) -> TransformsConfig:
+        """The part that is no augmentation: the window, its ends at rest."""
+        windows = [step for step in self.complete() if isinstance(step, WindowConfig)]
+        return TransformsConfig(
+            preset="none", steps=tuple(step.model_copy(update={"jitter_hu": 0.0}) for step in windows)
+        )
+
+
+class Pipeline(MapTransform, Randomizable):
+    """Runs transforms one after the other on a sample, each from its own stream of random numbers.
+
+    A stream depends on the seed and on the transform's name, so the same seed gives bit-identical results whatever
+    the number of workers, and switching one transform off leaves what the others draw as it was. It also stands in
+    a `monai.transforms.Compose`, where the seed comes from `set_random_state`.
+    """
+
+    def __init__(
+        self,
+        transforms: Sequence[tuple[str, RandomTransform[Any]]],
+        *,
+        keys: Sequence[Hashable],
+        label_keys: Sequence[Hashable],
+        spacing_mm: Triple | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)  # type: ignore[arg-type]  # MONAI's own alias is narrower in name only
+        self.transforms, self.label_keys, self.spacing_mm = tuple(transforms), tuple(label_keys), spacing_mm
+
+    def sample(self, shape: IntTriple, spacing_mm: Triple, seed: Sequence[int]) -> tuple[Any, ...]:
+        """Parameters of every transform, in order; None for those that do not act."""
+        streams = _streams([name for name, _ in self.transforms], seed)
+        return tuple(
+            transform.sample(rng, shape, spacing_mm)
+            for (_, transform), rng in zip(self.transforms, streams, strict=True)
+        )
+
+    def apply(self, data: Mapping[Hashable, Any], params: Sequence[Any]) -> dict[Hashable, Any]:
+        """Replays known parameters on a sample."""
+        return self._moved(data, self._entries(data), params)
+
+    def __call__(self, data: Mapping[Hashable, Any], *, seed: Sequence[int] | None = None) -> dict[Hashable, Any]:
+        """A new sample; the given one and its tensors are not changed.
+
+        Args:
+            data: image (1, X, Y, Z) in HU, labels (R, X, Y, Z) class indices or (C, X, Y, Z) soft targets.
+            seed: for example (seed, epoch, case, patch); None draws one from `set_random_state`'s stream.
+
+        Raises:
+            UsageError, GeometryError, LabelError: as in `read_entries`; a seed that is no sequence of whole numbers.
+        """
+        if not self.transforms:
+            return dict(data)
+        entries = self._entries(data)
+        chosen = seed if seed is not None else (new_seed(self.R), new_seed(self.R))
+        return self._moved(data, entries, self.sample(entries.shape, entries.spacing_mm, chosen))
+
+    def randomize(self, data: Any) -> None:
+        """Nothing to do: `sample` draws everything."""
+
+    def _entries(self, data: Mapping[Hashable, Any]) -> Entries:
+        return read_entries(data, self.keys, self.label_keys, spacing_mm=self.spacing_mm,
+                            allow_missing_keys=self.allow_missing_keys)  # fmt: skip
+
+    def _moved(self, data: Mapping[Hashable, Any], entries: Entries, params: Sequence[Any]) -> dict[Hashable, Any]:
+        voxel_map = np.eye(4)
+        for (_, transform), drawn in zip(self.transforms, params, strict=True):
+            if drawn is None:
+                continue
+            entries = entries.mapped(
+                lambda image, t=transform, p=drawn: t.apply_image(image, p),
+                lambda labels, t=transform, p=drawn: t.apply_labels(labels, p),
+            )
+            step = transform.voxel_map(drawn, entries.shape)
+            voxel_map = voxel_map if step is None else voxel_map @ step
+        return write_entries(data, entries, voxel_map)
+
+
+def build_pipeline(
+    config: TransformsConfig,
+    *,
+    mirror_pairs: tuple[tuple[int, int], ...] = (),
+    left_right_axis: int = 0,
+    image_key: str = "image",
+    label_keys: tuple[str, ...] = ("labels",),
+    spacing_mm: Triple | None = None,
+    allow_missing_keys: bool = False,
+) -> Pipeline:
+    """The pipeline of a recipe.
+
+    Args:
+        config: the steps.
+        mirror_pairs: class indices that a left/right flip turns into each other.
+        left_right_axis: the voxel axis that runs from left to right.
+        image_key, label_keys: entries of the sample.
+        spacing_mm: of every sample; None takes the sample's own (`spacing_mm`, or a MetaTensor's affine), else 1 mm.
+        allow_missing_keys: whether labels may be absent, as at inference.
+    """
+    keys = (image_key, *label_keys)
+    transforms = []
+    for step in config.complete():
+        flip = {"mirror_pairs": mirror_pairs, "left_right_axis": left_right_axis} if step.name == "flip" else {}
+        transforms.append((step.name, step.build(keys, label_keys=label_keys, spacing_mm=spacing_mm, **flip)))
+    return Pipeline(transforms, keys=keys, label_keys=label_keys, spacing_mm=spacing_mm,
+                    allow_missing_keys=allow_missing_keys)  # fmt: skip
+
+
+def _streams(names: Sequence[str], seed: Sequence[int]) -> list[np.random.Generator]:
+    words = [int(word) for word in seed]
+    if not words or min(words) < 0 or words != list(seed):
+        raise UsageError("not a seed", expected="whole numbers such as (seed, epoch, case, patch)", got=str(seed))
+    seen: Counter[str] = Counter()
+    streams = []
+    for name in names:
+        key = (zlib.crc32(name.encode()), seen[name])  # a second step of the same name has its own stream
+        seen[name] += 1
+        # The length keeps (1,) and (1, 0) apart, which numpy would pad to the same entropy.
+        streams.append(np.random.default_rng(np.random.SeedSequence([len(words), *words], spawn_key=key)))
+    return streams

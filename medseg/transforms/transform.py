@@ -1,0 +1,87 @@
+"""What every transform is: parameters are sampled first, then applied to the image and every label alike."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any, Generic, TypeVar
+
+from monai.transforms.transform import MapTransform, Randomizable
+from torch import Tensor
+
+from medseg.shapes import FloatArray, IntTriple, Triple
+from medseg.transforms.entries import Entries, read_entries, write_entries
+from medseg.transforms.ranges import Rng
+
+P = TypeVar("P")
+Keys = Hashable | Iterable[Hashable]
+DEFAULT_KEYS = ("image", "labels")
+DEFAULT_LABEL_KEYS = ("labels", "label")
+
+
+class RandomTransform(MapTransform, Randomizable, Generic[P]):
+    """A dictionary transform in two steps, for `monai.transforms.Compose` or by hand.
+
+    `sample` draws parameters, `apply` moves a sample by them, and calling the transform does both with the random
+    state that `set_random_state` (or that of the surrounding Compose) governs. The parameters of the latest call stay
+    in `params`; None means that it did not act.
+
+    Args:
+        keys: entries to move.
+        label_keys: those of `keys` that hold labels; intensity transforms leave them alone.
+        allow_missing_keys: whether a sample may lack some of them.
+        spacing_mm: of the grid; None takes the sample's `spacing_mm`, else the MetaTensor's, else 1 mm.
+    """
+
+    def __init__(
+        self,
+        keys: Keys = DEFAULT_KEYS,
+        *,
+        label_keys: Keys = DEFAULT_LABEL_KEYS,
+        allow_missing_keys: bool = False,
+        spacing_mm: Triple | None = None,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)  # type: ignore[arg-type]  # MONAI's own alias is narrower in name only
+        self.label_keys = (label_keys,) if isinstance(label_keys, str) else tuple(label_keys)  # type: ignore[arg-type]
+        self.spacing_mm = spacing_mm
+        self.params: P | None = None
+
+    @abstractmethod
+    def sample(self, rng: Rng, shape: IntTriple, spacing_mm: Triple) -> P | None:
+        """Parameters for a grid of this shape and spacing, or None when the transform does not act this time."""
+
+    @abstractmethod
+    def apply_image(self, image: Tensor, params: P) -> Tensor:
+        """The image (channels, X, Y, Z) after the transform; the given tensor is not changed."""
+
+    def apply_labels(self, labels: Tensor, params: P) -> Tensor:
+        """The labels (R or C, X, Y, Z) after the transform: the same ones, unless the transform moves voxels."""
+        return labels
+
+    def voxel_map(self, params: P, shape: IntTriple) -> FloatArray | None:
+        """4 x 4 from voxels of the result to voxels of the source, or None where voxels stay."""
+        return None
+
+    def randomize(self, data: Entries) -> None:
+        """Draws `params` from the transform's own random state."""
+        self.params = self.sample(self.R, data.shape, data.spacing_mm)
+
+    def apply(self, data: Mapping[Hashable, Any], params: P | None) -> dict[Hashable, Any]:
+        """Replays known parameters on a sample; None gives back its content."""
+        return self._moved(data, self._entries(data), params)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """A new sample, moved by newly drawn parameters."""
+        entries = self._entries(data)
+        self.randomize(entries)
+        return self._moved(data, entries, self.params)
+
+    def _entries(self, data: Mapping[Hashable, Any]) -> Entries:
+        return read_entries(data, self.keys, self.label_keys, spacing_mm=self.spacing_mm,
+                            allow_missing_keys=self.allow_missing_keys)  # fmt: skip
+
+    def _moved(self, data: Mapping[Hashable, Any], entries: Entries, params: P | None) -> dict[Hashable, Any]:
+        if params is None:
+            return dict(data)
+        moved = entries.mapped(lambda t: self.apply_image(t, params), lambda t: self.apply_labels(t, params))
+        return write_entries(data, moved, self.voxel_map(params, entries.shape))
