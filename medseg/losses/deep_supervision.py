@@ -1,0 +1,38 @@
+"""One loss over the outputs of several resolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+
+class DeepSupervision(nn.Module):
+    """Weights the loss at each coarser output by half of the one before; the weights sum to 1.
+
+    Coarse targets are block averages of the full one: soft labels, which the Dice semimetric handles, so that a thin
+    structure fades instead of vanishing as it would under nearest-neighbour sampling.
+    """
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, outputs: Tensor | Sequence[Tensor], target: Tensor, weight: Tensor) -> Tensor:
+        """Scalar loss of one output (B, C, X, Y, Z), or of several with falling resolution."""
+        if isinstance(outputs, Tensor):
+            return self.loss(outputs, target, weight)
+        shares = [0.5**level for level in range(len(outputs))]
+        total = self.loss(outputs[0], target, weight) * shares[0]
+        for output, share in zip(outputs[1:], shares[1:], strict=True):
+            total = total + share * self.loss(output, *_shrink(target, weight, output))
+        return total / sum(shares)
+
+
+def _shrink(target: Tensor, weight: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Block averages over the voxels that count; a block with none gets weight 0."""
+    size = like.shape[2:]
+    share = interpolate(weight, size=size, mode="area")
+    coarse = interpolate(target * weight, size=size, mode="area") / share.clamp(min=1e-6)
+    return coarse, (share > 0).to(weight.dtype)

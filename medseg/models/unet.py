@@ -1,0 +1,77 @@
+"""The 3D U-Net in nnU-Net's shape: convolution, instance norm, leaky ReLU; strides down, transposed convolutions up.
+
+Source: Isensee et al., nnU-Net, Nature Methods 18 (2021); blocks from MONAI's DynUNet.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from monai.networks.nets.dynunet import DynUNet
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from medseg.config import Config
+from medseg.shapes import IntTriple
+
+
+class UNetConfig(Config):
+    """`channels` per resolution, full resolution first; `strides` between them; `deep_supervision` extra heads."""
+
+    name: Literal["unet"] = "unet"
+    channels: tuple[int, ...] = Field((32, 64, 128, 256, 320), min_length=3)
+    strides: tuple[IntTriple, ...] | None = None
+    deep_supervision: int = Field(2, ge=0)
+
+    @model_validator(mode="after")
+    def _levels_fit(self) -> UNetConfig:
+        if self.strides is not None and len(self.strides) != len(self.channels) - 1:
+            raise ValueError(f"{len(self.channels) - 1} strides, one between each two of the channels")
+        if self.deep_supervision > len(self.channels) - 2:
+            raise ValueError(f"deep_supervision of at most {len(self.channels) - 2} for {len(self.channels)} channels")
+        return self
+
+    @property
+    def downsampling(self) -> IntTriple:
+        """By how much the deepest level is smaller along X, Y, Z; patches are multiples of it."""
+        x = y = z = 1
+        for stride in self._strides():
+            x, y, z = x * stride[0], y * stride[1], z * stride[2]
+        return x, y, z
+
+    def _strides(self) -> tuple[IntTriple, ...]:
+        return self.strides or ((2, 2, 2),) * (len(self.channels) - 1)
+
+    def build(self, in_channels: int, classes: int, patch: IntTriple) -> UNet:
+        """The network with random weights; the patch size only matters for its divisibility."""
+        return UNet(self, in_channels, classes)
+
+
+class UNet(nn.Module):
+    """Maps (B, C_in, X, Y, Z) to logits (B, classes, X, Y, Z).
+
+    In training mode with deep supervision it returns a list instead: full resolution first, then coarser heads at
+    their own sizes (MONAI's own forward would enlarge each to full size, which costs time and adds nothing).
+    """
+
+    def __init__(self, config: UNetConfig, in_channels: int, classes: int) -> None:
+        super().__init__()
+        strides = list(config._strides())
+        self.supervised = config.deep_supervision > 0
+        self.network = DynUNet(
+            spatial_dims=3,
+            in_channels=in_channels,
+            out_channels=classes,
+            kernel_size=[(3, 3, 3)] * len(config.channels),
+            strides=[(1, 1, 1), *strides],
+            upsample_kernel_size=strides,
+            filters=list(config.channels),
+            deep_supervision=self.supervised,
+            deep_supr_num=max(config.deep_supervision, 1),
+        )
+
+    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
+        logits = self.network.output_block(self.network.skip_layers(image))
+        if self.training and self.supervised:
+            return [logits, *self.network.heads]
+        return logits

@@ -1,0 +1,51 @@
+"""UNETR: a vision transformer encoder with a convolutional decoder.
+
+Source: Hatamizadeh et al., UNETR, WACV 2022; network from MONAI.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from monai.networks.nets.unetr import UNETR
+from pydantic import Field, model_validator
+from torch import nn
+
+from medseg.config import Config
+from medseg.shapes import IntTriple
+
+TOKEN_VOXELS = 16  # MONAI's UNETR cuts the patch into tokens of 16^3 voxels
+
+
+class UNETRConfig(Config):
+    """Sizes of the transformer (`hidden`, `mlp`, `heads`; 12 layers) and of the decoder (`features`)."""
+
+    name: Literal["unetr"] = "unetr"
+    hidden: int = Field(768, gt=0)
+    mlp: int = Field(3072, gt=0)
+    heads: int = Field(12, gt=0)
+    features: int = Field(16, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> UNETRConfig:
+        if self.hidden % self.heads:
+            raise ValueError(f"hidden ({self.hidden}) to be a multiple of heads ({self.heads})")
+        return self
+
+    @property
+    def downsampling(self) -> IntTriple:
+        return TOKEN_VOXELS, TOKEN_VOXELS, TOKEN_VOXELS
+
+    def build(self, in_channels: int, classes: int, patch: IntTriple) -> nn.Module:
+        """The network with random weights for patches of exactly this size (position embeddings are learned)."""
+        return UNETR(
+            in_channels=in_channels,
+            out_channels=classes,
+            img_size=patch,
+            feature_size=self.features,
+            hidden_size=self.hidden,
+            mlp_dim=self.mlp,
+            num_heads=self.heads,
+            dropout_rate=self.dropout,
+        )
