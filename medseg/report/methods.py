@@ -1,0 +1,84 @@
+"""Words around the tables: the key facts, the methods paragraphs and the provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from medseg.report.tables import Cell, Table, differences
+from medseg.report.wording import finite, flat, metric_name, number, plain
+
+Agreement = Mapping[str, Any]
+
+
+def facts(agreement: Agreement, metric: str) -> list[tuple[str, str]]:
+    """Names and values of the few numbers that one looks for first."""
+    plan, config = agreement["design"], agreement.get("config", {})
+    found = [
+        ("cases", plain(plan["n_cases"])),
+        ("patients", plain(plan["n_patients"])),
+        ("readers", plain(len(plan["raters"]))),
+        ("structures", plain(len(agreement["labels"]))),
+    ]
+    if plan["models"]:
+        margins = sorted({m for _, _, entry in differences(agreement, metric) if (m := finite(entry.get("margin")))})
+        found += [
+            ("model" if len(plan["models"]) == 1 else "models", ", ".join(plan["models"])),
+            ("judged by", metric_name(metric)),
+            ("margin", " or ".join(number(margin) for margin in margins) or "none given"),
+        ]
+    if metric == "nsd":
+        found.append(("tolerance (mm)", plain(config.get("tolerance_mm", "not stated"))))
+    return found
+
+
+def methods(agreement: Agreement, metric: str) -> list[str]:
+    """The methods paragraphs, for the settings of this run."""
+    config = agreement.get("config", {})
+    boot = config.get("bootstrap", {})
+    text = [
+        f"For every case the mean {metric_name(metric)} over all pairs of one model outline and one reader is compared "
+        "with the mean over all pairs of two readers. No consensus is needed, so no reader is compared with something "
+        "that the same reader helped to make. The difference D of the two means is averaged over patients and signed "
+        "so that positive favours the model.",
+        "A structure that one of two outlines lacks counts as a miss or a false positive (score 0, distance infinite); "
+        "a case in which nobody marked the structure is left out and counted. A case that a reader did not read is "
+        "missing, not empty.",
+        "Classes follow from the 95 % interval of D and the margin. This shows agreement within a margin with these "
+        "readers; it does not show correctness, and no class says that a model is better than a reader.",
+    ]
+    if boot:
+        rules = sorted({str(entry["method"]) for _, _, entry in differences(agreement, metric) if entry.get("method")})
+        text.insert(
+            1,
+            f"Intervals: two-sided 95 %, {plain(boot.get('draws'))} bootstrap draws of the "
+            f"{boot.get('cluster', 'patient')}, seed {plain(boot.get('seed'))}"
+            + (f"; method for D: {', '.join(rules)}." if rules else "."),
+        )
+    return text
+
+
+def provenance_tables(agreement: Agreement) -> list[Table]:
+    """Settings, versions and hashes; many hashes are counted here and listed in `agreement.json`."""
+    found = agreement.get("provenance", {})
+    rest = {key: value for key, value in found.items() if key not in ("versions", "input_sha256")}
+    tables = [
+        Table("Settings", ("key", "value"), _rows(agreement.get("config", {}))),
+        Table("Versions", ("package", "version"), _rows(found.get("versions", {}))),
+        Table("Run", ("key", "value"), _rows(rest)),
+        _hashes(found.get("input_sha256")),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def _rows(mapping: Mapping[str, Any]) -> list[list[Cell]]:
+    return [[key, value] for key, value in flat(mapping).items()]
+
+
+def _hashes(hashes: object) -> Table:
+    title, columns = "Input (SHA-256)", ("input", "hash")
+    if isinstance(hashes, Mapping):
+        rows: list[list[Cell]] = [[str(name), str(value)] for name, value in list(hashes.items())[:12]]
+        more = len(hashes) - len(rows)
+        return Table(title, columns, rows, f"{more} more are listed in agreement.json." if more else "")
+    return Table(title, columns, [["all files", str(hashes)]] if hashes else [])

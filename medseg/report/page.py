@@ -1,0 +1,201 @@
+"""The agreement report as one HTML file that opens anywhere: no script, no request, images and figures inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from medseg.report.figures import bland_altman, forest, matrix, scatter, to_svg
+from medseg.report.methods import facts, methods, provenance_tables
+from medseg.report.overlay import TRUTH, Overlay, overlay_svg
+from medseg.report.palette import CLASS_COLOURS, Stroke, strokes
+from medseg.report.tables import (
+    Table,
+    agreement_table,
+    by_label,
+    by_model,
+    by_rater,
+    design,
+    differences,
+    judged_metric,
+    metrics,
+    reading_patterns,
+    worst_cases,
+)
+from medseg.report.wording import CLASS_MEANINGS, finite, metric_name, number
+
+__all__ = ["Table", "agreement_page"]
+
+Row = Mapping[str, Any]
+MOST_FIGURE_LABELS = 12  # matrices and scatters are drawn for so many structures; the tables hold all of them
+MOST_OVERLAYS = 24
+
+
+def agreement_page(
+    agreement: Mapping[str, Any],
+    pairs: Sequence[Row],
+    cases: Sequence[Row],
+    overlays: Sequence[Overlay] = (),
+    tables: Sequence[Table] = (),
+) -> str:
+    """The whole report as HTML text.
+
+    Args:
+        agreement: what `agreement.json` holds (schema `medseg.agreement/1`).
+        pairs: rows of `pairs.csv`; the readers' matrix and the volumes are drawn from them.
+        cases: rows of `cases.csv`; the scatter and the worst cases come from them.
+        overlays: slices, in the order to show them; only the first 24 are drawn, and the page says so.
+        tables: further tables, printed under "Details" as they are.
+    """
+    metric = judged_metric(agreement)
+    models = list(agreement["design"]["models"])
+    pens = strokes(agreement["design"]["raters"], models)
+    labels = _figure_labels(agreement, metric)
+    return _environment().get_template("agreement.html").render(
+        title="Agreement of a model with several readers" if models else "Agreement among readers",
+        style=Markup(_environment().get_template("style.css").render()),
+        images=_images(overlays),
+        verdicts=_verdicts(agreement),
+        warnings=agreement.get("warnings", []),
+        facts=facts(agreement, metric),
+        forest=_inline(forest(agreement, metric), "forest") if any(differences(agreement, metric)) else "",
+        agreement_tables=[agreement_table(agreement, name) for name in metrics(agreement)],
+        overlays=[_slice(overlay, models, pens) for overlay in overlays[:MOST_OVERLAYS]],
+        overlay_note=_overlay_note(overlays),
+        label_figures=[(label, _label_figures(agreement, pairs, cases, label)) for label in labels],
+        figure_note=_figure_note(agreement, metric, labels),
+        design_tables=_present([design(agreement), reading_patterns(pairs)]),
+        detail_tables=_detail_tables(agreement, cases, metric, tables),
+        methods=methods(agreement, metric),
+        provenance_tables=provenance_tables(agreement),
+        class_meanings=CLASS_MEANINGS,
+        class_colours=CLASS_COLOURS,
+        dark_badges=("inconclusive",),
+    )  # fmt: skip
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("medseg.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["cell"] = lambda cell: cell if isinstance(cell, str) else _number(cell)
+    environment.filters["short"] = lambda cell: not isinstance(cell, str) or len(cell) <= 40
+    return environment
+
+
+def _number(cell: float | None) -> str:
+    return str(cell) if isinstance(cell, int) else number(cell)
+
+
+def _verdicts(agreement: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"model": model, "meaning": CLASS_MEANINGS.get(found["class"], ""), "reasons": found.get("reasons", [])}
+        | {key: found[key] for key in ("class", "sentence")}
+        for model, found in agreement.get("verdict", {}).items()
+    ]
+
+
+def _images(overlays: Sequence[Overlay]) -> str:
+    if any(overlay.hu is not None for overlay in overlays):
+        return "contains patient images"
+    return "no images (outlines only)" if overlays else "no images"
+
+
+def _inline(figure: Figure, name: str) -> Markup:
+    return Markup(_bare(to_svg(figure, name)))  # matplotlib has escaped the texts
+
+
+def _bare(svg: str) -> str:
+    """The element without name spaces, which HTML neither needs nor reads."""
+    return svg.replace(' xmlns="http://www.w3.org/2000/svg"', "").replace(
+        ' xmlns:xlink="http://www.w3.org/1999/xlink"', ""
+    )
+
+
+def _slice(overlay: Overlay, models: Sequence[str], pens: Mapping[str, Stroke]) -> dict[str, str]:
+    svg = overlay_svg(overlay, models, _known(overlay, pens))
+    return {"case": overlay.case, "title": overlay.title, "svg": Markup(_bare(svg))}
+
+
+def _known(overlay: Overlay, pens: Mapping[str, Stroke]) -> Mapping[str, Stroke]:
+    """The page's strokes, with more for names that the design does not list."""
+    others = [name for name in overlay.masks if name not in pens and name != TRUTH]
+    return {**strokes([*pens, *others]), **pens} if others else pens
+
+
+def _figure_labels(agreement: Mapping[str, Any], metric: str) -> list[str]:
+    """The structures to draw: all when they are few, else those with the lowest D, in the order of the file."""
+    means: dict[str, float] = {}
+    for label, _, entry in differences(agreement, metric):
+        mean = finite(entry.get("mean"))
+        means[label] = min(means.get(label, float("inf")), float("inf") if mean is None else mean)
+    everything = list(agreement["labels"])
+    kept = sorted(everything, key=lambda label: means.get(label, float("inf")))[:MOST_FIGURE_LABELS]
+    return [label for label in everything if label in kept]
+
+
+def _figure_note(agreement: Mapping[str, Any], metric: str, labels: Sequence[str]) -> str:
+    text = (
+        f"Left: mean {metric_name(metric)} of every pair over the cases where it is defined. Right: every case once; "
+        "the full line is equality, the dashed line the margin. Below: volumes of single pairs, with the mean and the "
+        "1.96 standard deviations around it."
+    )
+    total = len(agreement["labels"])
+    if len(labels) < total:
+        text += f" Drawn for {len(labels)} of {total} structures, those with the lowest D; the tables hold all."
+    return text
+
+
+def _overlay_note(overlays: Sequence[Overlay]) -> str:
+    text = "The model is the thick line; a thin line is a reader. Cropped around the outlines."
+    if any(overlay.hu is not None for overlay in overlays):
+        text += " Grey values: −160 to 240 HU."
+    if len(overlays) > MOST_OVERLAYS:
+        text += f" {MOST_OVERLAYS} of {len(overlays)} slices are shown."
+    return text
+
+
+def _label_figures(
+    agreement: Mapping[str, Any], pairs: Sequence[Row], cases: Sequence[Row], label: str
+) -> list[Markup]:
+    metric, models = judged_metric(agreement), agreement["design"]["models"]
+    place = list(agreement["labels"]).index(label)
+    drawn: dict[str, Figure] = {}
+    if any(row["label"] == label for row in pairs):
+        drawn["matrix"] = matrix(pairs, label, metric, models=models)
+    if any(row["label"] == label and row["metric"] == metric for row in cases):
+        margins = {finite(entry.get("margin")) for name, _, entry in differences(agreement, metric) if name == label}
+        drawn["scatter"] = scatter(cases, label, metric, margin=margins.pop() if len(margins) == 1 else None)
+    if models and any(row["label"] == label and finite(row.get("volume_a_ml")) is not None for row in pairs):
+        drawn["volume"] = bland_altman(pairs, label, models=models)
+    return [_inline(figure, f"{name}-{place}") for name, figure in drawn.items()]
+
+
+def _detail_tables(
+    agreement: Mapping[str, Any], cases: Sequence[Row], metric: str, extra: Sequence[Table]
+) -> list[Table]:
+    loo = "Each reader in turn, and the model, against what the other readers drew."
+    kappa = "Secondary: these values depend on the domain over which voxels are counted."
+    found = [
+        by_model(agreement, "presence", "Presence and absence"),
+        by_rater(agreement, "leave_one_out", "Leave one reader out", loo),
+        by_model(agreement, "truth", "Against the external truth, model"),
+        by_label(agreement, "truth", "Against the external truth"),
+        by_model(agreement, "volume", "Volume, model"),
+        by_label(agreement, "volume", "Volume, readers"),
+        by_model(agreement, "williams", "Williams index"),
+        by_model(agreement, "alt_test", "Alternative annotator test"),
+        by_model(agreement, "distribution", "Distribution and calibration"),
+        by_label(agreement, "consensus", "Consensus"),
+        by_label(agreement, "kappa", "Chance-corrected agreement", kappa),
+        worst_cases(cases, metric),
+    ]
+    return [*_present(found), *extra]
+
+
+def _present(tables: Iterable[Table | None]) -> list[Table]:
+    return [table for table in tables if table is not None]

@@ -1,0 +1,220 @@
+"""The tables of the agreement page, made from the dictionary that `agreement.json` holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from medseg.report.wording import (
+    DISTANCES,
+    MILLIMETRES,
+    estimate,
+    finite,
+    flat,
+    interval,
+    metric_name,
+    number,
+    plain,
+)
+
+Agreement = Mapping[str, Any]
+Cell = str | float | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table to print: numbers are formatted, None is printed as `not defined`; `note` stands below."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[Cell]]
+    note: str = ""
+
+
+def judged_metric(agreement: Agreement) -> str:
+    """The metric that the verdict rests on: `config.metric`, or Dice."""
+    return str(agreement.get("config", {}).get("metric", "dice"))
+
+
+def metrics(agreement: Agreement) -> list[str]:
+    """Every metric of the file, the judged one first."""
+    judged = judged_metric(agreement)
+    found: dict[str, None] = {}
+    for entry in agreement["labels"].values():
+        found |= dict.fromkeys(entry.get("human_human", {}))
+        for model in entry.get("models", {}).values():
+            found |= dict.fromkeys(model.get("model_human", {}))
+    return sorted(found, key=lambda metric: metric != judged)
+
+
+def differences(agreement: Agreement, metric: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Label, model and the paired difference D with what belongs to it; empty where it was not computed."""
+    for label, entry in agreement["labels"].items():
+        for model, found in entry.get("models", {}).items():
+            yield label, model, found.get("difference", {}).get(metric, {})
+
+
+def margin_share(agreement: Agreement, label: str, metric: str, margin: float | None) -> float | None:
+    """The margin as a share of human disagreement: of `1 - mean` for scores, of the mean itself for distances."""
+    mean = finite(agreement["labels"][label].get("human_human", {}).get(metric, {}).get("mean"))
+    if mean is None or margin is None:
+        return None
+    disagreement = mean if metric in DISTANCES else 1 - mean
+    return margin / disagreement if disagreement > 0 else None
+
+
+def reading_patterns(pairs: Sequence[Mapping[str, Any]]) -> Table | None:
+    """How many cases were read by which set of readers and models, the most frequent first; None without pairs."""
+    readers: dict[str, set[str]] = {}
+    for row in pairs:
+        found = readers.setdefault(str(row["case"]), set())
+        found |= {str(row[side]) for side in ("a", "b") if finite(row.get(f"volume_{side}_ml")) is not None}
+    counts = Counter(", ".join(sorted(names)) or "nobody" for names in readers.values())
+    rows = [[names, count] for names, count in counts.most_common()]
+    return Table("Who read the same cases", ("readers and models", "cases"), rows) if rows else None
+
+
+def worst_cases(cases: Sequence[Mapping[str, Any]], metric: str, count: int = 10) -> Table | None:
+    """The cases with the lowest D of one metric; None when D is defined nowhere."""
+    known = [row for row in cases if row["metric"] == metric and finite(row["difference"]) is not None]
+    known = sorted(known, key=lambda row: row["difference"])[:count]
+    several = any("model" in row for row in known)
+    rows = [
+        [
+            row["case"],
+            row["label"],
+            *([row.get("model", "")] if several else []),
+            number(row["human_human"]),
+            number(row["model_human"]),
+            number(row["difference"], signed=True),
+        ]
+        for row in known
+    ]
+    columns = ("case", "label", *(["model"] if several else []), "reader with reader", "model with reader", "D")
+    title = f"Where the model is farthest from the readers: lowest D of {metric_name(metric)}"
+    return Table(title, tuple(columns), rows) if rows else None
+
+
+def design(agreement: Agreement) -> Table:
+    """Who read how many cases."""
+    plan = agreement["design"]
+    missing, n_cases = plan.get("missing", {}), plan["n_cases"]
+    rows = [
+        [name, role, n_cases - missing.get(name, 0), missing.get(name, 0)]
+        for role, names in (("reader", plan["raters"]), ("model", plan["models"]))
+        for name in names
+    ]
+    note = (
+        f"{n_cases} cases of {plan['n_patients']} patients. A case that a reader did not read is missing; "
+        "it is never counted as an empty outline."
+    )
+    return Table("Who read what", ("name", "role", "cases read", "missing"), rows, note)
+
+
+def agreement_table(agreement: Agreement, metric: str) -> Table:
+    """Human-human against model-human for one metric, a row per label and model."""
+    rows: list[list[Cell]] = []
+    for label, entry in agreement["labels"].items():
+        human = entry.get("human_human", {}).get(metric, {})
+        rows.append([label, "readers with readers", *_summary(human), "", "", ""])
+        for model, found in entry.get("models", {}).items():
+            difference = found.get("difference", {}).get(metric, {})
+            rows.append([
+                label,
+                f"{model} with readers",
+                *_summary(found.get("model_human", {}).get(metric, {})),
+                _difference(difference),
+                _margin(agreement, label, metric, difference),
+                difference.get("class") or "",
+            ])  # fmt: skip
+    columns = (
+        "label",
+        "pairs",
+        "mean (95 % CI)",
+        "median",
+        "5th percentile",
+        "n",
+        "difference D (95 % CI)",
+        "margin",
+        "class",
+    )
+    return Table(metric_name(metric), columns, rows, metric_rule(agreement, metric))
+
+
+def _summary(entry: Mapping[str, Any]) -> list[Cell]:
+    n = entry.get("n")
+    mean = estimate({key: entry.get(key) for key in ("mean", "ci95")})
+    if finite(entry.get("mean")) is None:
+        return [number(None, n=n or 0), "", "", n or 0]
+    return [mean, number(entry.get("median")), number(entry.get("p5")), plain(n)]
+
+
+def _difference(entry: Mapping[str, Any]) -> str:
+    mean = finite(entry.get("mean"))
+    return number(None) if mean is None else f"{number(mean, signed=True)} ({interval(entry.get('ci95'), signed=True)})"
+
+
+def _margin(agreement: Agreement, label: str, metric: str, difference: Mapping[str, Any]) -> str:
+    margin = finite(difference.get("margin"))
+    if margin is None:
+        return "none given"
+    share = margin_share(agreement, label, metric, margin)
+    return number(margin) + ("" if share is None else f" ({share:.0%} of human disagreement)")
+
+
+def metric_rule(agreement: Agreement, metric: str) -> str:
+    """One sentence on how the metric is defined and what is done with empty outlines."""
+    config = agreement.get("config", {})
+    if metric in DISTANCES:
+        counts = config.get("empty_policy", "diagonal") == "diagonal"
+        rule = (
+            f"Lower is better, in {MILLIMETRES}; D is human minus model, so that positive favours the model. "
+            "Where one outline is empty the distance is infinite and "
+            f"{'counts as the image diagonal in means' if counts else 'is left out'}; "
+            "D is taken over the cases that everyone marked."
+        )
+        return rule + (f" Percentile rule: {config.get('percentile_rule', 'not stated')}." if metric == "hd95" else "")
+    rule = (
+        "Higher is better; D is model-human minus human-human. One empty outline counts 0; "
+        "two count 1 where somebody marked the structure in that case."
+    )
+    if metric == "nsd":
+        tolerance, surface = config.get("tolerance_mm", "not stated"), config.get("surface", "not stated")
+        rule += f" Tolerance in {MILLIMETRES}: {plain(tolerance)}; surface: {surface}."
+    return rule
+
+
+def by_model(agreement: Agreement, key: str, title: str, note: str = "") -> Table | None:
+    """One block of every label and model (presence, volume ...), a row each and a column per value; None if absent."""
+    found = [
+        ([label, model], flat(result[key]))
+        for label, entry in agreement["labels"].items()
+        for model, result in entry.get("models", {}).items()
+        if isinstance(result.get(key), Mapping) and result[key]
+    ]
+    return _wide(title, ("label", "model"), found, note)
+
+
+def by_rater(agreement: Agreement, key: str, title: str, note: str = "") -> Table | None:
+    """One block of every label and rater (leave-one-out), a row each and a column per value; None if absent."""
+    found = [
+        ([label, rater], flat(result))
+        for label, entry in agreement["labels"].items()
+        for rater, result in entry.get(key, {}).items()
+        if isinstance(result, Mapping) and result
+    ]
+    return _wide(title, ("label", "reader"), found, note)
+
+
+def by_label(agreement: Agreement, key: str, title: str, note: str = "") -> Table | None:
+    """One block of every label (kappa, consensus, truth ...), a row each; None if absent."""
+    found = [([label], flat(entry[key])) for label, entry in agreement["labels"].items() if entry.get(key)]
+    return _wide(title, ("label",), found, note)
+
+
+def _wide(title: str, keys: tuple[str, ...], found: list[tuple[list[str], dict[str, str]]], note: str) -> Table | None:
+    columns = list(dict.fromkeys(name for _, values in found for name in values))
+    rows = [[*head, *(values.get(name, "") for name in columns)] for head, values in found]
+    return Table(title, (*keys, *columns), rows, note) if rows else None
