@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from medseg.config_faults import as_config_error, nearest
 from medseg.errors import ConfigError, FileReadError
@@ -27,6 +29,7 @@ __all__ = [
     "write_config",
 ]
 
+PLAIN_WORD = re.compile(r"[A-Za-z_./][\w./ -]*")
 C = TypeVar("C", bound="Config")
 
 
@@ -128,13 +131,22 @@ def dump_yaml(data: Mapping[str, Any]) -> str:
     yaml.default_flow_style = None
     yaml.width = 110
     stream = StringIO()
-    yaml.dump(_plain(data), stream)
+    yaml.dump(_quoted(_plain(data)), stream)
     return stream.getvalue()
 
 
 def write_config(path: str | Path, config: Config) -> None:
     """Writes a config so that `read_config` gives it back."""
     write_text(path, dump_yaml(config.model_dump(mode="json")))
+
+
+def _quoted(value: Any) -> Any:
+    """Plain data whose unusual words carry quotes: ruamel.yaml leaves `?0` or a line separator bare and misreads it."""
+    if isinstance(value, dict):
+        return {_quoted(key): _quoted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_quoted(item) for item in value]
+    return DoubleQuotedScalarString(value) if isinstance(value, str) and not PLAIN_WORD.fullmatch(value) else value
 
 
 def _plain(value: Any) -> Any:

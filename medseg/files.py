@@ -53,8 +53,9 @@ def write_text(path: str | Path, text: str) -> None:
 def open_output_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
     """Creates an empty folder for a result and returns it.
 
-    An existing folder is accepted when it is empty but for medseg's marker. One that holds files is refused, unless `overwrite` is given
-    and medseg itself made the folder: then its content is removed. A folder of the user's own is never emptied.
+    An existing folder is accepted when it is empty but for medseg's marker. One that holds files is refused, unless
+    `overwrite` is given and medseg itself made it: then its content is removed. A folder of the user's own is never
+    emptied.
 
     Raises:
         OutputExistsError: the folder holds something.
