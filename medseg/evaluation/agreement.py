@@ -1,0 +1,223 @@
+"""Is the model as close to the readers as they are to each other? The numbers of `agreement.json`, label by label.
+
+Nothing here reads or writes a file; undefined numbers are NaN and become null where the file is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medseg.evaluation.entries import (
+    TRUTH,
+    Json,
+    Protocol,
+    leave_one_out_entry,
+    per_patient,
+    presence_entry,
+    signed,
+    summary,
+    truth_entry,
+    volume_entry,
+)
+from medseg.evaluation.metrics import METRICS
+from medseg.evaluation.paired import CaseAgreement, CaseScores, case_agreement, entering
+from medseg.evaluation.presence import Presence, presence, reader_presence
+from medseg.evaluation.statistics import Interval, patients_for_power, ratio_interval
+from medseg.evaluation.verdict import (
+    DESCRIPTIVE,
+    INCONCLUSIVE,
+    WORST_FIRST,
+    Finding,
+    Study,
+    classify,
+    guarded,
+    margin_share,
+    readers_sentence,
+    sentence,
+    share_warning,
+)
+
+__all__ = ["TRUTH", "Json", "LabelAgreement", "Protocol", "label_agreement", "verdict"]
+
+D_BOUNDS = (-1.0, 1.0)  # of a difference of two shares
+
+
+@dataclass(frozen=True)
+class LabelAgreement:
+    """One structure: the entry for the file, and what the verdict needs of it.
+
+    Args:
+        entry: the value under `labels` in `agreement.json`.
+        rows: lines of `cases.csv`, every metric.
+        finding: the judged metric, or None without a model.
+        class_, reasons: of the judged metric, after the guard.
+    """
+
+    label: str
+    entry: Json
+    rows: tuple[CaseAgreement, ...]
+    finding: Finding | None
+    class_: str
+    reasons: tuple[str, ...]
+    human_human: Interval
+
+
+def label_agreement(
+    cases: Sequence[CaseScores], label: str, raters: Sequence[str], model: str | None, protocol: Protocol
+) -> LabelAgreement:
+    """Everything about one structure."""
+    found = {
+        metric: [row for case in cases if (row := case_agreement(case, label, metric, raters, model))]
+        for metric in METRICS
+    }
+    rows = {
+        metric: entering(found[metric], with_model=model is not None, with_readers=len(raters) > 1)
+        for metric in METRICS
+    }
+    entry: Json = {
+        "human_human": {m: summary([r.human_human for r in rows[m]], rows[m], m, protocol) for m in METRICS},
+        "models": {},
+        "leave_one_out": leave_one_out_entry(cases, label, raters, model),
+        "presence": reader_presence(cases, label, raters),
+        "consensus": {"staple": None},
+        "kappa": None,
+        "volume": volume_entry(cases, label, raters, None),
+        "cases": {"marked": len(found["dice"]), "nobody_marked": len(cases) - len(found["dice"])},
+    }
+    if truth := truth_entry(cases, label, [*raters, *([model] if model else [])], protocol):
+        entry["truth"] = truth
+    everything = tuple(row for metric in METRICS for row in found[metric])
+    judged = rows[protocol.metric]
+    human = protocol.interval(per_patient([r.human_human for r in judged], judged), METRICS[protocol.metric].range)
+    if model is None:
+        return LabelAgreement(label, entry, everything, None, DESCRIPTIVE, ("there is no model to judge",), human)
+    table = presence(cases, label, raters, model, draws=protocol.draws, seed=protocol.seed)
+    finding, class_, reasons = _judge(label, judged, raters, table, protocol, human.mean)
+    entry["models"][model] = {
+        **_model_entry(rows, protocol),
+        "presence": presence_entry(table, protocol.guard_margin),
+        "volume": volume_entry(cases, label, raters, model),
+    }
+    entry["models"][model]["difference"][protocol.metric] |= {
+        "margin": finding.margin,
+        "margin_share": None if finding.margin is None else margin_share(finding.margin, human.mean, protocol.metric),
+        "class": class_,
+        "reasons": reasons,
+        "n_for_80pct": finding.needed,
+    }
+    return LabelAgreement(label, entry, everything, finding, class_, tuple(reasons), human)
+
+
+def _model_entry(rows: Mapping[str, Sequence[CaseAgreement]], protocol: Protocol) -> Json:
+    scores = [metric for metric in METRICS if not METRICS[metric].is_distance]
+    return {
+        "model_human": {m: summary([r.model_human for r in rows[m]], rows[m], m, protocol) for m in METRICS},
+        "difference": {m: _difference(rows[m], m, protocol) for m in METRICS},
+        "delineation": {m: _delineation(rows[m], m, protocol) for m in scores},
+        "williams": {m: _williams(rows[m], protocol) for m in scores},
+        "alt_test": None,
+        "distribution": None,
+    }
+
+
+def verdict(labels: Sequence[LabelAgreement], study: Study, protocol: Protocol) -> tuple[Json, str | None]:
+    """Class, sentence and reasons over all labels, and the label that decided: the worst one speaks for the model."""
+    marked = [label for label in labels if label.entry["cases"]["marked"]]
+    if not marked:
+        text = f"On {study.cases} cases ({study.patients} patients) nobody marked anything."
+        return {"class": "descriptive", "sentence": text, "reasons": ["nobody marked anything"]}, None
+    if marked[0].finding is None:
+        worst = min(marked, key=lambda label: _last(signed(label.human_human.mean, protocol.metric)))
+        text = readers_sentence(worst.label, protocol.metric, worst.human_human, study, protocol.tolerance_mm)
+        return {"class": "descriptive", "sentence": text, "reasons": list(worst.reasons)}, worst.label
+    worst = min(marked, key=lambda label: (WORST_FIRST.index(label.class_), _last(_lower(label))))
+    assert worst.finding is not None
+    reasons = [f"{label.label}: {reason}" for label in marked for reason in label.reasons]
+    reasons += [warning for label in marked if label.finding and (warning := share_warning(label.finding))]
+    if len(marked) > 1:
+        listed = ", ".join(f"{label.label} {label.class_}" for label in marked)
+        reasons.insert(0, f"no primary label was named, so the worst one decides: {listed}")
+    if absent := [label.label for label in labels if label not in marked]:
+        reasons.append("not judged, because nobody marked it in any case: " + ", ".join(absent))
+    return {
+        "class": worst.class_,
+        "sentence": sentence(worst.class_, worst.finding, study, worst.reasons),
+        "reasons": reasons,
+        "label": worst.label,
+        "metric": protocol.metric,
+    }, worst.label
+
+
+def _bounds(metric: str) -> tuple[float, float]:
+    return (-np.inf, np.inf) if METRICS[metric].is_distance else D_BOUNDS
+
+
+def _difference(rows: Sequence[CaseAgreement], metric: str, protocol: Protocol) -> Json:
+    interval = protocol.interval(per_patient([row.difference for row in rows], rows), _bounds(metric))
+    return {
+        "mean": interval.mean,
+        "ci95": interval.ci95,
+        "method": interval.method,
+        "sd": interval.sd,
+        "n": sum(not np.isnan(row.difference) for row in rows),
+        "margin": None,
+        "class": "descriptive",
+        "n_for_80pct": None,
+    }
+
+
+def _delineation(rows: Sequence[CaseAgreement], metric: str, protocol: Protocol) -> Json:
+    """D over the cases that everyone marked: outlines alone, without misses and false positives."""
+    drawn = [row for row in rows if row.everyone_marked]
+    interval = protocol.interval(per_patient([row.difference for row in drawn], drawn), _bounds(metric))
+    return {"mean": interval.mean, "ci95": interval.ci95, "n": len(drawn)}
+
+
+def _williams(rows: Sequence[CaseAgreement], protocol: Protocol) -> Json:
+    """Williams index (1976) as a ratio of patient means; 1 when the model is one more reader."""
+    both = [row for row in rows if not np.isnan(row.difference)]
+    ours, theirs = (per_patient([getattr(row, key) for row in both], both) for key in ("model_human", "human_human"))
+    value, interval = ratio_interval(ours, theirs, draws=protocol.draws, seed=protocol.seed)
+    return {"value": value, "ci95": interval}
+
+
+def _judge(
+    label: str,
+    rows: Sequence[CaseAgreement],
+    raters: Sequence[str],
+    table: Presence,
+    protocol: Protocol,
+    human_human: float,
+) -> tuple[Finding, str, list[str]]:
+    metric, margin = protocol.metric, protocol.margins.get(label)
+    interval = protocol.interval(per_patient([row.difference for row in rows], rows), _bounds(metric))
+    class_, reasons = classify(interval, margin, len(raters))
+    class_, lowered = guarded(class_, table, protocol.guard_margin)
+    needed = patients_for_power(interval.sd, margin) if margin and class_ == INCONCLUSIVE and not lowered else None
+    ours = per_patient([row.model_human for row in rows], rows)
+    finding = Finding(
+        label,
+        metric,
+        human_human,
+        float(ours.mean()) if len(ours) else np.nan,
+        interval,
+        margin,
+        protocol.tolerance_mm,
+        table,
+        needed,
+    )
+    return finding, class_, [*reasons, *lowered]
+
+
+def _lower(label: LabelAgreement) -> float:
+    assert label.finding is not None
+    interval = label.finding.difference
+    return interval.ci95[0] if interval.ci95 else interval.mean
+
+
+def _last(value: float) -> float:
+    """NaN sorts behind every number."""
+    return np.inf if np.isnan(value) else value
