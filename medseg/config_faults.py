@@ -156,7 +156,7 @@ def _place(data: Any, key: Key, source: str, overridden: Iterable[str] = ()) -> 
 def _known_keys(schema: type[BaseModel], key: Key, data: Any) -> list[str]:
     """Field names of the Config that stands at `key`."""
     found = _config(*_annotation(schema, key, data))
-    return sorted(found.model_fields) if found else []
+    return sorted(field.alias or name for name, field in found.model_fields.items()) if found else []
 
 
 def _known_names(schema: type[BaseModel], key: Key, data: Any) -> list[str]:

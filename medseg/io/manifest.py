@@ -7,27 +7,22 @@ never shown: messages name such a file by its name alone.
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_core import InitErrorDetails
-
-from medseg.config import Config, build_config, dump_yaml, nearest, read_yaml
-from medseg.config_faults import as_config_error
+from medseg.config import dump_yaml, nearest
 from medseg.errors import FileReadError, LabelError, UsageError
 from medseg.files import write_text
 from medseg.imaging.case import Case
 from medseg.imaging.labels import LabelMap, LabelSet
 from medseg.imaging.volume import Volume
 from medseg.io import nifti
+from medseg.io.manifest_schema import SCHEMA, CaseConfig, read_schema
+from medseg.io.readers import find_reader
 
 FILE_NAME = "dataset.yaml"
-SCHEMA = "medseg.dataset/1"
-CASE_ID = r"^\w[\w.+@=\- ]*$"  # it becomes a file name: no slash, no leading dot
 
 
 @dataclass(frozen=True)
@@ -87,44 +82,6 @@ class Dataset:
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
 
 
-class _RaterFile(Config):
-    path: str = Field(min_length=1)
-    labelled: tuple[str, ...] | None = None
-    slices_read: tuple[int, int] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_bare_path(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
-
-
-class _CaseConfig(Config):
-    id: str = Field(pattern=CASE_ID)
-    patient: str | None = Field(default=None, min_length=1)
-    group: str | None = None
-    split: str | None = None
-    image: str = Field(min_length=1)
-    truth: str | None = Field(default=None, min_length=1)
-    raters: dict[str, _RaterFile] = Field(default_factory=dict)
-
-
-class _DatasetConfig(Config):
-    version: Literal["medseg.dataset/1"] = Field(alias="schema")
-    labels: dict[str, int]
-    mirror_pairs: tuple[tuple[str, str], ...] = ()
-    ignore: int | None = None
-    raters: tuple[str, ...] = ()
-    anonymous: bool = False
-    cases: tuple[_CaseConfig, ...]
-
-    @field_validator("cases")
-    @classmethod
-    def _at_least_one(cls, cases: tuple[_CaseConfig, ...]) -> tuple[_CaseConfig, ...]:
-        if not cases:
-            raise ValueError("at least one case")
-        return cases
-
-
 def read_dataset(path: str | Path) -> Dataset:
     """The data set that a `dataset.yaml`, or the folder that holds one, describes. No image is opened.
 
@@ -138,57 +95,13 @@ def read_dataset(path: str | Path) -> Dataset:
     if not path.is_file():
         raise FileReadError("no such file", where=path.name, expected=f"a {FILE_NAME} or the folder that holds one",
                             do="Check the path.")  # fmt: skip
-    data = read_yaml(path)
-    config = build_config(_DatasetConfig, data, source=path.name)
-    labels, faults = _label_set(config)
-    if found := [*faults, *_faults(config)]:
-        error = ValidationError.from_exception_data(SCHEMA, found)
-        raise as_config_error(error, _DatasetConfig, data, path.name, ())
-    assert labels is not None
+    config, labels = read_schema(path)
     root = Path(os.path.abspath(path.parent))
     cases = tuple(_entry(case, root, config.raters) for case in config.cases)
     return Dataset(root, labels, config.raters, cases, config.anonymous)
 
 
-def _fault(key: tuple[str | int, ...], message: str) -> InitErrorDetails:
-    return InitErrorDetails(type="value_error", loc=key, input=None, ctx={"error": ValueError(message)})
-
-
-def _label_set(config: _DatasetConfig) -> tuple[LabelSet | None, list[InitErrorDetails]]:
-    try:
-        return LabelSet(config.labels, config.mirror_pairs, config.ignore), []
-    except LabelError as error:
-        return None, [_fault(("labels",), str(error))]
-
-
-def _faults(config: _DatasetConfig) -> Iterator[InitErrorDetails]:
-    """What the types alone cannot say, each with the key at which it stands."""
-    for name, count in Counter(config.raters).items():
-        if count > 1:
-            yield _fault(("raters",), f"rater '{name}' is listed {count} times")
-    seen: dict[str, int] = {}
-    for index, case in enumerate(config.cases):
-        if case.id in seen:
-            yield _fault(("cases", index, "id"), f"case '{case.id}' is listed twice (also as cases.{seen[case.id]})")
-        seen[case.id] = index
-        for rater, file in case.raters.items():
-            yield from _reading_faults(config, ("cases", index, "raters", rater), file)
-
-
-def _reading_faults(config: _DatasetConfig, key: tuple[str | int, ...], file: _RaterFile) -> Iterator[InitErrorDetails]:
-    rater = str(key[-1])
-    if rater not in config.raters:
-        listed = ", ".join(config.raters) or "none"
-        yield _fault(key, f"a rater that `raters:` does not list{nearest(rater, config.raters)}; it lists {listed}")
-    for name in file.labelled or ():
-        if name not in config.labels:
-            known = ", ".join(config.labels)
-            yield _fault((*key, "labelled"), f"unknown label '{name}'{nearest(name, config.labels)}; known are {known}")
-    if file.slices_read and not 0 <= file.slices_read[0] <= file.slices_read[1]:
-        yield _fault((*key, "slices_read"), "not [first, last] with 0 <= first <= last")
-
-
-def _entry(case: _CaseConfig, root: Path, raters: tuple[str, ...]) -> CaseEntry:
+def _entry(case: CaseConfig, root: Path, raters: tuple[str, ...]) -> CaseEntry:
     def absolute(relative: str) -> Path:
         return Path(os.path.abspath(root / relative))
 
@@ -243,12 +156,13 @@ def _case_mapping(case: CaseEntry, root: Path) -> dict[str, Any]:
 
 
 def read_image(dataset: Dataset, entry: CaseEntry) -> Volume:
-    """The CT of a case in HU: a NIfTI file.
+    """The CT of a case in HU, from any kind of image in `READERS`.
 
     Raises:
-        FileReadError, GeometryError, VoxelError: see `nifti.read_volume`; the case is named.
+        FileReadError, GeometryError, VoxelError, DicomError: see the readers; the case is named.
     """
-    return nifti.read_volume(entry.image, where=f"case {entry.id}, image {dataset.shown(entry.image)}")
+    where = f"case {entry.id}, image {dataset.shown(entry.image)}"
+    return find_reader(entry.image, where=where).read(entry.image, where=where)
 
 
 def read_reading(dataset: Dataset, entry: CaseEntry, rater: str) -> LabelMap:

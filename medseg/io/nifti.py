@@ -26,12 +26,11 @@ from medseg.files import atomic_path
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelMap, LabelSet
 from medseg.imaging.volume import Volume
+from medseg.io.nifti_header import FORM_TOLERANCE_VOXELS, contradiction, read_grid
 from medseg.shapes import FloatArray, IntArray
 
 SUFFIXES = (".nii.gz", ".nii")
 SCANNER = 1  # NIFTI_XFORM_SCANNER_ANAT
-UNITS = {0: "unknown", 1: "metre", 2: "mm", 3: "micrometre"}  # xyzt_units & 7; unknown is read as mm, as all tools do
-FORM_TOLERANCE_VOXELS = 0.5  # float32 quaternions alone move a corner by up to 0.2 mm when the rotation is near 180 deg
 POSITION_FIELDS = (
     "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
     "srow_x", "srow_y", "srow_z", "xyzt_units",
@@ -114,7 +113,7 @@ def read_geometry(path: str | Path, *, where: str = "") -> Geometry:
         FileReadError, GeometryError: as for `read_volume`.
     """
     where = where or Path(path).name
-    return _geometry(_open(Path(path), where, whole=False)[1], where)
+    return read_grid(_open(Path(path), where, whole=False)[1], where)
 
 
 def write_volume(path: str | Path, volume: Volume, *, like: str | Path | None = None) -> None:
@@ -185,7 +184,7 @@ def values_present(labels: IntArray) -> IntArray:
 def _read(path: Path, where: str) -> tuple[Any, Geometry]:
     """The voxels as stored (scaled, any numeric type) and their grid."""
     content, header, kind = _open(path, where, whole=True)
-    geometry = _geometry(header, where)
+    geometry = read_grid(header, where)
     kind_of_voxel = header.get_data_dtype()
     if kind_of_voxel.kind not in "iuf":
         raise FileReadError("the voxels are no plain numbers", where=where, expected="integers or floats",
@@ -227,54 +226,6 @@ def _broken(where: str, error: Exception) -> FileReadError:
     return FileReadError(fault, where=where, do="Copy or export it again.")
 
 
-def _geometry(header: Any, where: str) -> Geometry:
-    shape = tuple(int(n) for n in header.get_data_shape())
-    if len(shape) > 3 and (frames := int(np.prod(shape[3:]))) != 1:
-        raise FileReadError(f"{len(shape)}-D with {frames} frames", where=where, expected="one volume of three axes",
-                            got=str(shape), do="Save the frame you want as a file of its own.")  # fmt: skip
-    if len(shape) < 3 or min(shape) < 1:
-        raise GeometryError("not a volume", where=where, expected="three axes of at least one voxel", got=str(shape))
-    if (unit := UNITS.get(int(header["xyzt_units"]) & 7, "invalid")) not in ("mm", "unknown"):
-        raise GeometryError("the header's unit of length is not mm", where=where, got=unit,
-                            do="Scale the affine to mm and set xyzt_units to 2.")  # fmt: skip
-    try:
-        return Geometry((shape[0], shape[1], shape[2]), _affine(header, shape[:3], where))
-    except GeometryError as error:
-        raise error if error.where else GeometryError(error.what, where=where, got=error.got, do=error.do) from None
-
-
-def _affine(header: Any, shape: tuple[int, ...], where: str) -> FloatArray:
-    try:
-        sform, qform = header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
-    except (HeaderDataError, ValueError) as error:
-        raise GeometryError("the qform is invalid", where=where, do="Mend the header of the file.") from error
-    if sform is None and qform is None:
-        raise GeometryError("the header does not say where the voxels lie (sform_code and qform_code are 0)",
-                            where=where, do="Export it again, or set the sform with its code.")  # fmt: skip
-    if sform is None:
-        return np.asarray(qform)
-    if qform is None:
-        return sform
-    a, b = Geometry((shape[0], shape[1], shape[2]), sform), Geometry((shape[0], shape[1], shape[2]), qform)
-    distance, angle = _contradiction(a, b)
-    if distance > FORM_TOLERANCE_VOXELS * min(a.spacing_mm):
-        raise GeometryError(
-            "sform and qform contradict each other",
-            where=where,
-            got=f"axes {angle:.3g} degrees and corners up to {distance:.3g} mm apart",
-            do="Find out which is right and set the other's code to 0.",
-        )
-    return sform
-
-
-def _contradiction(a: Geometry, b: Geometry) -> tuple[float, float]:
-    """Largest distance in mm between equal corners, and largest angle in degrees between equal axes."""
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in a.shape])).reshape(3, -1).T
-    distance = float(np.linalg.norm(a.world(corners) - b.world(corners), axis=1).max())
-    cosine = np.clip((a.direction * b.direction).sum(axis=0), -1, 1).min()
-    return distance, float(np.degrees(np.arccos(cosine)))
-
-
 def _smallest_integer(values: Any) -> Any:
     """uint8, int16, int32 or int64, the first that holds every value; never uint16, which few tools read."""
     low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
@@ -304,14 +255,14 @@ def _image(array: Any, geometry: Geometry) -> Any:
     image.set_qform(geometry.affine, code=SCANNER)
     image.set_sform(geometry.affine, code=SCANNER)
     qform = Geometry(geometry.shape, np.asarray(image.header.get_qform()))
-    if _contradiction(geometry, qform)[0] > FORM_TOLERANCE_VOXELS * min(geometry.spacing_mm):
+    if contradiction(geometry, qform)[0] > FORM_TOLERANCE_VOXELS * min(geometry.spacing_mm):
         image.header["qform_code"] = 0  # a sheared grid (gantry tilt): no quaternion can say it
     return image
 
 
 def _image_like(array: Any, geometry: Geometry, like: Path) -> Any:
     _, header, kind = _open(like, like.name, whole=False)
-    if faults := geometry.differences(_geometry(header, like.name)):
+    if faults := geometry.differences(read_grid(header, like.name)):
         raise GeometryError("the array lies on another grid than the file it is to be like", where=like.name,
                             got="; ".join(faults))  # fmt: skip
     image = kind(array, header.get_best_affine(), dtype=array.dtype)
