@@ -71,7 +71,7 @@ def read_labels(
     where = where or Path(path).name
     labels, geometry = read_label_values(path, where=where)
     try:
-        label_set.to_indices(values_present(labels))
+        label_set.to_indices(np.array(count_values(labels)[0], dtype=np.int64))
     except LabelError as error:
         raise LabelError(error.what, where=where, expected=error.expected, got=error.got, do=error.do) from None
     if slices_read is not None and not 0 <= slices_read[0] <= slices_read[1] < geometry.shape[2]:
@@ -173,12 +173,19 @@ def is_nifti(path: str | Path) -> bool:
     return Path(path).name.lower().endswith(SUFFIXES)
 
 
-def values_present(labels: IntArray) -> IntArray:
-    """The different values in an integer array, ascending; counting beats sorting for the usual small types."""
-    if labels.dtype.itemsize > 2 or not labels.size:
-        return np.unique(labels)
-    lowest = int(labels.min())
-    return np.flatnonzero(np.bincount((labels.astype(np.int32) - lowest).ravel())) + lowest
+def count_values(values: IntArray) -> tuple[list[int], list[int]]:
+    """The different values in an integer array, ascending, and how often each occurs.
+
+    >>> count_values(np.array([[0, 5], [5, 5]]))
+    ([0, 5], [1, 3])
+    """
+    if values.dtype.itemsize > 2 or not values.size:
+        present, counts = np.unique(values, return_counts=True)
+        return present.tolist(), counts.tolist()
+    lowest = int(values.min())  # for the usual small types counting is ten times faster than sorting
+    counts = np.bincount((values.astype(np.int32) - lowest).ravel())
+    present = np.flatnonzero(counts)
+    return (present + lowest).tolist(), counts[present].tolist()
 
 
 def _read(path: Path, where: str) -> tuple[Any, Geometry]:
