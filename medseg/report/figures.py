@@ -10,17 +10,19 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from medseg.report.canvas import FAINT, INK, new_figure, styled, to_svg
-from medseg.report.palette import CLASS_COLOURS, GREY, SKY, strokes
+from medseg.report.palette import CLASS_COLOURS, GREY, SKY, VERMILION, strokes
 from medseg.report.tables import differences
-from medseg.report.wording import DISTANCES, UNDEFINED, finite, known_interval, metric_name, number
+from medseg.report.wording import UNDEFINED, finite, interval, is_distance, known_interval, metric_name, number, short
 
 __all__ = ["bland_altman", "forest", "matrix", "scatter", "to_svg", "training_curves"]
 
 Row = Mapping[str, Any]
+SIDE = 3.4  # inches; the figures of one structure stand side by side
 
 
 @styled
@@ -28,14 +30,16 @@ def forest(agreement: Mapping[str, Any], metric: str) -> Figure:
     """The paired difference D of every label and model with its 95 % interval, the zero line and minus the margin."""
     rows = list(differences(agreement, metric))
     several = len({model for _, model, _ in rows}) > 1
-    figure = new_figure(6.4, 1.0 + 0.32 * max(len(rows), 1))
+    figure = new_figure(4.7, 0.9 + 0.42 * max(len(rows), 1))
     axes = figure.add_subplot()
     axes.axvline(0, color=FAINT, linewidth=1)
     for y, (_, _, entry) in enumerate(rows):
         _forest_row(axes, y, entry)
-    axes.set_yticks(range(len(rows)), [f"{label} · {model}" if several else label for label, model, _ in rows])
+    axes.set_yticks(
+        range(len(rows)), [short(label) + (f" · {short(model)}" if several else "") for label, model, _ in rows]
+    )
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlabel(f"D of {metric_name(metric)}: right of zero, the model is nearer to the readers than they are")
+    axes.set_xlabel(f"difference D of {metric_name(metric)}")
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     axes.margins(x=0.08)
@@ -52,8 +56,10 @@ def _forest_row(axes: Axes, y: int, entry: Row) -> None:
         axes.plot(bounds, [y, y], color=colour, linewidth=2.4, solid_capstyle="butt")
     if mean is not None:
         axes.plot([mean], [y], marker="o", markersize=6, color=colour, linestyle="none")
-    text = f"{number(mean, signed=True)}  {verdict}" if mean is not None else UNDEFINED
-    axes.annotate(text, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+    text = UNDEFINED
+    if mean is not None:
+        text = f"{number(mean, signed=True)} ({interval(entry.get('ci95'), signed=True)})\n{verdict}"
+    axes.annotate(text, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=8)
 
 
 @styled
@@ -67,23 +73,28 @@ def matrix(pairs: Sequence[Row], label: str, metric: str, *, models: Iterable[st
         models: names that are models; they stand last. Found by `kind` when not given.
     """
     names, scores = pairwise_means(pairs, label, metric, models)
-    side = max(2.6, 0.9 + 0.62 * len(names))
-    figure = new_figure(side + 0.5, side)
+    side = max(SIDE, 1.2 + 0.55 * len(names))
+    figure = new_figure(side, side)
     axes = figure.add_subplot()
-    shown = np.ma.masked_invalid(scores)
     known = scores[np.isfinite(scores)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-    axes.imshow(shown, cmap="cividis_r" if metric in DISTANCES else "cividis", vmin=low, vmax=max(high, low + 0.02))
+    # At least 0.1 (1 mm) from one end of the colours to the other: chance must not look like a pattern.
+    least = 1.0 if is_distance(metric) else 0.1
+    norm = Normalize(min(low, high - least), high)
+    picture = axes.imshow(
+        np.ma.masked_invalid(scores), cmap="cividis_r" if is_distance(metric) else "cividis", norm=norm
+    )
     for (row, column), value in np.ndenumerate(scores):
         if np.isfinite(value):
-            dark = (value - low) / max(high - low, 0.02) < 0.5
-            ink = "#ffffff" if dark != (metric in DISTANCES) else "#000000"
+            bright = np.dot(picture.cmap(norm(value))[:3], (0.299, 0.587, 0.114)) > 0.5  # ITU-R BT.601 luma
+            ink = "#000000" if bright else "#ffffff"
             axes.text(column, row, number(value), ha="center", va="center", color=ink, fontsize=8)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(names)), names)
+    shown = [short(name) for name in names]
+    axes.set_xticks(range(len(names)), shown, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), shown)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    axes.set_title(f"{label}: mean {metric_name(metric)}")
+    axes.set_title(f"{short(label)}: mean {metric_name(metric)}")
     return figure
 
 
@@ -119,7 +130,7 @@ def scatter(cases: Sequence[Row], label: str, metric: str, *, margin: float | No
     known = [row for row in mine if finite(row["human_human"]) is not None and finite(row["model_human"]) is not None]
     models = list(dict.fromkeys(str(row.get("model", "")) for row in known))
     pens = strokes([], models)
-    figure = new_figure(3.3, 3.3)
+    figure = new_figure(SIDE, SIDE)
     axes = figure.add_subplot()
     for model in models:
         points = [(row["human_human"], row["model_human"]) for row in known if str(row.get("model", "")) == model]
@@ -127,7 +138,9 @@ def scatter(cases: Sequence[Row], label: str, metric: str, *, margin: float | No
             *zip(*points, strict=True), "o", markersize=4.5, alpha=0.75, color=pens[model].colour, markeredgewidth=0
         )
     _identity(axes, metric, margin)
-    axes.set_title(label if len(known) == len(mine) else f"{label} ({len(mine) - len(known)} cases {UNDEFINED})")
+    axes.set_title(
+        short(label) if len(known) == len(mine) else f"{short(label)} ({len(mine) - len(known)} cases {UNDEFINED})"
+    )
     axes.set_xlabel(f"{metric_name(metric)}, reader with reader")
     axes.set_ylabel(f"{metric_name(metric)}, model with reader")
     if len(models) > 1:
@@ -141,12 +154,12 @@ def _identity(axes: Axes, metric: str, margin: float | None) -> None:
     low, high = min(ends), max(ends)
     axes.plot([low, high], [low, high], color=INK, linewidth=1)
     if margin is not None:
-        shift = margin if metric in DISTANCES else -margin
+        shift = margin if is_distance(metric) else -margin
         axes.plot([low, high], [low + shift, high + shift], color=INK, linewidth=1, linestyle=(0, (3, 2)))
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)
     axes.set_aspect("equal")
-    corner, anchor = ((0.97, 0.03), ("right", "bottom")) if metric in DISTANCES else ((0.03, 0.97), ("left", "top"))
+    corner, anchor = ((0.97, 0.03), ("right", "bottom")) if is_distance(metric) else ((0.03, 0.97), ("left", "top"))
     axes.text(*corner, "model nearer", transform=axes.transAxes, ha=anchor[0], va=anchor[1], fontsize=8, style="italic")
 
 
@@ -157,22 +170,22 @@ def bland_altman(pairs: Sequence[Row], label: str, *, models: Iterable[str] = ()
     Both clouds use single readers, never the readers' mean, whose smaller variance would flatter the readers.
     The lines are mean and mean plus or minus 1.96 standard deviations (Bland and Altman, 1986).
     """
-    figure = new_figure(6.4, 3.0)
-    panels = figure.subplots(1, 2, sharex=True, sharey=True)
-    for axes, kind, title in zip(
-        panels, ("human-human", "model-human"), ("reader − reader", "model − reader"), strict=True
-    ):
+    figure = new_figure(SIDE, SIDE)
+    panels = figure.subplots(2, 1, sharex=True, sharey=True)
+    kinds = (("human-human", "reader − reader", SKY), ("model-human", "model − reader", VERMILION))
+    for axes, (kind, title, colour) in zip(panels, kinds, strict=True):
         volumes = _volumes(pairs, label, kind, set(models))
+        axes.axhline(0, color=FAINT, linewidth=0.8)
         if volumes.size:
             sums, gaps = volumes.mean(axis=1), volumes[:, 1] - volumes[:, 0]
-            axes.plot(sums, gaps, "o", markersize=3.5, alpha=0.6, color=SKY, markeredgewidth=0)
+            axes.plot(sums, gaps, "o", markersize=3.5, alpha=0.6, color=colour, markeredgewidth=0)
             spread = 1.96 * gaps.std(ddof=1) if len(gaps) > 1 else 0.0
-            for height in (gaps.mean() - spread, gaps.mean(), gaps.mean() + spread):
-                axes.axhline(height, color=INK, linewidth=1, linestyle="-" if height == gaps.mean() else (0, (3, 2)))
-        axes.axhline(0, color=FAINT, linewidth=0.8)
-        axes.set_title(f"{label}: {title}, n = {len(volumes)}")
-        axes.set_xlabel("mean volume (ml)")
-    panels[0].set_ylabel("difference (ml)")
+            axes.axhline(gaps.mean(), color=INK, linewidth=1)
+            for height in (gaps.mean() - spread, gaps.mean() + spread):
+                axes.axhline(height, color=INK, linewidth=1, linestyle=(0, (3, 2)))
+        axes.set_title(f"{short(label)}: {title}, n = {len(volumes)}")
+        axes.set_ylabel("difference (ml)")
+    panels[1].set_xlabel("mean volume (ml)")
     return figure
 
 
@@ -191,7 +204,7 @@ def training_curves(rows: Sequence[Row]) -> Figure:
     """Loss and validation Dice per class over the steps of a run.
 
     Args:
-        rows: the log, each with `step` and any of `loss` (a number) and `dice` (class name to number).
+        rows: the log, each with `step` and any of `loss` (a number) and `validation_dice` (class name to number).
     """
     figure = new_figure(6.4, 4.6)
     upper, lower = figure.subplots(2, 1, sharex=True)
@@ -199,11 +212,13 @@ def training_curves(rows: Sequence[Row]) -> Figure:
     if losses:
         upper.plot(*zip(*losses, strict=True), color=INK, linewidth=1)
     upper.set_ylabel("loss")
-    classes = list(dict.fromkeys(name for row in rows for name in row.get("dice") or {}))
+    classes = list(dict.fromkeys(name for row in rows for name in row.get("validation_dice") or {}))
     pens = strokes(classes)
     for name in classes:
         points = [
-            (row["step"], value) for row in rows if (value := finite((row.get("dice") or {}).get(name))) is not None
+            (row["step"], value)
+            for row in rows
+            if (value := finite((row.get("validation_dice") or {}).get(name))) is not None
         ]
         dashes = [float(length) for length in pens[name].dash.split()]
         style = (0, dashes) if dashes else "-"
@@ -224,4 +239,4 @@ def _legend(axes: Axes, names: Sequence[str], colours: Sequence[str]) -> None:
         handles, [str(place) for place in range(len(names))], loc="center left", bbox_to_anchor=(1, 0.5)
     )
     for text, name in zip(legend.get_texts(), names, strict=True):
-        text.set_text(name)
+        text.set_text(short(name))

@@ -10,6 +10,15 @@ from medseg.report.wording import finite, flat, metric_name, number, plain
 
 Agreement = Mapping[str, Any]
 
+_PAIRED = (
+    "For every case the mean score over all pairs of one model outline and one reader is compared with the mean over "
+    "all pairs of two readers. No consensus is needed, so no reader is compared with something that the same reader "
+    "helped to make. The difference D of the two means is averaged over patients and signed so that positive favours "
+    "the model.",
+    "Classes follow from the 95 % interval of D and the margin. They show agreement within a margin with these "
+    "readers; they do not show correctness, and no class says that a model is better than a reader.",
+)
+
 
 def facts(agreement: Agreement, metric: str) -> list[tuple[str, str]]:
     """Names and values of the few numbers that one looks for first."""
@@ -37,25 +46,18 @@ def methods(agreement: Agreement, metric: str) -> list[str]:
     config = agreement.get("config", {})
     boot = config.get("bootstrap", {})
     text = [
-        f"For every case the mean {metric_name(metric)} over all pairs of one model outline and one reader is compared "
-        "with the mean over all pairs of two readers. No consensus is needed, so no reader is compared with something "
-        "that the same reader helped to make. The difference D of the two means is averaged over patients and signed "
-        "so that positive favours the model.",
         "A structure that one of two outlines lacks counts as a miss or a false positive (score 0, distance infinite); "
         "a case in which nobody marked the structure is left out and counted. A case that a reader did not read is "
-        "missing, not empty.",
-        "Classes follow from the 95 % interval of D and the margin. This shows agreement within a margin with these "
-        "readers; it does not show correctness, and no class says that a model is better than a reader.",
+        "missing, not empty."
     ]
     if boot:
         rules = sorted({str(entry["method"]) for _, _, entry in differences(agreement, metric) if entry.get("method")})
-        text.insert(
-            1,
+        text.append(
             f"Intervals: two-sided 95 %, {plain(boot.get('draws'))} bootstrap draws of the "
             f"{boot.get('cluster', 'patient')}, seed {plain(boot.get('seed'))}"
-            + (f"; method for D: {', '.join(rules)}." if rules else "."),
+            + (f"; method for D: {', '.join(rules)}." if rules else ".")
         )
-    return text
+    return [*_PAIRED, *text] if agreement["design"]["models"] else text
 
 
 def provenance_tables(agreement: Agreement) -> list[Table]:

@@ -15,6 +15,7 @@ from skimage.measure import find_contours
 
 from medseg.errors import GeometryError
 from medseg.report.palette import Stroke, strokes
+from medseg.report.wording import short
 from medseg.shapes import BoolArray, FloatArray
 
 WINDOW_HU = (-160.0, 240.0)  # the usual soft-tissue window: width 400, level 40
@@ -201,7 +202,7 @@ def _legend(
     """The entries, wrapped to the width of the drawing, and their height."""
     x, y, entries = 0.0, top + 18.0, []
     for name in names:
-        words = name if len(name) <= 30 else name[:29] + "…"
+        words = short(name, 30)
         words += " (model)" if name in models else ""
         words += "" if overlay.masks[name][crop].any() else " (none here)"
         length = 30 + LETTER * len(words)

@@ -140,9 +140,9 @@ def _figure_labels(agreement: Mapping[str, Any], metric: str) -> list[str]:
 
 def _figure_note(agreement: Mapping[str, Any], metric: str, labels: Sequence[str]) -> str:
     text = (
-        f"Left: mean {metric_name(metric)} of every pair over the cases where it is defined. Right: every case once; "
-        "the full line is equality, the dashed line the margin. Below: volumes of single pairs, with the mean and the "
-        "1.96 standard deviations around it."
+        f"Mean {metric_name(metric)} of every pair over the cases where it is defined. Scatter: every case once; "
+        "the full line is equality, the dashed line the margin. Volumes: differences of single pairs, with their mean "
+        "(full line) and 1.96 standard deviations around it (dashed)."
     )
     total = len(agreement["labels"])
     if len(labels) < total:

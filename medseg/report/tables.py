@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from medseg.evaluation import verdict
+from medseg.evaluation.metrics import METRICS
 from medseg.report.wording import (
-    DISTANCES,
-    MILLIMETRES,
-    estimate,
     finite,
     flat,
     interval,
+    is_distance,
     metric_name,
     number,
     plain,
@@ -61,8 +62,8 @@ def margin_share(agreement: Agreement, label: str, metric: str, margin: float | 
     mean = finite(agreement["labels"][label].get("human_human", {}).get(metric, {}).get("mean"))
     if mean is None or margin is None:
         return None
-    disagreement = mean if metric in DISTANCES else 1 - mean
-    return margin / disagreement if disagreement > 0 else None
+    share = verdict.margin_share(margin, mean, metric)
+    return share if math.isfinite(share) else None
 
 
 def reading_patterns(pairs: Sequence[Mapping[str, Any]]) -> Table | None:
@@ -117,37 +118,29 @@ def agreement_table(agreement: Agreement, metric: str) -> Table:
     """Human-human against model-human for one metric, a row per label and model."""
     rows: list[list[Cell]] = []
     for label, entry in agreement["labels"].items():
-        human = entry.get("human_human", {}).get(metric, {})
-        rows.append([label, "readers with readers", *_summary(human), "", "", ""])
+        mean, *spread = _summary(entry.get("human_human", {}).get(metric, {}))
+        rows.append([label, "readers with readers", mean, "", "", "", *spread, ""])
         for model, found in entry.get("models", {}).items():
-            difference = found.get("difference", {}).get(metric, {})
-            rows.append([
-                label,
-                f"{model} with readers",
-                *_summary(found.get("model_human", {}).get(metric, {})),
-                _difference(difference),
-                _margin(agreement, label, metric, difference),
-                difference.get("class") or "",
-            ])  # fmt: skip
-    columns = (
-        "label",
-        "pairs",
-        "mean (95 % CI)",
-        "median",
-        "5th percentile",
-        "n",
-        "difference D (95 % CI)",
-        "margin",
-        "class",
-    )
-    return Table(metric_name(metric), columns, rows, metric_rule(agreement, metric))
+            mean, *spread = _summary(found.get("model_human", {}).get(metric, {}))
+            gap = found.get("difference", {}).get(metric, {})
+            judged = [_difference(gap), _margin(agreement, label, metric, gap), gap.get("class") or ""]
+            rows.append([label, f"{model} with readers", mean, *judged, *spread, _needed(gap)])
+    columns = ("label", "pairs", "mean (95 % CI)", "difference D (95 % CI)", "margin (share)", "class",
+               "median", "5th percentile", "n", "n for 80 % power")  # fmt: skip
+    unused = [place for place in (3, 4, 5, 9) if not any(row[place] for row in rows)]
+    kept = [place for place in range(len(columns)) if place not in unused]
+    note = metric_rule(agreement, metric)
+    if 4 in kept:
+        note += " Share: the margin as a part of the disagreement among readers; above 50 % the margin is generous."
+    return Table(metric_name(metric), tuple(columns[i] for i in kept), [[row[i] for i in kept] for row in rows], note)
 
 
 def _summary(entry: Mapping[str, Any]) -> list[Cell]:
-    n = entry.get("n")
-    mean = estimate({key: entry.get(key) for key in ("mean", "ci95")})
+    """Mean with interval, median, 5th percentile and n."""
+    n = entry.get("n") or 0
     if finite(entry.get("mean")) is None:
-        return [number(None, n=n or 0), "", "", n or 0]
+        return [number(None, n=n), "", "", plain(n)]
+    mean = f"{number(entry['mean'])} ({interval(entry.get('ci95'))})"
     return [mean, number(entry.get("median")), number(entry.get("p5")), plain(n)]
 
 
@@ -156,33 +149,32 @@ def _difference(entry: Mapping[str, Any]) -> str:
     return number(None) if mean is None else f"{number(mean, signed=True)} ({interval(entry.get('ci95'), signed=True)})"
 
 
-def _margin(agreement: Agreement, label: str, metric: str, difference: Mapping[str, Any]) -> str:
-    margin = finite(difference.get("margin"))
+def _margin(agreement: Agreement, label: str, metric: str, entry: Mapping[str, Any]) -> str:
+    margin = finite(entry.get("margin"))
     if margin is None:
-        return "none given"
+        return ""
     share = margin_share(agreement, label, metric, margin)
-    return number(margin) + ("" if share is None else f" ({share:.0%} of human disagreement)")
+    return number(margin) + ("" if share is None else f" ({share * 100:.0f} %)")
+
+
+def _needed(entry: Mapping[str, Any]) -> str:
+    return "" if entry.get("n_for_80pct") is None else plain(entry["n_for_80pct"])
 
 
 def metric_rule(agreement: Agreement, metric: str) -> str:
     """One sentence on how the metric is defined and what is done with empty outlines."""
     config = agreement.get("config", {})
-    if metric in DISTANCES:
-        counts = config.get("empty_policy", "diagonal") == "diagonal"
-        rule = (
-            f"Lower is better, in {MILLIMETRES}; D is human minus model, so that positive favours the model. "
-            "Where one outline is empty the distance is infinite and "
-            f"{'counts as the image diagonal in means' if counts else 'is left out'}; "
-            "D is taken over the cases that everyone marked."
-        )
-        return rule + (f" Percentile rule: {config.get('percentile_rule', 'not stated')}." if metric == "hd95" else "")
-    rule = (
-        "Higher is better; D is model-human minus human-human. One empty outline counts 0; "
-        "two count 1 where somebody marked the structure in that case."
-    )
+    if is_distance(metric):
+        rule = "Lower is better; a difference D is human-human minus model-human, so that positive favours the model."
+    else:
+        rule = "Higher is better; a difference D is model-human minus human-human."
+    if metric in METRICS:
+        rule += f" Empty outlines: {METRICS[metric].empty_rule}."
+    if metric == "hd95":
+        rule += f" Percentile rule: {config.get('percentile_rule', 'not stated')}."
     if metric == "nsd":
         tolerance, surface = config.get("tolerance_mm", "not stated"), config.get("surface", "not stated")
-        rule += f" Tolerance in {MILLIMETRES}: {plain(tolerance)}; surface: {surface}."
+        rule += f" Tolerance in mm: {plain(tolerance)}; surface: {surface}."
     return rule
 
 

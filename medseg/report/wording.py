@@ -6,17 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-MILLIMETRES: Final = "mm"
-NAMES: Final = {
-    "dice": "Dice",
-    "iou": "IoU",
-    "nsd": "NSD",
-    "hd95": "HD95",
-    "assd": "ASSD",
-    "hd": "HD",
-    "masd": "MASD",
-}
-DISTANCES: Final = ("hd", "hd95", "assd", "masd")
+from medseg.evaluation.metrics import METRICS
+
 CLASS_MEANINGS: Final = {
     "equivalent": "the whole interval lies between minus and plus the margin",
     "non-inferior": "the whole interval lies above minus the margin",
@@ -34,8 +25,15 @@ def metric_name(metric: str) -> str:
         >>> metric_name("hd95"), metric_name("dice")
         ('HD95 (mm)', 'Dice')
     """
-    name = NAMES.get(metric, metric)
-    return f"{name} ({MILLIMETRES})" if metric in DISTANCES else name
+    if metric not in METRICS:
+        return metric
+    unit = METRICS[metric].unit
+    return METRICS[metric].title + (f" ({unit})" if unit else "")
+
+
+def is_distance(metric: str) -> bool:
+    """Whether lower is better; a metric that this version does not know is taken as a score."""
+    return metric in METRICS and METRICS[metric].is_distance
 
 
 def finite(value: object) -> float | None:
@@ -84,19 +82,30 @@ def plain(value: object) -> str:
     """Any value of `agreement.json` as words: yes and no, numbers, intervals, lists.
 
     Example:
-        >>> plain(True), plain(3), plain(None), plain(["A", "B"])
-        ('yes', '3', 'not defined', 'A, B')
+        >>> plain(True), plain(3), plain(2.0), plain(None), plain(["A", "B"])
+        ('yes', '3', '2', 'not defined', 'A, B')
     """
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int) or value is None or isinstance(value, float):
-        return str(value) if isinstance(value, int) else number(value)
+    if value is None or isinstance(value, float):
+        return f"{value:.0f}" if value is not None and value.is_integer() else number(value)
     if isinstance(value, (list, tuple)):
         floats = len(value) == 2 and any(isinstance(item, float) for item in value)
         return interval(value) if floats else ", ".join(plain(item) for item in value) or "none"
     if isinstance(value, Mapping):
         return "; ".join(f"{phrase(key)} {plain(item)}" for key, item in value.items()) or "none"
     return str(value)
+
+
+def short(name: object, most: int = 24) -> str:
+    """The name, with its middle left out when it is too long to be drawn; tables hold it in full.
+
+    Example:
+        >>> short("liver"), short("a_very_long_name_of_a_structure_left")
+        ('liver', 'a_very_long_nam…ure_left')
+    """
+    text = str(name)
+    return text if len(text) <= most else text[: most - 9] + "…" + text[-8:]
 
 
 def phrase(key: object) -> str:
@@ -110,7 +119,8 @@ def phrase(key: object) -> str:
     for unit in ("ml", "mm", "hu"):
         if text.endswith(f"_{unit}"):
             return f"{phrase(text[: -len(unit) - 1])} ({unit.upper() if unit == 'hu' else unit})"
-    return {"ci95": "95 % CI", "p5": "5th percentile"}.get(text, NAMES.get(text, text.replace("_", " ")))
+    words = {"ci95": "95 % CI", "p5": "5th percentile"} | {key: metric.title for key, metric in METRICS.items()}
+    return words.get(text, text.replace("_", " "))
 
 
 def flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

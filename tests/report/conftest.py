@@ -46,7 +46,7 @@ def _label(models: tuple[str, ...], raters: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_agreement() -> Callable[..., dict[str, Any]]:
     def make(
         labels: tuple[str, ...] = ("liver", "spleen"),
@@ -79,7 +79,7 @@ def make_agreement() -> Callable[..., dict[str, Any]]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_pairs() -> Callable[..., list[dict[str, Any]]]:
     def make(
         labels: tuple[str, ...] = ("liver", "spleen"),
@@ -113,7 +113,7 @@ def make_pairs() -> Callable[..., list[dict[str, Any]]]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_cases() -> Callable[..., list[dict[str, Any]]]:
     def make(
         labels: tuple[str, ...] = ("liver", "spleen"), models: tuple[str, ...] = ("unet",)
@@ -134,7 +134,7 @@ def make_cases() -> Callable[..., list[dict[str, Any]]]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_overlay() -> Callable[..., Overlay]:
     def make(
         case: str = "c003", size: int = 120, *, image: bool = True, names: tuple[str, ...] = ("A", "B", "C", "unet")
