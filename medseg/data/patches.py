@@ -1,0 +1,129 @@
+"""Augmented patches, each a pure function of (seed, number): any number of workers gives the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import pad
+from torch.utils.data import DataLoader, Dataset
+
+from medseg.config import Config
+from medseg.data.store import StoredCase
+from medseg.preprocessing.plan import Plan
+from medseg.preprocessing.standardise import normalise
+from medseg.shapes import IntTriple
+
+AIR_HU = -1024
+Augment = Callable[..., dict[str, Any]]
+
+
+class SamplingConfig(Config):
+    """How patches are drawn.
+
+    Args:
+        foreground_share: share of patches centred on a labelled voxel; its class is drawn with equal chances, so that
+            a kidney is seen as often as the lungs.
+        margin_share: rim around the patch that is augmented with it and then cut off, so that a turned patch shows
+            anatomy in its corners instead of air.
+        workers: loader processes; 0 loads in the training process.
+    """
+
+    foreground_share: float = Field(0.67, ge=0, le=1)
+    margin_share: float = Field(0.1, ge=0, le=1)
+    workers: int = Field(0, ge=0)
+
+
+@dataclass(frozen=True, eq=False)
+class PatchSettings:
+    """What `PatchDataset` needs besides the cases."""
+
+    plan: Plan
+    sampling: SamplingConfig
+    classes: int
+    random_rater: bool
+    seed: int
+
+
+class PatchDataset(Dataset[dict[str, Any]]):
+    """Item `n` is case number `n % cases` of epoch `n // cases` (in an order of its own), cut, augmented, normalised.
+
+    An item holds `image` (1, X, Y, Z), `target` (C, X, Y, Z) probabilities, `weight` (1, X, Y, Z) and the case's `id`.
+    """
+
+    def __init__(self, cases: Sequence[StoredCase], augment: Augment, settings: PatchSettings) -> None:
+        self.cases, self.augment, self.settings = cases, augment, settings
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        settings = self.settings
+        epoch, place = divmod(number, len(self.cases))
+        index = int(np.random.default_rng([settings.seed, epoch]).permutation(len(self.cases))[place])
+        case = self.cases[index]
+        rng = np.random.default_rng([settings.seed, epoch, index])
+        labels = case.labels
+        if settings.random_rater:
+            labels = labels[rng.integers(len(labels))][None]
+        start, size = self._box(case, rng)
+        sample = {"image": cut(case.hu, start, size, AIR_HU).float(), "labels": cut(labels, start, size, 0)}
+        sample = self.augment(sample, seed=(settings.seed, epoch, index))
+        image, labels = (_centre(sample[key], settings.plan.patch) for key in ("image", "labels"))
+        target, weight = rater_target(labels, settings.classes)
+        return {"image": normalise(image, settings.plan), "target": target, "weight": weight, "id": case.id}  # type: ignore[arg-type]
+
+    def _box(self, case: StoredCase, rng: np.random.Generator) -> tuple[IntTriple, IntTriple]:
+        """First voxel and size of the patch with its margin, before augmentation."""
+        shape, patch = case.hu.shape[1:], self.settings.plan.patch
+        if case.places and rng.random() < self.settings.sampling.foreground_share:
+            places = case.places[int(rng.choice(sorted(case.places)))]
+            centre = places[int(rng.integers(len(places)))].tolist()
+        else:
+            centre = [int(rng.integers(n)) for n in shape]
+        start, size = [], []
+        for n, wanted, middle in zip(shape, patch, centre, strict=True):
+            # An image smaller than the patch is centred in it, and there is nothing beyond it to show in the margin.
+            margin = 0 if n <= wanted else int(np.ceil(wanted * self.settings.sampling.margin_share / 2))
+            first = (n - wanted) // 2 if n <= wanted else int(np.clip(middle - wanted // 2, 0, n - wanted))
+            start.append(first - margin)
+            size.append(wanted + 2 * margin)
+        return tuple(start), tuple(size)  # type: ignore[return-value]
+
+
+def cut(volume: Tensor, start: IntTriple, size: IntTriple, fill: int) -> Tensor:
+    """The box (C, *size) of a volume (C, X, Y, Z); `fill` where the box reaches beyond it."""
+    slices, padding = [slice(None)], []
+    for first, length, n in zip(start, size, volume.shape[1:], strict=True):
+        slices.append(slice(max(first, 0), max(min(first + length, n), 0)))
+        padding.append((max(-first, 0), max(first + length - n, 0)))
+    flat = [amount for pair in reversed(padding) for amount in pair]  # torch pads the last axis first
+    return pad(volume[tuple(slices)], flat, value=fill)
+
+
+def rater_target(labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Share of raters per class (C, X, Y, Z) and where at least one opinion is known (1, X, Y, Z).
+
+    Args:
+        labels: (R, X, Y, Z) class indices; -1 is unknown and does not count among the raters of that voxel.
+    """
+    votes = torch.stack([(labels == index).sum(0) for index in range(classes)]).float()
+    known = votes.sum(0, keepdim=True)
+    return votes / known.clamp(min=1), (known > 0).float()
+
+
+def batches(dataset: PatchDataset, first_step: int, steps: int, batch: int, workers: int) -> DataLoader[dict[str, Any]]:
+    """Batches of step `first_step` to `steps`; a resumed run gets exactly those that the lost one would have got."""
+    numbers = range(first_step * batch, steps * batch)
+    return DataLoader(dataset, batch_size=batch, sampler=numbers, num_workers=workers, persistent_workers=False)
+
+
+def _centre(tensor: Tensor, patch: IntTriple) -> Tensor:
+    starts = [(n - size) // 2 for n, size in zip(tensor.shape[1:], patch, strict=True)]
+    x, y, z = (slice(start, start + size) for start, size in zip(starts, patch, strict=True))
+    return tensor[:, x, y, z].contiguous()

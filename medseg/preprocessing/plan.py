@@ -1,0 +1,103 @@
+"""What every image is brought to before a network sees it; fitted on training cases only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from medseg.config import Config
+from medseg.errors import InputError
+from medseg.imaging.case import Case
+from medseg.shapes import FloatArray, IntTriple, Triple
+
+SAMPLED_VOXELS = 10_000  # per case: enough for stable percentiles, little enough for any number of cases
+
+
+class PlanConfig(Config):
+    """The recipe's wishes; what is left out is fitted.
+
+    Args:
+        patch: voxels along X, Y, Z that the network sees at once.
+        spacing_mm: grid that images are brought to; default the median over the training cases.
+        window_hu: values outside are clipped; default the 0.5 and 99.5 percentiles of labelled voxels.
+    """
+
+    patch: tuple[int, int, int] = (96, 96, 96)
+    spacing_mm: Triple | None = None
+    window_hu: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _sizes_are_positive(self) -> PlanConfig:
+        if min(self.patch) < 1:
+            raise ValueError("patch sizes of at least 1 voxel")
+        if self.spacing_mm is not None and min(self.spacing_mm) <= 0:
+            raise ValueError("spacings above 0 mm")
+        if self.window_hu is not None and self.window_hu[0] >= self.window_hu[1]:
+            raise ValueError("a window of two rising HU values")
+        return self
+
+
+class PreprocessingConfig(Config):
+    """`crop_to_body` leaves out the air around the patient; `margin_mm` of it is kept."""
+
+    crop_to_body: bool = True
+    margin_mm: float = Field(10.0, ge=0)
+
+
+class Plan(Config):
+    """The fitted plan; stored in the run, so that prediction does the same as training."""
+
+    patch: IntTriple
+    spacing_mm: Triple
+    window_hu: tuple[float, float]
+    mean_hu: float
+    std_hu: float
+    preprocessing: PreprocessingConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Fingerprint:
+    """What the plan needs to know of one case: spacing along R, A, S and HU of some labelled voxels."""
+
+    spacing_mm: Triple
+    foreground_hu: FloatArray
+
+
+def fingerprint(case: Case) -> Fingerprint:
+    """Measures one case; voxels count as labelled when any rater gave them a structure."""
+    labelled = np.zeros(case.volume.hu.shape, dtype=bool)
+    for reading in case.raters.values():
+        labelled |= reading.indices > 0
+    hu = case.volume.hu[labelled]
+    chosen = np.random.default_rng(0).choice(hu, min(SAMPLED_VOXELS, hu.size), replace=False)
+    return Fingerprint(case.volume.geometry.canonical().spacing_mm, chosen)
+
+
+def fit_plan(
+    fingerprints: Sequence[Fingerprint], config: PlanConfig, preprocessing: PreprocessingConfig, multiple: IntTriple
+) -> Plan:
+    """The plan for these training cases; patch sizes are rounded up to what the network can halve (`multiple`).
+
+    Raises:
+        InputError: no training case has a labelled voxel.
+    """
+    hu = np.concatenate([f.foreground_hu for f in fingerprints]) if fingerprints else np.zeros(0)
+    if not hu.size:
+        raise InputError("no training case has a labelled voxel", do="Run `medseg check` on the data set.")
+    spacing = config.spacing_mm or tuple(
+        round(float(s), 4) for s in np.median([f.spacing_mm for f in fingerprints], axis=0)
+    )
+    low, high = config.window_hu or (round(float(p), 1) for p in np.percentile(hu, (0.5, 99.5)))
+    clipped = np.clip(hu, low, high)
+    x, y, z = (-(-size // step) * step for size, step in zip(config.patch, multiple, strict=True))
+    return Plan(
+        patch=(x, y, z),
+        spacing_mm=spacing,  # type: ignore[arg-type]
+        window_hu=(low, high),
+        mean_hu=round(float(clipped.mean()), 3),
+        std_hu=round(max(float(clipped.std()), 1.0), 3),  # a window without contrast must not divide by zero
+        preprocessing=preprocessing,
+    )

@@ -1,0 +1,80 @@
+"""`standardise` brings a study to the plan's grid; `restore` brings class scores back to the study's own."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from medseg.imaging.geometry import Geometry
+from medseg.imaging.labels import LabelMap
+from medseg.imaging.resample import resample_linear, resample_nearest
+from medseg.imaging.volume import Volume
+from medseg.preprocessing.plan import Plan, PreprocessingConfig
+from medseg.shapes import FloatArray, IntArray
+
+BODY_HU = -300.0  # between air and fat
+SEARCH_MM = 4.0  # the body is searched on a grid this coarse: its outline is smooth
+
+
+def standard_geometry(volume: Volume, plan: Plan) -> Geometry:
+    """The plan's grid over this study: axes near R, A, S, the plan's spacing, the body's box."""
+    geometry = volume.geometry
+    if plan.preprocessing.crop_to_body:
+        geometry = geometry.cropped(*_body_box(volume, plan.preprocessing))
+    return geometry.canonical().with_spacing(plan.spacing_mm)
+
+
+def standardise(volume: Volume, plan: Plan) -> Volume:
+    """The study on the plan's grid, still in HU; air where the grid reaches beyond the image."""
+    target = standard_geometry(volume, plan)
+    return Volume(resample_linear(volume.hu, volume.geometry, target), target)
+
+
+def standardise_labels(labels: LabelMap, target: Geometry) -> IntArray:
+    """Class indices (int16) of a reading on the standardised grid, nearest neighbour."""
+    return resample_nearest(labels.indices, labels.geometry, target).astype(np.int16)
+
+
+def normalise(hu: FloatArray, plan: Plan) -> FloatArray:
+    """Clips to the plan's window and scales to zero mean and unit deviation; works on arrays and tensors."""
+    return (hu.clip(*plan.window_hu) - plan.mean_hu) / plan.std_hu
+
+
+def restore(scores: FloatArray, standard: Geometry, target: Geometry) -> IntArray:
+    """Class indices (X, Y, Z on `target`) of the highest score; background where the standard grid does not reach.
+
+    Classes are interpolated one after the other, so that never more than two of them exist at the target's size.
+
+    Args:
+        scores: (C, X, Y, Z) probabilities on the standardised grid.
+    """
+    best = resample_linear(scores[0], standard, target, outside=1.0)
+    winner = np.zeros(target.shape, dtype=np.int16)
+    for index in range(1, len(scores)):
+        score = resample_linear(scores[index], standard, target, outside=0.0)
+        better = score > best
+        winner[better] = index
+        best[better] = score[better]
+    return winner
+
+
+def restore_scores(scores: FloatArray, standard: Geometry, target: Geometry) -> FloatArray:
+    """Probabilities (X, Y, Z, C) float32 on the target's grid, summing to 1."""
+    classes = [resample_linear(s, standard, target, outside=float(c == 0)) for c, s in enumerate(scores)]
+    return np.stack(classes, axis=-1)
+
+
+def _body_box(volume: Volume, config: PreprocessingConfig) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """First voxel and shape of the box around the largest piece denser than air, with a margin; else everything."""
+    spacing = np.array(volume.geometry.spacing_mm)
+    step = np.maximum(np.floor(SEARCH_MM / spacing), 1).astype(int)
+    pieces, count = ndimage.label(volume.hu[:: step[0], :: step[1], :: step[2]] > BODY_HU)
+    shape = np.array(volume.hu.shape)
+    if not count:
+        return (0, 0, 0), volume.geometry.shape
+    box = ndimage.find_objects(pieces)[int(np.bincount(pieces.ravel())[1:].argmax())]
+    margin = np.ceil(config.margin_mm / spacing).astype(int)
+    start = np.maximum(np.array([s.start for s in box]) * step - margin, 0)
+    stop = np.minimum(np.array([s.stop for s in box]) * step + margin, shape)
+    (x, y, z), (a, b, c) = start.tolist(), (stop - start).tolist()
+    return (x, y, z), (a, b, c)

@@ -1,0 +1,103 @@
+"""Checkpoints: tensors in safetensors, everything else as JSON in the same file's header; never a pickle.
+
+One file is one atomic write, so a checkpoint is whole or not there. The `.json` beside it repeats the header for
+people; the program reads only the header.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from medseg.errors import CheckpointError, FileReadError
+from medseg.files import atomic_path, write_text
+
+SCHEMA = "medseg.checkpoint/1"
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Named tensors and JSON-able facts."""
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors under `prefix.`, with the prefix taken off."""
+        head = prefix + "."
+        return {name.removeprefix(head): tensor for name, tensor in self.tensors.items() if name.startswith(head)}
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Writes `path` (.safetensors) atomically, and its facts to the .json beside it.
+
+    Raises:
+        WriteError: the disk refused; an older checkpoint at `path` is untouched.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    facts = {"schema": SCHEMA, **checkpoint.facts, "sha256": digest(tensors)}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata={"medseg": json.dumps(facts)})
+        except SafetensorError as error:  # safetensors wraps the operating system's refusal
+            raise OSError(str(error)) from error
+    write_text(path.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Reads and verifies a checkpoint.
+
+    Raises:
+        FileReadError: there is none.
+        CheckpointError: it is truncated, altered, or not ours.
+    """
+    if not path.exists():
+        raise FileReadError("no such checkpoint", where=path.name, do="Check the run folder, or train first.")
+    try:
+        with safe_open(path, framework="pt") as stream:
+            header = (stream.metadata() or {}).get("medseg")
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (no mapping)
+        facts = json.loads(header) if header else {}
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise CheckpointError("the checkpoint is corrupted", where=path.name, got=str(error).split("\n")[0][:80],
+                              do="Use the other checkpoint of the run (best or last), or train again.") from error  # fmt: skip
+    if facts.get("schema") != SCHEMA:
+        raise CheckpointError("not a medseg checkpoint", where=path.name, expected=SCHEMA, got=str(facts.get("schema")))
+    if digest(tensors) != facts["sha256"]:
+        raise CheckpointError("the checkpoint is corrupted: its content does not match its checksum", where=path.name,
+                              do="Use the other checkpoint of the run (best or last), or train again.")  # fmt: skip
+    return Checkpoint(tensors, facts)
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes; equal exactly when the tensors are bit-identical."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
+    return total.hexdigest()
+
+
+def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state as named tensors `parameter.key`."""
+    state = optimizer.state_dict()["state"]
+    return {f"{index}.{key}": torch.as_tensor(value) for index, entry in state.items() for key, value in entry.items()}
+
+
+def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Puts packed state back; the groups (learning rate and so on) stay as configured."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

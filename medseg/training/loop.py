@@ -1,0 +1,178 @@
+"""The training loop: tensors in, weights out. It knows no CT."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from medseg.config import Config
+from medseg.errors import TrainingError, UsageError
+from medseg.training.checkpoint import Checkpoint, pack_optimizer, unpack_optimizer
+from medseg.training.optim import AdamWConfig, OptimizerConfig, ScheduleConfig
+
+Batch = dict[str, Any]
+
+
+class TrainingConfig(Config):
+    """Steps are optimiser steps. `validate_every` and `checkpoint_every` count steps; both also happen at the end."""
+
+    steps: int = Field(1000, gt=0)
+    batch: int = Field(2, gt=0)
+    seed: int = Field(0, ge=0)
+    optimizer: OptimizerConfig = Field(default_factory=AdamWConfig)
+    schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
+    clip_norm: float = Field(12.0, gt=0)
+    validate_every: int = Field(250, gt=0)
+    checkpoint_every: int = Field(100, gt=0)
+    log_every: int = Field(10, gt=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+@dataclass
+class TrainingState:
+    """All that changes during training, and all that a resumed run needs."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    best: float | None = None
+
+    def pack(self, facts: dict[str, Any]) -> Checkpoint:
+        """A checkpoint of this state; `facts` are stored with it."""
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"optimizer.{name}": tensor for name, tensor in pack_optimizer(self.optimizer).items()}
+        tensors["random.torch"] = torch.get_rng_state()  # dropout draws from it
+        return Checkpoint(tensors, {**facts, "step": self.step, "best": self.best})
+
+    def unpack(self, checkpoint: Checkpoint) -> None:
+        """Takes over a packed state; the next step is the one that would have come."""
+        self.model.load_state_dict(checkpoint.part("model"))
+        unpack_optimizer(self.optimizer, checkpoint.part("optimizer"))
+        torch.set_rng_state(checkpoint.tensors["random.torch"])
+        self.step, self.best = checkpoint.facts["step"], checkpoint.facts["best"]
+
+
+@dataclass
+class Hooks:
+    """What the loop calls: `validate` gives Dice per class, `save` writes a checkpoint, `log` a row, `tick` progress."""
+
+    validate: Callable[[], dict[str, float] | None]
+    save: Callable[[bool], None]
+    log: Callable[..., None]
+    tick: Callable[[int, float], None] = lambda step, loss: None
+    losses: list[float] = field(default_factory=list)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` takes CUDA when there is one.
+
+    Raises:
+        UsageError: `cuda` was asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("no CUDA device", where="training.device", expected="a GPU", do="Use training.device=cpu.")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def train_steps(
+    state: TrainingState, batches: Iterable[Batch], loss: nn.Module, config: TrainingConfig, hooks: Hooks
+) -> bool:
+    """Runs from `state.step` to `config.steps`; False when the user interrupted (the state is saved first).
+
+    Raises:
+        TrainingError: the loss is not finite; names the step and the cases of the batch.
+    """
+    device = next(state.model.parameters()).device
+    clock, waited = time.perf_counter(), 0.0
+    with stop_signal() as stopped:
+        iterator = iter(batches)
+        while state.step < config.steps:
+            asked = time.perf_counter()
+            batch = next(iterator)
+            waited += time.perf_counter() - asked
+            value = _step(state, batch, loss, config, device)
+            hooks.losses.append(value)
+            hooks.tick(state.step, value)
+            if state.step % config.log_every == 0 or state.step == config.steps:
+                elapsed = time.perf_counter() - clock
+                recent = hooks.losses[-config.log_every :]
+                hooks.log(step=state.step, loss=round(sum(recent) / len(recent), 5), seconds=round(elapsed, 2),
+                          learning_rate=config.optimizer.learning_rate * config.schedule.factor(state.step - 1, config.steps),
+                          wait_share=round(waited / max(elapsed, 1e-9), 3))  # fmt: skip
+                clock, waited = time.perf_counter(), 0.0
+            best = _validate(state, config, hooks)
+            if best or stopped() or state.step % config.checkpoint_every == 0 or state.step == config.steps:
+                hooks.save(best)
+            if stopped() and state.step < config.steps:
+                return False
+    return True
+
+
+def _step(state: TrainingState, batch: Batch, loss: nn.Module, config: TrainingConfig, device: torch.device) -> float:
+    for group in state.optimizer.param_groups:
+        group["lr"] = config.optimizer.learning_rate * config.schedule.factor(state.step, config.steps)
+    image, target, weight = (batch[key].to(device, non_blocking=True) for key in ("image", "target", "weight"))
+    state.model.train()
+    # bf16 on CUDA only: on the CPU its Conv3d gradients came back non-finite on small feature maps (torch 2.13).
+    with torch.autocast("cuda", dtype=torch.bfloat16, enabled=device.type == "cuda"):
+        output = state.model(image)
+    value = loss(output, target, weight)
+    if not torch.isfinite(value):
+        raise TrainingError(
+            "the loss is not finite",
+            where=f"step {state.step + 1}, cases {', '.join(map(str, batch.get('id', [])))}",
+            do="Lower training.optimizer.learning_rate; the last checkpoint is intact, so --resume goes on from there.",
+        )
+    state.optimizer.zero_grad(set_to_none=True)
+    value.backward()
+    nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm, error_if_nonfinite=False)
+    state.optimizer.step()
+    state.step += 1
+    return float(value.detach())
+
+
+def _validate(state: TrainingState, config: TrainingConfig, hooks: Hooks) -> bool:
+    """Validates when it is due; True when the mean Dice is the best so far."""
+    if state.step % config.validate_every and state.step != config.steps:
+        return False
+    scores = hooks.validate()
+    if not scores:
+        return state.step == config.steps  # nothing to validate on: the last weights are the best that we know
+    mean = sum(scores.values()) / len(scores)
+    hooks.log(step=state.step, validation_dice=scores, mean_dice=round(mean, 5))
+    if state.best is None or mean > state.best:
+        state.best = mean
+        return True
+    return False
+
+
+@contextmanager
+def stop_signal() -> Iterator[Callable[[], bool]]:
+    """Turns the first Ctrl-C or SIGTERM into a question that is asked between steps; a second one acts at once.
+
+    Outside the main thread, where Python allows no handlers, nothing is changed.
+    """
+    asked: list[int] = []
+
+    def ask(number: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    try:
+        previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:
+        previous = {}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,59 @@
+"""Optimisers and learning-rate schedules; the rate is a pure function of the step, so it needs no saved state."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from medseg.config import Config
+
+
+class AdamWConfig(Config):
+    name: Literal["adamw"] = "adamw"
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(model.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+
+
+class SGDConfig(Config):
+    name: Literal["sgd"] = "sgd"
+    learning_rate: float = Field(1e-2, gt=0)
+    weight_decay: float = Field(3e-5, ge=0)
+    momentum: float = Field(0.99, ge=0, lt=1)
+
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.SGD(
+            model.parameters(),
+            lr=self.learning_rate,
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+            nesterov=self.momentum > 0,
+        )
+
+
+OptimizerConfig = Annotated[AdamWConfig | SGDConfig, Field(discriminator="name")]
+
+
+class ScheduleConfig(Config):
+    """Linear warm-up, then `cosine` to zero or polynomial decay `(1 - t) ** power`."""
+
+    name: Literal["cosine", "poly"] = "cosine"
+    warmup_steps: int = Field(0, ge=0)
+    power: float = Field(0.9, gt=0)
+
+    def factor(self, step: int, steps: int) -> float:
+        """Share of the full learning rate at `step` (from 0) of `steps`.
+
+        >>> ScheduleConfig(name="poly", power=1.0).factor(5, 10)
+        0.5
+        """
+        if step < self.warmup_steps:
+            return (step + 1) / (self.warmup_steps + 1)
+        done = (step - self.warmup_steps) / max(steps - self.warmup_steps, 1)
+        return 0.5 * (1 + math.cos(math.pi * done)) if self.name == "cosine" else (1 - done) ** self.power
