@@ -38,7 +38,7 @@ def requirements(folder: Path, extras: str = "") -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Hash the wheels of a folder.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--extras", default="")
     arguments = parser.parse_args()

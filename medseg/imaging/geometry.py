@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from medseg.errors import GeometryError
-from medseg.shapes import FloatArray, IntTriple, Triple
+from medseg.shapes import FloatArray, IntArray, IntTriple, Triple
 
+Scalar = TypeVar("Scalar", bound=np.generic)
 POSITION_TOLERANCE_MM = 1e-2  # headers store float32: a corner 1 m away is rounded by up to 6e-5 mm, by writers more
 AXIS_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
 
@@ -83,7 +86,7 @@ class Geometry:
             letters[voxel] = AXIS_LETTERS[world][sign > 0]
         return "".join(letters)
 
-    def world(self, index: FloatArray) -> FloatArray:
+    def world(self, index: FloatArray | IntArray) -> FloatArray:
         """World positions (N, 3) in mm of voxel indices (N, 3)."""
         return np.asarray(index) @ self.affine[:3, :3].T + self.affine[:3, 3]
 
@@ -150,7 +153,7 @@ class Geometry:
         return Geometry((x, y, z), affine)
 
 
-def reorient(array: FloatArray, source: Geometry, target: Geometry) -> FloatArray:
+def reorient(array: npt.NDArray[Scalar], source: Geometry, target: Geometry) -> npt.NDArray[Scalar]:
     """Moves voxels of `source` exactly onto `target`, the same lattice with other axis order or flips.
 
     Raises:
