@@ -79,7 +79,7 @@ def _module(path: str) -> str:
 
 
 def _imports(tree: ast.Module, path: str, sources: Mapping[str, str]) -> Iterator[Import]:
-    """Everything that a file imports, at its top or inside a function; `from a import b` is `a.b` where that is a file."""
+    """Everything that a file imports, at its top or in a function; `from a import b` is `a.b` where that is a file."""
     modules = {_module(each) for each in sources}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
