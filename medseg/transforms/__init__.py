@@ -1,23 +1,52 @@
 """Augmentation for CT: dictionary transforms that move the image and every rater's labels together.
 
 Use a whole recipe at once (`build_pipeline`), or single transforms in your own `monai.transforms.Compose`
-(`FlipConfig(...).build(keys)`).
+(`AffineConfig(...).build(keys)`). What each does, with units: `docs/transforms.md`.
 """
 
-from medseg.transforms.flip import Flip, FlipConfig, FlipParams
+from medseg.transforms.flip import Flip, FlipConfig
+from medseg.transforms.intensity import (
+    Brightness,
+    BrightnessConfig,
+    Contrast,
+    ContrastConfig,
+    Gamma,
+    GammaConfig,
+    Noise,
+    NoiseConfig,
+)
+from medseg.transforms.occlusion import Occlusion, OcclusionConfig
 from medseg.transforms.pipeline import Pipeline, StepConfig, TransformsConfig, build_pipeline
-from medseg.transforms.window import WindowConfig, WindowHu, WindowParams, window_image
+from medseg.transforms.resolution import Blur, BlurConfig, LowResolution, LowResolutionConfig
+from medseg.transforms.spatial import Affine, AffineConfig, Elastic, ElasticConfig
+from medseg.transforms.window import WindowConfig, WindowHu, window_image
 
 __all__ = [
+    "Affine",
+    "AffineConfig",
+    "Blur",
+    "BlurConfig",
+    "Brightness",
+    "BrightnessConfig",
+    "Contrast",
+    "ContrastConfig",
+    "Elastic",
+    "ElasticConfig",
     "Flip",
     "FlipConfig",
-    "FlipParams",
+    "Gamma",
+    "GammaConfig",
+    "LowResolution",
+    "LowResolutionConfig",
+    "Noise",
+    "NoiseConfig",
+    "Occlusion",
+    "OcclusionConfig",
     "Pipeline",
     "StepConfig",
     "TransformsConfig",
     "WindowConfig",
     "WindowHu",
-    "WindowParams",
     "build_pipeline",
     "window_image",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from monai.transforms.transform import MapTransform, Randomizable
@@ -16,14 +16,34 @@ from medseg.errors import UsageError
 from medseg.shapes import IntTriple, Triple
 from medseg.transforms.entries import Entries, read_entries, write_entries
 from medseg.transforms.flip import FlipConfig
+from medseg.transforms.intensity import BrightnessConfig, ContrastConfig, GammaConfig, NoiseConfig
+from medseg.transforms.occlusion import OcclusionConfig
 from medseg.transforms.ranges import new_seed
+from medseg.transforms.resolution import BlurConfig, LowResolutionConfig
+from medseg.transforms.spatial import AffineConfig, ElasticConfig
 from medseg.transforms.transform import RandomTransform
+from medseg.transforms.warp import Warp
 from medseg.transforms.window import WindowConfig
 
-# The registry: a new transform is one file and one name here. With `preset: default` steps run in this order.
-StepConfig = Annotated[FlipConfig | WindowConfig, Field(discriminator="name")]
-ORDER = ("flip", "window")
-DEFAULT_STEPS: tuple[StepConfig, ...] = (FlipConfig(), WindowConfig())
+# The registry: a new transform is one file and one name here.
+AnyStep = (
+    AffineConfig
+    | ElasticConfig
+    | FlipConfig
+    | BlurConfig
+    | LowResolutionConfig
+    | NoiseConfig
+    | BrightnessConfig
+    | ContrastConfig
+    | GammaConfig
+    | OcclusionConfig
+    | WindowConfig
+)
+StepConfig = Annotated[AnyStep, Field(discriminator="name")]
+
+# `preset: default`, in the order in which it runs: the body moves, then the scanner blurs and adds noise, and the
+# reading window comes last. All steps stand here with their own default settings.
+DEFAULT_STEPS: tuple[AnyStep, ...] = tuple(config() for config in get_args(AnyStep))
 
 
 class TransformsConfig(Config):
@@ -32,7 +52,7 @@ class TransformsConfig(Config):
     Args:
         preset: `default` is a set made for CT; `none` starts from nothing.
         steps: with `none`, the steps in the order in which they run; with `default`, changes to the set: a step of
-            the same name takes the place of the set's own, others are added (at most one of each name).
+            the same name takes the place of the set's own (`probability: 0` switches it off).
     """
 
     preset: Literal["none", "default"] = "default"
@@ -45,12 +65,17 @@ class TransformsConfig(Config):
         if "window" in names[:-1]:
             raise ValueError("the window as the last step, because all others work in HU")
 
-    def complete(self) -> tuple[StepConfig, ...]:
-        """All steps in the order in which they run."""
-        if self.preset == "none":
-            return self.steps
-        chosen = {step.name: step for step in (*DEFAULT_STEPS, *self.steps)}
-        return tuple(sorted(chosen.values(), key=lambda step: ORDER.index(step.name)))
+    def complete(self) -> tuple[AnyStep, ...]:
+        """All steps in the order in which they run; contrast and gamma know the window step's window."""
+        own = {step.name: step for step in self.steps}
+        steps = self.steps if self.preset == "none" else tuple(own.get(step.name, step) for step in DEFAULT_STEPS)
+        windows = [step.window_hu for step in steps if isinstance(step, WindowConfig)]
+        return tuple(
+            step.model_copy(update={"window_hu": windows[-1]})
+            if windows and isinstance(step, ContrastConfig | GammaConfig) and step.window_hu is None
+            else step
+            for step in steps
+        )
 
     def at_inference(self) -> TransformsConfig:
         """The part that is no augmentation: the window, its ends at rest."""
@@ -117,9 +142,8 @@ class Pipeline(MapTransform, Randomizable):
 
     def _moved(self, data: Mapping[Hashable, Any], entries: Entries, params: Sequence[Any]) -> dict[Hashable, Any]:
         voxel_map = np.eye(4)
-        for (_, transform), drawn in zip(self.transforms, params, strict=True):
-            if drawn is None:
-                continue
+        acting = [(step, drawn) for (_, step), drawn in zip(self.transforms, params, strict=True) if drawn is not None]
+        for transform, drawn in _fused(acting):
             entries = entries.mapped(
                 lambda image, t=transform, p=drawn: t.apply_image(image, p),
                 lambda labels, t=transform, p=drawn: t.apply_labels(labels, p),
@@ -127,6 +151,18 @@ class Pipeline(MapTransform, Randomizable):
             step = transform.voxel_map(drawn, entries.shape)
             voxel_map = voxel_map if step is None else voxel_map @ step
         return write_entries(data, entries, voxel_map)
+
+
+def _fused(steps: Sequence[tuple[RandomTransform[Any], Any]]) -> list[tuple[RandomTransform[Any], Any]]:
+    """The steps with an affine and an elastic one that follow each other made one, so that voxels move only once."""
+    fused: list[tuple[RandomTransform[Any], Any]] = []
+    for transform, drawn in steps:
+        last = fused[-1][1] if fused else None
+        both = last.joined(drawn) if isinstance(last, Warp) and isinstance(drawn, Warp) else None
+        if both is not None:
+            fused.pop()
+        fused.append((transform, both or drawn))
+    return fused
 
 
 def build_pipeline(

@@ -1,0 +1,220 @@
+"""The pipeline: one seed, one result; one resampling; the registry and what a recipe may say."""
+
+import pickle
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from medseg.config import build_config, read_config, write_config
+from medseg.errors import ConfigError, UsageError
+from medseg.transforms.pipeline import DEFAULT_STEPS, AnyStep, TransformsConfig, build_pipeline
+from medseg.transforms.spatial import AffineConfig
+
+SHAPE = (21, 17, 13)  # odd, so that no axis divides evenly between threads
+PAIRS = ((1, 2),)
+NAMES = [step.name for step in DEFAULT_STEPS]
+ALWAYS = tuple(step.model_copy(update={"probability": 1.0}) for step in DEFAULT_STEPS)
+
+
+def make_sample(number: int = 0, shape=SHAPE) -> dict:
+    generator = torch.Generator().manual_seed(number)
+    image = torch.randn(1, *shape, generator=generator) * 200
+    labels = torch.randint(-1, 4, (3, *shape), dtype=torch.int16, generator=generator)
+    return {"image": image, "labels": labels, "case": f"c{number}"}
+
+
+def make_pipeline(*steps: AnyStep):
+    return build_pipeline(TransformsConfig(preset="none", steps=steps), mirror_pairs=PAIRS, spacing_mm=(1.5, 1.5, 3.0))
+
+
+def same(a: dict, b: dict) -> bool:
+    return torch.equal(a["image"], b["image"]) and torch.equal(a["labels"], b["labels"])
+
+
+class Patches(Dataset):
+    """Eight augmented patches, as a trainer would ask for them."""
+
+    def __init__(self) -> None:
+        self.pipeline = make_pipeline(*ALWAYS)
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> dict:
+        return self.pipeline(make_sample(index), seed=(7, 0, index, 0))
+
+
+def test_no_steps_return_the_sample_unchanged():
+    sample = make_sample()
+    result = make_pipeline()(sample, seed=(0, 0, 0, 0))
+    assert result == sample and result["image"] is sample["image"]
+
+
+def test_same_seed_gives_the_same_patch_and_another_seed_another():
+    pipeline, sample = make_pipeline(*ALWAYS), make_sample()
+    first = pipeline(sample, seed=(1, 2, 3, 4))
+    assert same(first, pipeline(sample, seed=(1, 2, 3, 4)))
+    for position in range(4):
+        seed = [1, 2, 3, 4]
+        seed[position] += 1
+        assert not torch.equal(first["image"], pipeline(sample, seed=seed)["image"])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_same_patches_with_any_number_of_workers(workers):
+    patches = Patches()
+    loaded = DataLoader(patches, batch_size=None, num_workers=workers)
+    assert all(same(patch, patches[index]) for index, patch in enumerate(loaded))
+
+
+@pytest.mark.parametrize("step", ALWAYS, ids=NAMES)
+def test_result_does_not_depend_on_the_number_of_threads(step):
+    before = torch.get_num_threads()
+    pipeline, sample = make_pipeline(step), make_sample(shape=(77, 61, 47))  # large enough to be shared by threads
+    results = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            results.append(pipeline(sample, seed=(0, 0, 0, 1)))
+    finally:
+        torch.set_num_threads(before)
+    assert same(*results)
+
+
+@pytest.mark.parametrize("step", ALWAYS, ids=NAMES)
+def test_every_registered_transform_keeps_its_promises(step):
+    sample = make_sample()
+    kept = {key: value.clone() for key, value in sample.items() if key != "case"}
+    pipeline = make_pipeline(step)
+
+    result = pipeline(sample, seed=(0, 0, 0, 2))
+    replayed = pipeline.apply(sample, pipeline.sample(SHAPE, (1.5, 1.5, 3.0), (0, 0, 0, 2)))
+
+    assert same(sample, kept), "the caller's tensors were changed"
+    assert same(result, replayed)
+    assert result["image"].shape == sample["image"].shape and result["image"].dtype == torch.float32
+    assert torch.isfinite(result["image"]).all() and not torch.equal(result["image"], sample["image"])
+    assert result["labels"].dtype == torch.int16 and set(result["labels"].unique().tolist()) <= {-1, 0, 1, 2, 3}
+    assert result["case"] == "c0" and pickle.loads(pickle.dumps(pipeline)).keys == pipeline.keys
+
+
+@pytest.mark.parametrize("step", ALWAYS, ids=NAMES)
+def test_every_registered_transform_moves_raters_alike_and_soft_targets_too(step):
+    sample = make_sample()
+    hard = sample["labels"].clamp(min=0)
+    hard[1:] = hard[:1]
+    soft = torch.nn.functional.one_hot(hard[0].long(), 4).movedim(-1, 0).float()
+    pipeline = build_pipeline(TransformsConfig(preset="none", steps=(step,)), mirror_pairs=PAIRS,
+                              label_keys=("labels", "soft"))  # fmt: skip
+
+    result = pipeline({**sample, "labels": hard, "soft": soft}, seed=(0, 0, 0, 3))
+
+    assert torch.equal(result["labels"][0], result["labels"][1]) and torch.equal(
+        result["labels"][0], result["labels"][2]
+    )
+    torch.testing.assert_close(result["soft"].sum(0), torch.ones(SHAPE), atol=1e-5, rtol=0)
+    agree = (result["soft"].argmax(0) == result["labels"][0])[result["soft"].amax(0) > 0.9]
+    assert agree.float().mean() > 0.99
+
+
+@pytest.mark.parametrize("step", DEFAULT_STEPS, ids=NAMES)
+def test_probability_zero_never_acts_but_for_the_window(step):
+    pipeline = make_pipeline(step.model_copy(update={"probability": 0.0}))
+    drawn = [pipeline.sample(SHAPE, (1, 1, 1), (0, 0, 0, patch))[0] for patch in range(20)]
+    assert all((params is not None) == (step.name == "window") for params in drawn)
+
+
+def test_registry_and_default_preset_hold_the_same_transforms():
+    assert tuple(type(step) for step in TransformsConfig().complete()) == get_args(AnyStep)
+
+
+def test_affine_and_elastic_together_resample_once(monkeypatch):
+    calls = []
+    original = torch.nn.functional.grid_sample
+    monkeypatch.setattr(torch.nn.functional, "grid_sample",
+                        lambda *args, **kwargs: calls.append(1) or original(*args, **kwargs))  # fmt: skip
+    make_pipeline(*ALWAYS[:2])(make_sample(), seed=(0, 0, 0, 0))
+    assert NAMES[:2] == ["affine", "elastic"] and len(calls) == 1
+
+
+def test_switching_one_transform_off_leaves_what_the_others_draw():
+    drawn = make_pipeline(*ALWAYS).sample(SHAPE, (1, 1, 1), (5, 5, 5, 5))
+    without_flip = make_pipeline(*ALWAYS[:2], *ALWAYS[3:]).sample(SHAPE, (1, 1, 1), (5, 5, 5, 5))
+    assert drawn[:2] + drawn[3:] == without_flip
+
+
+def test_two_steps_of_one_name_draw_differently():
+    first, second = make_pipeline(ALWAYS[5], ALWAYS[5]).sample(SHAPE, (1, 1, 1), (0, 0))
+    assert first != second
+
+
+def test_a_sample_may_carry_its_spacing():
+    pipeline = build_pipeline(TransformsConfig(preset="none", steps=ALWAYS[:1]))
+    result = pipeline({**make_sample(), "spacing_mm": (1.5, 1.5, 3.0)}, seed=(1, 1))
+    assert same(result, make_pipeline(*ALWAYS[:1])(make_sample(), seed=(1, 1)))
+    assert not same(result, pipeline(make_sample(), seed=(1, 1)))
+
+
+def test_labels_may_be_absent_when_said_so():
+    pipeline = build_pipeline(TransformsConfig(), allow_missing_keys=True)
+    assert set(pipeline({"image": torch.zeros(1, 8, 8, 8)}, seed=(0,))) == {"image"}
+
+
+@pytest.mark.parametrize("seed", [(), (1, -1), (0.5,)])
+def test_what_is_no_seed_is_refused(seed):
+    with pytest.raises(UsageError, match="whole numbers"):
+        make_pipeline(*ALWAYS)(make_sample(), seed=seed)
+
+
+def test_recipe_text_round_trips(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("preset: default\nsteps:\n- {name: affine, rotation_deg: 30}\n- {name: flip, probability: 0}\n")
+    config = read_config(path, TransformsConfig)
+    affine = config.complete()[0]
+    assert isinstance(affine, AffineConfig) and affine.rotation_deg == (30, 30, 30)
+    write_config(path, config)
+    assert read_config(path, TransformsConfig) == config
+
+
+def test_contrast_and_gamma_work_in_the_recipes_window():
+    config = build_config(TransformsConfig, {"steps": [{"name": "window", "window_hu": [-1000, 400]}]})
+    assert {step.window_hu for step in config.complete() if step.name in ("contrast", "gamma", "window")} == {
+        (-1000.0, 400.0)
+    }
+
+
+def test_at_inference_only_the_window_at_rest_remains():
+    config = build_config(TransformsConfig, {"steps": [{"name": "window", "jitter_hu": 20}]}).at_inference()
+    result = build_pipeline(config, label_keys=())({"image": torch.full((1, 2, 2, 2), 40.0)}, seed=(0,))
+    assert [step.name for step in config.complete()] == ["window"]
+    assert (result["image"] == 0.5).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"steps": [{"name": "affin"}]}, r"unknown name.*did you mean 'affine'"),
+        ({"steps": [{"name": "noise", "sigma": [0, 1]}]}, r"unknown key.*did you mean 'sigma_hu'"),
+        ({"steps": [{"name": "flip", "probability": 2}]}, r"probability: wrong value.*less than or equal to 1"),
+        ({"steps": [{"name": "flip"}, {"name": "flip"}]}, "every name once"),
+        ({"preset": "none", "steps": [{"name": "window"}, {"name": "flip"}]}, "window as the last step"),
+        ({"preset": "strong"}, "preset: wrong value"),
+    ],
+)
+def test_wrong_recipes_are_refused(wrong, message):
+    with pytest.raises(ConfigError, match=message):
+        build_config(TransformsConfig, wrong)
+
+
+def test_streams_of_seeds_of_different_length_differ():
+    noise = make_pipeline(ALWAYS[5])
+    assert noise.sample(SHAPE, (1, 1, 1), (1,)) != noise.sample(SHAPE, (1, 1, 1), (1, 0))
+
+
+def test_default_set_flips_about_half_of_the_patches():
+    pipeline = build_pipeline(TransformsConfig())
+    flips = [pipeline.sample((8, 8, 8), (1, 1, 1), (0, 0, 0, patch))[NAMES.index("flip")] for patch in range(400)]
+    assert abs(np.mean([params is not None for params in flips]) - 0.5) < 0.1  # 4 standard errors
