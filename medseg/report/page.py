@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from medseg.report.details import detail_tables, reading_patterns
 from medseg.report.figures import bland_altman, forest, matrix, scatter, to_svg
 from medseg.report.methods import facts, methods, provenance_tables
 from medseg.report.overlay import TRUTH, Overlay, overlay_svg
@@ -16,15 +17,11 @@ from medseg.report.palette import CLASS_COLOURS, Stroke, strokes
 from medseg.report.tables import (
     Table,
     agreement_table,
-    by_label,
-    by_model,
-    by_rater,
     design,
     differences,
     judged_metric,
+    marked_cases,
     metrics,
-    reading_patterns,
-    worst_cases,
 )
 from medseg.report.wording import CLASS_MEANINGS, finite, metric_name, number
 
@@ -59,6 +56,7 @@ def agreement_page(
         title="Agreement of a model with several readers" if models else "Agreement among readers",
         style=Markup(_environment().get_template("style.css").render()),
         images=_images(overlays),
+        models=models,
         verdicts=_verdicts(agreement),
         warnings=agreement.get("warnings", []),
         facts=facts(agreement, metric),
@@ -68,8 +66,8 @@ def agreement_page(
         overlay_note=_overlay_note(overlays),
         label_figures=[(label, _label_figures(agreement, pairs, cases, label)) for label in labels],
         figure_note=_figure_note(agreement, metric, labels),
-        design_tables=_present([design(agreement), reading_patterns(pairs)]),
-        detail_tables=_detail_tables(agreement, cases, metric, tables),
+        design_tables=_present([design(agreement), marked_cases(agreement), reading_patterns(pairs)]),
+        detail_tables=[*detail_tables(agreement, cases), *tables],
         methods=methods(agreement, metric),
         provenance_tables=provenance_tables(agreement),
         class_meanings=CLASS_MEANINGS,
@@ -173,28 +171,6 @@ def _label_figures(
     if models and any(row["label"] == label and finite(row.get("volume_a_ml")) is not None for row in pairs):
         drawn["volume"] = bland_altman(pairs, label, models=models)
     return [_inline(figure, f"{name}-{place}") for name, figure in drawn.items()]
-
-
-def _detail_tables(
-    agreement: Mapping[str, Any], cases: Sequence[Row], metric: str, extra: Sequence[Table]
-) -> list[Table]:
-    loo = "Each reader in turn, and the model, against what the other readers drew."
-    kappa = "Secondary: these values depend on the domain over which voxels are counted."
-    found = [
-        by_model(agreement, "presence", "Presence and absence"),
-        by_rater(agreement, "leave_one_out", "Leave one reader out", loo),
-        by_model(agreement, "truth", "Against the external truth, model"),
-        by_label(agreement, "truth", "Against the external truth"),
-        by_model(agreement, "volume", "Volume, model"),
-        by_label(agreement, "volume", "Volume, readers"),
-        by_model(agreement, "williams", "Williams index"),
-        by_model(agreement, "alt_test", "Alternative annotator test"),
-        by_model(agreement, "distribution", "Distribution and calibration"),
-        by_label(agreement, "consensus", "Consensus"),
-        by_label(agreement, "kappa", "Chance-corrected agreement", kappa),
-        worst_cases(cases, metric),
-    ]
-    return [*_present(found), *extra]
 
 
 def _present(tables: Iterable[Table | None]) -> list[Table]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,6 @@ from medseg.evaluation import verdict
 from medseg.evaluation.metrics import METRICS
 from medseg.report.wording import (
     finite,
-    flat,
     interval,
     is_distance,
     metric_name,
@@ -66,38 +64,6 @@ def margin_share(agreement: Agreement, label: str, metric: str, margin: float | 
     return share if math.isfinite(share) else None
 
 
-def reading_patterns(pairs: Sequence[Mapping[str, Any]]) -> Table | None:
-    """How many cases were read by which set of readers and models, the most frequent first; None without pairs."""
-    readers: dict[str, set[str]] = {}
-    for row in pairs:
-        found = readers.setdefault(str(row["case"]), set())
-        found |= {str(row[side]) for side in ("a", "b") if finite(row.get(f"volume_{side}_ml")) is not None}
-    counts = Counter(", ".join(sorted(names)) or "nobody" for names in readers.values())
-    rows = [[names, count] for names, count in counts.most_common()]
-    return Table("Who read the same cases", ("readers and models", "cases"), rows) if rows else None
-
-
-def worst_cases(cases: Sequence[Mapping[str, Any]], metric: str, count: int = 10) -> Table | None:
-    """The cases with the lowest D of one metric; None when D is defined nowhere."""
-    known = [row for row in cases if row["metric"] == metric and finite(row["difference"]) is not None]
-    known = sorted(known, key=lambda row: row["difference"])[:count]
-    several = any("model" in row for row in known)
-    rows = [
-        [
-            row["case"],
-            row["label"],
-            *([row.get("model", "")] if several else []),
-            number(row["human_human"]),
-            number(row["model_human"]),
-            number(row["difference"], signed=True),
-        ]
-        for row in known
-    ]
-    columns = ("case", "label", *(["model"] if several else []), "reader with reader", "model with reader", "D")
-    title = f"Where the model is farthest from the readers: lowest D of {metric_name(metric)}"
-    return Table(title, tuple(columns), rows) if rows else None
-
-
 def design(agreement: Agreement) -> Table:
     """Who read how many cases."""
     plan = agreement["design"]
@@ -114,19 +80,32 @@ def design(agreement: Agreement) -> Table:
     return Table("Who read what", ("name", "role", "cases read", "missing"), rows, note)
 
 
+def marked_cases(agreement: Agreement) -> Table | None:
+    """In how many cases somebody marked each structure; None where the file does not say."""
+    rows = [
+        [label, entry["cases"]["marked"], entry["cases"]["nobody_marked"]]
+        for label, entry in agreement["labels"].items()
+        if entry.get("cases")
+    ]
+    columns = ("label", "cases in which somebody marked it", "cases left out because nobody did")
+    return Table("Structures", columns, rows) if rows else None
+
+
 def agreement_table(agreement: Agreement, metric: str) -> Table:
     """Human-human against model-human for one metric, a row per label and model."""
     rows: list[list[Cell]] = []
     for label, entry in agreement["labels"].items():
-        mean, *spread = _summary(entry.get("human_human", {}).get(metric, {}))
+        mean, *spread = _summary(entry.get("human_human", {}).get(metric, {}), metric)
         rows.append([label, "readers with readers", mean, "", "", "", *spread, ""])
         for model, found in entry.get("models", {}).items():
-            mean, *spread = _summary(found.get("model_human", {}).get(metric, {}))
+            mean, *spread = _summary(found.get("model_human", {}).get(metric, {}), metric)
             gap = found.get("difference", {}).get(metric, {})
-            judged = [_difference(gap), _margin(agreement, label, metric, gap), gap.get("class") or ""]
-            rows.append([label, f"{model} with readers", mean, *judged, *spread, _needed(gap)])
+            judged = "" if metric != judged_metric(agreement) else gap.get("class") or ""
+            judgement = [_difference(gap), _margin(agreement, label, metric, gap), judged]
+            rows.append([label, f"{model} with readers", mean, *judgement, *spread, _needed(gap)])
+    tail = "95th percentile" if is_distance(metric) else "5th percentile"
     columns = ("label", "pairs", "mean (95 % CI)", "difference D (95 % CI)", "margin (share)", "class",
-               "median", "5th percentile", "n", "n for 80 % power")  # fmt: skip
+               "median", tail, "n", "n for 80 % power")  # fmt: skip
     unused = [place for place in (3, 4, 5, 9) if not any(row[place] for row in rows)]
     kept = [place for place in range(len(columns)) if place not in unused]
     note = metric_rule(agreement, metric)
@@ -135,13 +114,13 @@ def agreement_table(agreement: Agreement, metric: str) -> Table:
     return Table(metric_name(metric), tuple(columns[i] for i in kept), [[row[i] for i in kept] for row in rows], note)
 
 
-def _summary(entry: Mapping[str, Any]) -> list[Cell]:
-    """Mean with interval, median, 5th percentile and n."""
+def _summary(entry: Mapping[str, Any], metric: str) -> list[Cell]:
+    """Mean with interval, median, percentile of the bad tail and n."""
     n = entry.get("n") or 0
     if finite(entry.get("mean")) is None:
         return [number(None, n=n), "", "", plain(n)]
     mean = f"{number(entry['mean'])} ({interval(entry.get('ci95'))})"
-    return [mean, number(entry.get("median")), number(entry.get("p5")), plain(n)]
+    return [mean, number(entry.get("median")), number(entry.get("p95" if is_distance(metric) else "p5")), plain(n)]
 
 
 def _difference(entry: Mapping[str, Any]) -> str:
@@ -176,37 +155,3 @@ def metric_rule(agreement: Agreement, metric: str) -> str:
         tolerance, surface = config.get("tolerance_mm", "not stated"), config.get("surface", "not stated")
         rule += f" Tolerance in mm: {plain(tolerance)}; surface: {surface}."
     return rule
-
-
-def by_model(agreement: Agreement, key: str, title: str, note: str = "") -> Table | None:
-    """One block of every label and model (presence, volume ...), a row each and a column per value; None if absent."""
-    found = [
-        ([label, model], flat(result[key]))
-        for label, entry in agreement["labels"].items()
-        for model, result in entry.get("models", {}).items()
-        if isinstance(result.get(key), Mapping) and result[key]
-    ]
-    return _wide(title, ("label", "model"), found, note)
-
-
-def by_rater(agreement: Agreement, key: str, title: str, note: str = "") -> Table | None:
-    """One block of every label and rater (leave-one-out), a row each and a column per value; None if absent."""
-    found = [
-        ([label, rater], flat(result))
-        for label, entry in agreement["labels"].items()
-        for rater, result in entry.get(key, {}).items()
-        if isinstance(result, Mapping) and result
-    ]
-    return _wide(title, ("label", "reader"), found, note)
-
-
-def by_label(agreement: Agreement, key: str, title: str, note: str = "") -> Table | None:
-    """One block of every label (kappa, consensus, truth ...), a row each; None if absent."""
-    found = [([label], flat(entry[key])) for label, entry in agreement["labels"].items() if entry.get(key)]
-    return _wide(title, ("label",), found, note)
-
-
-def _wide(title: str, keys: tuple[str, ...], found: list[tuple[list[str], dict[str, str]]], note: str) -> Table | None:
-    columns = list(dict.fromkeys(name for _, values in found for name in values))
-    rows = [[*head, *(values.get(name, "") for name in columns)] for head, values in found]
-    return Table(title, (*keys, *columns), rows, note) if rows else None

@@ -137,7 +137,7 @@ def flat(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
             found[name] = estimate(value)
         elif isinstance(value, Mapping):
             found |= flat(value, name)
-        else:
+        elif value is not None:  # null stands for a block that was not computed
             found[name] = plain(value)
     return found
 

@@ -28,6 +28,11 @@ def _result(metric: str, shift: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _guard(model: float | None, readers: float | None, patients: int) -> dict[str, Any]:
+    upper = None if model is None else 0.08
+    return {"model": model, "readers": readers, "difference_ci95": None, "upper_bound": upper, "patients": patients}
+
+
 def _label(models: tuple[str, ...], raters: tuple[str, ...]) -> dict[str, Any]:
     human = {"dice": 0.91, "nsd": 0.9, "hd95": 2.4}
     return {
@@ -36,12 +41,31 @@ def _label(models: tuple[str, ...], raters: tuple[str, ...]) -> dict[str, Any]:
             model: {
                 "model_human": {metric: _summary(human[metric] + 0.01) for metric in METRICS},
                 "difference": {metric: _result(metric, 0.01 - 0.02 * place) for metric in METRICS},
-                "presence": {"present": 22, "missed": 1, "miss_rate": {"value": 0.045, "ci95": [0.001, 0.23]}},
+                "delineation": {"dice": {"mean": 0.012, "ci95": [-0.001, 0.025], "n": 21}},
+                "presence": {
+                    "findings": 22,
+                    "missed": 1,
+                    "absent": 2,
+                    "false_positives": 0,
+                    "miss_rate": _guard(0.045, 0.03, 22),
+                    "false_positive_rate": _guard(None, None, 0),
+                    "guard_margin": 0.1,
+                    "rule": "a reader is left out",
+                },
+                "volume": {"bias_ml": -3.2, "sd_ml": 20.0, "limits_ml": [-42.4, 36.0], "n": 66},
+                "alt_test": None,
                 "williams": {"dice": {"value": 1.01, "ci95": [0.99, 1.03]}},
             }
             for place, model in enumerate(models)
         },
-        "leave_one_out": {rater: {"dice": {"reader": 0.912, "model": 0.921, "n": 22}} for rater in raters},
+        "leave_one_out": {
+            rater: {"dice": {"rater": 0.912, "model": 0.921, "difference": 0.009, "n": 22}} for rater in raters
+        },
+        "presence": {rater: {"read": 22, "marked": 21, "missed": 1, "false_positives": 2} for rater in raters},
+        "truth": {name: {metric: _summary(human[metric]) for metric in METRICS} for name in (*raters, *models)},
+        "volume": {"bias_ml": 0.0, "sd_ml": 15.0, "limits_ml": [-29.4, 29.4], "n": 66},
+        "consensus": {"staple": None},
+        "cases": {"marked": 22, "nobody_marked": 2},
         "kappa": {"fleiss": 0.87, "domain": "union of readers dilated by 10 mm"},
     }
 
