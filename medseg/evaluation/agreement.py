@@ -15,7 +15,6 @@ from medseg.evaluation.entries import (
     Json,
     Protocol,
     leave_one_out_entry,
-    per_patient,
     presence_entry,
     signed,
     summary,
@@ -25,7 +24,7 @@ from medseg.evaluation.entries import (
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.paired import CaseAgreement, CaseScores, case_agreement, entering
 from medseg.evaluation.presence import Presence, presence, reader_presence
-from medseg.evaluation.statistics import Interval, patients_for_power, ratio_interval
+from medseg.evaluation.statistics import Interval, patient_means, patients_for_power, ratio_interval
 from medseg.evaluation.verdict import (
     DESCRIPTIVE,
     INCONCLUSIVE,
@@ -39,6 +38,7 @@ from medseg.evaluation.verdict import (
     sentence,
     share_warning,
 )
+from medseg.shapes import FloatArray
 
 __all__ = ["TRUTH", "Json", "LabelAgreement", "Protocol", "label_agreement", "verdict"]
 
@@ -54,6 +54,8 @@ class LabelAgreement:
         rows: lines of `cases.csv`, every metric.
         finding: the judged metric, or None without a model.
         class_, reasons: of the judged metric, after the guard.
+        human_human: mean of the judged metric among readers.
+        study: cases and patients that enter the judged metric.
     """
 
     label: str
@@ -63,6 +65,7 @@ class LabelAgreement:
     class_: str
     reasons: tuple[str, ...]
     human_human: Interval
+    study: Study
 
 
 def label_agreement(
@@ -78,7 +81,7 @@ def label_agreement(
         for metric in METRICS
     }
     entry: Json = {
-        "human_human": {m: summary([r.human_human for r in rows[m]], rows[m], m, protocol) for m in METRICS},
+        "human_human": {m: _summary(rows[m], "human_human", m, protocol) for m in METRICS},
         "models": {},
         "leave_one_out": leave_one_out_entry(cases, label, raters, model),
         "presence": reader_presence(cases, label, raters),
@@ -91,9 +94,11 @@ def label_agreement(
         entry["truth"] = truth
     everything = tuple(row for metric in METRICS for row in found[metric])
     judged = rows[protocol.metric]
-    human = protocol.interval(per_patient([r.human_human for r in judged], judged), METRICS[protocol.metric].range)
+    human = protocol.interval(_patients(judged, "human_human"), METRICS[protocol.metric].range)
+    study = Study(len(judged), len({row.patient for row in judged}), len(raters))
     if model is None:
-        return LabelAgreement(label, entry, everything, None, DESCRIPTIVE, ("there is no model to judge",), human)
+        reasons = ("there is no model to judge",)
+        return LabelAgreement(label, entry, everything, None, DESCRIPTIVE, reasons, human, study)
     table = presence(cases, label, raters, model, draws=protocol.draws, seed=protocol.seed)
     finding, class_, reasons = _judge(label, judged, raters, table, protocol, human.mean)
     entry["models"][model] = {
@@ -108,13 +113,13 @@ def label_agreement(
         "reasons": reasons,
         "n_for_80pct": finding.needed,
     }
-    return LabelAgreement(label, entry, everything, finding, class_, tuple(reasons), human)
+    return LabelAgreement(label, entry, everything, finding, class_, tuple(reasons), human, study)
 
 
 def _model_entry(rows: Mapping[str, Sequence[CaseAgreement]], protocol: Protocol) -> Json:
     scores = [metric for metric in METRICS if not METRICS[metric].is_distance]
     return {
-        "model_human": {m: summary([r.model_human for r in rows[m]], rows[m], m, protocol) for m in METRICS},
+        "model_human": {m: _summary(rows[m], "model_human", m, protocol) for m in METRICS},
         "difference": {m: _difference(rows[m], m, protocol) for m in METRICS},
         "delineation": {m: _delineation(rows[m], m, protocol) for m in scores},
         "williams": {m: _williams(rows[m], protocol) for m in scores},
@@ -131,7 +136,7 @@ def verdict(labels: Sequence[LabelAgreement], study: Study, protocol: Protocol) 
         return {"class": "descriptive", "sentence": text, "reasons": ["nobody marked anything"]}, None
     if marked[0].finding is None:
         worst = min(marked, key=lambda label: _last(signed(label.human_human.mean, protocol.metric)))
-        text = readers_sentence(worst.label, protocol.metric, worst.human_human, study, protocol.tolerance_mm)
+        text = readers_sentence(worst.label, protocol.metric, worst.human_human, worst.study, protocol.tolerance_mm)
         return {"class": "descriptive", "sentence": text, "reasons": list(worst.reasons)}, worst.label
     worst = min(marked, key=lambda label: (WORST_FIRST.index(label.class_), _last(_lower(label))))
     assert worst.finding is not None
@@ -144,11 +149,20 @@ def verdict(labels: Sequence[LabelAgreement], study: Study, protocol: Protocol) 
         reasons.append("not judged, because nobody marked it in any case: " + ", ".join(absent))
     return {
         "class": worst.class_,
-        "sentence": sentence(worst.class_, worst.finding, study, worst.reasons),
+        "sentence": sentence(worst.class_, worst.finding, worst.study, worst.reasons),
         "reasons": reasons,
         "label": worst.label,
         "metric": protocol.metric,
     }, worst.label
+
+
+def _patients(rows: Sequence[CaseAgreement], key: str) -> FloatArray:
+    """One mean per patient (N,) of a column of the rows."""
+    return patient_means(np.array([getattr(row, key) for row in rows]), [row.patient for row in rows])
+
+
+def _summary(rows: Sequence[CaseAgreement], key: str, metric: str, protocol: Protocol) -> Json:
+    return summary([getattr(row, key) for row in rows], [row.patient for row in rows], metric, protocol)
 
 
 def _bounds(metric: str) -> tuple[float, float]:
@@ -156,7 +170,7 @@ def _bounds(metric: str) -> tuple[float, float]:
 
 
 def _difference(rows: Sequence[CaseAgreement], metric: str, protocol: Protocol) -> Json:
-    interval = protocol.interval(per_patient([row.difference for row in rows], rows), _bounds(metric))
+    interval = protocol.interval(_patients(rows, "difference"), _bounds(metric))
     return {
         "mean": interval.mean,
         "ci95": interval.ci95,
@@ -172,14 +186,14 @@ def _difference(rows: Sequence[CaseAgreement], metric: str, protocol: Protocol) 
 def _delineation(rows: Sequence[CaseAgreement], metric: str, protocol: Protocol) -> Json:
     """D over the cases that everyone marked: outlines alone, without misses and false positives."""
     drawn = [row for row in rows if row.everyone_marked]
-    interval = protocol.interval(per_patient([row.difference for row in drawn], drawn), _bounds(metric))
+    interval = protocol.interval(_patients(drawn, "difference"), _bounds(metric))
     return {"mean": interval.mean, "ci95": interval.ci95, "n": len(drawn)}
 
 
 def _williams(rows: Sequence[CaseAgreement], protocol: Protocol) -> Json:
     """Williams index (1976) as a ratio of patient means; 1 when the model is one more reader."""
     both = [row for row in rows if not np.isnan(row.difference)]
-    ours, theirs = (per_patient([getattr(row, key) for row in both], both) for key in ("model_human", "human_human"))
+    ours, theirs = (_patients(both, key) for key in ("model_human", "human_human"))
     value, interval = ratio_interval(ours, theirs, draws=protocol.draws, seed=protocol.seed)
     return {"value": value, "ci95": interval}
 
@@ -193,11 +207,11 @@ def _judge(
     human_human: float,
 ) -> tuple[Finding, str, list[str]]:
     metric, margin = protocol.metric, protocol.margins.get(label)
-    interval = protocol.interval(per_patient([row.difference for row in rows], rows), _bounds(metric))
+    interval = protocol.interval(_patients(rows, "difference"), _bounds(metric))
     class_, reasons = classify(interval, margin, len(raters))
     class_, lowered = guarded(class_, table, protocol.guard_margin)
     needed = patients_for_power(interval.sd, margin) if margin and class_ == INCONCLUSIVE and not lowered else None
-    ours = per_patient([row.model_human for row in rows], rows)
+    ours = _patients(rows, "model_human")
     finding = Finding(
         label,
         metric,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from medseg.evaluation.metrics import METRICS
-from medseg.evaluation.paired import CaseAgreement, CaseScores, kind_of
+from medseg.evaluation.paired import CaseScores, kind_of
 from medseg.evaluation.presence import GUARD_MARGIN, RULE, Presence
 from medseg.evaluation.scoring import PairScore, others_of
 from medseg.evaluation.statistics import DRAWS, Interval, mean_interval, patient_means
@@ -45,20 +45,20 @@ class Protocol:
         return mean_interval(values, draws=self.draws, seed=self.seed, bounds=bounds)
 
 
-def summary(values: Sequence[float], rows: Sequence[CaseAgreement], metric: str, protocol: Protocol) -> Json:
-    """Mean over patients, its interval, median and 5th percentile over patients, and the number of cases."""
-    patients = per_patient(values, rows)
-    interval = protocol.interval(patients, METRICS[metric].range)
-    median, low = np.percentile(patients, [50, 5]) if len(patients) else (np.nan, np.nan)
+def summary(values: Sequence[float], patients: Sequence[str], metric: str, protocol: Protocol) -> Json:
+    """Mean over patients, its interval, median and 5th percentile over patients, and the number of cases.
+
+    Args:
+        values: one per case; NaN values are left out.
+        patients: the patient of each case.
+    """
+    means = patient_means(np.array(values, dtype=np.float64), patients)
+    interval = protocol.interval(means, METRICS[metric].range)
+    median, low = np.percentile(means, [50, 5]) if len(means) else (np.nan, np.nan)
     found: Json = {"mean": interval.mean, "ci95": interval.ci95, "median": float(median), "p5": float(low)}
     if METRICS[metric].is_distance:  # the bad tail of a distance is the upper one
-        found["p95"] = float(np.percentile(patients, 95)) if len(patients) else np.nan
+        found["p95"] = float(np.percentile(means, 95)) if len(means) else np.nan
     return found | {"n": int(np.count_nonzero(~np.isnan(values))), "n_patients": interval.n}
-
-
-def per_patient(values: Sequence[float], rows: Sequence[CaseAgreement]) -> FloatArray:
-    """One mean per patient (N,) of values beside their rows; NaN values are left out."""
-    return patient_means(np.array(values, dtype=np.float64), [row.patient for row in rows])
 
 
 def signed(value: float, metric: str) -> float:
@@ -103,13 +103,10 @@ def truth_entry(cases: Sequence[CaseScores], label: str, names: Sequence[str], p
         if not pairs:
             continue
         found[name] = {}
+        patients = [case.patient for case, _ in pairs]
         for metric, kind in METRICS.items():
-            rows = [
-                CaseAgreement(case.case, case.patient, label, metric, float(value), np.nan, np.nan, True)
-                for case, pair in pairs
-                if not np.isnan(value := kind.fill_infinite(np.array(pair.values[metric]), case.diagonal_mm))
-            ]
-            found[name][metric] = summary([row.human_human for row in rows], rows, metric, protocol)
+            values = [float(kind.fill_infinite(np.array(p.values[metric]), case.diagonal_mm)) for case, p in pairs]
+            found[name][metric] = summary(values, patients, metric, protocol)
     return found
 
 

@@ -118,7 +118,7 @@ def share_warning(finding: Finding) -> str | None:
         return None
     shown = f"{share:.0%} of" if np.isfinite(share) else "larger than any share of"
     return (
-        f"{finding.label}: the margin {_number(finding.margin, finding.metric)} is {shown} the readers' own "
+        f"{_label(finding.label)}: the margin {_number(finding.margin, finding.metric)} is {shown} the readers' own "
         "disagreement; a smaller one would be more convincing"
     )
 
@@ -153,7 +153,7 @@ def readers_sentence(label: str, metric: str, mean: Interval, study: Study, tole
     interval = f" (95 % CI {_range(mean.ci95, metric)})" if mean.ci95 else ""
     return (
         f"On {study.cases} cases ({study.patients} patients, {study.raters} readers) readers agreed with each other "
-        f"at {label}, {_name(metric, tolerance_mm)} {_number(mean.mean, metric)}{interval}."
+        f"at {_label(label)}, {_name(metric, tolerance_mm)} {_number(mean.mean, metric)}{interval}."
     )
 
 
@@ -165,7 +165,7 @@ def _claim(found: str, finding: Finding) -> str:
 
 
 def _numbers(finding: Finding) -> str:
-    name = f"{finding.label}, {_name(finding.metric, finding.tolerance_mm)}"
+    name = f"{_label(finding.label)}, {_name(finding.metric, finding.tolerance_mm)}"
     if np.isnan(finding.difference.mean):
         only = (
             "" if np.isnan(finding.model_human) else f" {_number(finding.model_human, finding.metric)} with the reader"
@@ -183,6 +183,11 @@ def _numbers(finding: Finding) -> str:
         f"{name} {_number(finding.model_human, finding.metric)} vs {_number(finding.human_human, finding.metric)}, "
         f"difference {_number(finding.difference.mean, finding.metric, sign='+')} ({interval}; {margin})"
     )
+
+
+def _label(label: str) -> str:
+    """The structure's name; of bare folders only the value is known."""
+    return f"label {label}" if label.isdigit() else label
 
 
 def _name(metric: str, tolerance_mm: float) -> str:

@@ -1,0 +1,173 @@
+"""`medseg evaluate`: every prediction against every rater, and against the truth where the data set has one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from medseg.errors import UsageError
+from medseg.evaluation.agreement import TRUTH, Protocol
+from medseg.evaluation.entries import summary
+from medseg.evaluation.metrics import METRICS
+from medseg.evaluation.scoring import score_case
+from medseg.files import open_output_folder
+from medseg.imaging.labels import LabelMap
+from medseg.io.manifest import Dataset
+from medseg.workflows.outputs import plain, provenance, write_csv, write_json
+from medseg.workflows.readings import ReadCase, Readings, dataset_readings, open_dataset
+
+SCHEMA = "medseg.evaluation/1"
+COLUMNS = (
+    "case", "patient", "label", "rater", *METRICS, "volume_reference_ml", "volume_prediction_ml", "flag",
+)  # fmt: skip
+Row = dict[str, Any]
+
+
+def evaluate(
+    dataset: Dataset | str | Path,
+    predictions: str | Path,
+    out: str | Path,
+    *,
+    tolerance_mm: float = 2.0,
+    overwrite: bool = False,
+    allow_missing: bool = False,
+    split: str | None = None,
+    on_case: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Scores of the predictions; writes `scores.csv` and `evaluation.json` and returns what the latter holds.
+
+    Args:
+        dataset: a Dataset, or its `dataset.yaml` or folder.
+        predictions: folder of `<case>.nii.gz` in the data set's label values.
+        out: folder for the result.
+        tolerance_mm: of NSD.
+        allow_missing: go on without the cases that have no prediction; they are listed in the result.
+        split: score the cases of this split only.
+        on_case: called with (done, total) after each case.
+
+    Raises:
+        FileReadError: predictions are missing; UsageError, GeometryError, LabelError: see `dataset_readings`.
+    """
+    check_tolerance(tolerance_mm)
+    source = dataset_readings(open_dataset(dataset), predictions, split=split, allow_missing=allow_missing)
+    assert source.model is not None and source.labels is not None
+    folder = open_output_folder(out, overwrite=overwrite)
+    rows: list[Row] = []
+    diagonals: dict[str, float] = {}
+    missing: list[str] = []
+    for done, case_id in enumerate(source.cases, 1):
+        case = source.read(case_id)
+        if source.model in case.readings:
+            rows += _score(case, source, tolerance_mm)
+            diagonals[case_id] = case.diagonal_mm
+        else:
+            missing.append(case_id)
+        if on_case:
+            on_case(done, len(source.cases))
+    result = plain(_summarise(rows, diagonals, source, missing, tolerance_mm, split))
+    write_csv(folder / "scores.csv", plain(rows), COLUMNS)
+    write_json(folder / "evaluation.json", result)
+    return result
+
+
+def score_table(evaluation: Mapping[str, Any]) -> Table:
+    """The summary as a table for the screen: a line per label and rater, means with n."""
+    table = Table(title=f"{evaluation['model']}: mean over patients", title_justify="left")
+    table.add_column("label")
+    table.add_column("against")
+    for metric in METRICS.values():
+        table.add_column(metric.title + (f" ({metric.unit})" if metric.unit else ""), justify="right")
+    table.add_column("n", justify="right")
+    for label, raters in evaluation["labels"].items():
+        for rater, scores in raters.items():
+            cells = [_cell(scores[key]["mean"]) for key in METRICS]
+            table.add_row(label, rater, *cells, str(scores["dice"]["n"]))
+    return table
+
+
+def check_tolerance(tolerance_mm: float) -> None:
+    """Raises UsageError unless the tolerance is a number of at least 0."""
+    if not (np.isfinite(tolerance_mm) and tolerance_mm >= 0):
+        raise UsageError("wrong tolerance", where="--tolerance", expected="a number of mm, at least 0",
+                         got=str(tolerance_mm))  # fmt: skip
+
+
+def _cell(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _score(case: ReadCase, source: Readings, tolerance_mm: float) -> list[Row]:
+    assert source.model is not None
+    readings: dict[str, LabelMap] = dict(case.readings)
+    if case.truth is not None:
+        readings[TRUTH] = case.truth
+    pairs = [(name, source.model) for name in readings if name != source.model]
+    return [
+        {
+            "case": case.id,
+            "patient": case.patient,
+            "label": score.label,
+            "rater": score.a,
+            **score.values,
+            "volume_reference_ml": score.volume_a_ml,
+            "volume_prediction_ml": score.volume_b_ml,
+            "flag": score.flag,
+        }
+        for score in score_case(readings, labels=source.labels, tolerance_mm=tolerance_mm, pairs=pairs)
+    ]
+
+
+def _summarise(
+    rows: Sequence[Row],
+    diagonals: Mapping[str, float],
+    source: Readings,
+    missing: Sequence[str],
+    tolerance_mm: float,
+    split: str | None,
+) -> dict[str, Any]:
+    raters = [name for name in (*source.raters, TRUTH) if any(row["rater"] == name for row in rows)]
+    scored = [case for case in source.cases if case in diagonals]
+    return {
+        "schema": SCHEMA,
+        "model": source.model,
+        "config": {
+            "tolerance_mm": tolerance_mm,
+            "split": split,
+            "surface": "surfel areas for NSD, border voxels for HD95 and ASSD",
+            "percentile_rule": "larger of the two directed 95th percentiles, linear",
+            "empty_policy": "diagonal",
+            "means": "over patients",
+        },
+        "empty_rules": {key: metric.empty_rule for key, metric in METRICS.items()},
+        "design": {
+            "n_cases": len(scored),
+            "n_patients": len({source.cases[case] for case in scored}),
+            "raters": raters,
+            "missing_predictions": list(missing),
+        },
+        "labels": {
+            label: {rater: _means(rows, label, rater, diagonals) for rater in raters} for label in source.labels or ()
+        },
+        "provenance": provenance(source.files),
+    }
+
+
+def _means(rows: Sequence[Row], label: str, rater: str, diagonals: Mapping[str, float]) -> dict[str, Any]:
+    """Summaries of one label against one rater, an infinite distance counted as the image diagonal."""
+    mine = [row for row in rows if row["label"] == label and row["rater"] == rater]
+    patients = [row["patient"] for row in mine]
+    found: dict[str, Any] = {}
+    for key, metric in METRICS.items():
+        values = [float(metric.fill_infinite(np.array(row[key]), diagonals[row["case"]])) for row in mine]
+        found[key] = summary(values, patients, key, Protocol())
+        found[key]["infinite"] = sum(bool(np.isinf(row[key])) for row in mine)
+    volumes = [row for row in mine if row["flag"] != "missing"]
+    for key in ("volume_reference_ml", "volume_prediction_ml"):
+        found[key] = float(np.mean([row[key] for row in volumes])) if volumes else None
+    lone = [row for row in mine if row["flag"] == "one_empty"]
+    missed = sum(row["volume_prediction_ml"] == 0 for row in lone)
+    return found | {"missed": missed, "false_positives": len(lone) - missed, "cases": len(volumes)}
