@@ -57,7 +57,7 @@ def is_series(path: str | Path) -> bool:
 def series_id(path: str | Path) -> str:
     """`series_` and 8 hex digits: a name that does not give the UID away.
 
-    They are of the SHA-256 of SeriesInstanceUID; when that is empty, of the sorted SOPInstanceUIDs instead.
+    They are of the SHA-256 of SeriesInstanceUID; when that is empty, of every slice's other UIDs and its position.
 
     Raises:
         FileReadError, DicomError: the folder holds no CT slices, or more than one series.
@@ -150,7 +150,9 @@ def _reason_to_pass_over(tags: Mapping[str, Any]) -> str:
 
 def _series_id(headers: Sequence[_Header]) -> str:
     uid = str(headers[0].tags["SeriesInstanceUID"] or "")
-    uid = uid or "\n".join(sorted(str(header.tags["SOPInstanceUID"]) for header in headers))
+    if not uid:  # anonymised too eagerly; two such series must still get two names
+        names = ("SOPInstanceUID", "FrameOfReferenceUID", "ImagePositionPatient")
+        uid = "\n".join(sorted(str([header.tags[name] for name in names]) for header in headers))
     return f"series_{hashlib.sha256(uid.encode()).hexdigest()[:8]}"
 
 

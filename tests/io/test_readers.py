@@ -1,0 +1,41 @@
+"""The table of readers: every kind of image gives a volume and a case id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from medseg.errors import FileReadError
+from medseg.imaging.volume import Volume
+from medseg.io import nifti
+from medseg.io.readers import READERS, find_reader
+
+
+@pytest.fixture
+def images(tmp_path: Path, volume: Volume, write_series: Callable[..., Path]) -> dict[str, Path]:
+    """One image of every kind in the table."""
+    nifti.write_volume(tmp_path / "c001.nii.gz", volume)
+    return {"nifti": tmp_path / "c001.nii.gz", "dicom": write_series([0, 1, 2])}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_each_reader_accepts_and_reads_its_own_kind_only(images: dict[str, Path], name: str) -> None:
+    reader = find_reader(images[name])
+
+    assert reader is READERS[name]
+    assert [kind for kind, other in READERS.items() if other.accepts(images[name])] == [name]
+    assert min(reader.read(images[name]).geometry.shape) > 1
+
+
+def test_case_ids_are_the_stem_and_the_hashed_series(images: dict[str, Path]) -> None:
+    assert READERS["nifti"].case_id(images["nifti"]) == "c001"
+    assert READERS["dicom"].case_id(images["dicom"]) == "series_0b20d139"
+
+
+def test_what_no_reader_accepts_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileReadError, match="neither a NIfTI file nor a folder of DICOM files"):
+        find_reader(tmp_path)
+    with pytest.raises(FileReadError, match="no such file or folder"):
+        find_reader(tmp_path / "absent")
