@@ -25,14 +25,18 @@ class Entries:
     Args:
         images: key to float32 (channels, X, Y, Z).
         labels: key to integers (R, X, Y, Z) or soft targets (C, X, Y, Z) float32.
-        shape: X, Y, Z.
         spacing_mm: of the grid.
     """
 
     images: Mapping[Hashable, Tensor]
     labels: Mapping[Hashable, Tensor]
-    shape: IntTriple
     spacing_mm: Triple
+
+    @property
+    def shape(self) -> IntTriple:
+        """Voxels along X, Y, Z."""
+        x, y, z = next(iter([*self.images.values(), *self.labels.values()])).shape[1:]
+        return x, y, z
 
     def mapped(self, image, label) -> Entries:
         """The entries after `image(tensor)` and `label(tensor)`."""
@@ -77,8 +81,7 @@ def read_entries(
         if shape != shapes[first]:
             raise GeometryError(f"'{key}' and '{first}' are on different grids",
                                 expected=str(shapes[first]), got=str(shape))  # fmt: skip
-    x, y, z = shapes[first]
-    return Entries(images, labels, (x, y, z), spacing_mm or _spacing(sample, first))
+    return Entries(images, labels, spacing_mm or _spacing(sample, first))
 
 
 def write_entries(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
@@ -12,8 +13,8 @@ from monai.transforms.transform import MapTransform, Randomizable
 from pydantic import Field
 
 from medseg.config import Config
-from medseg.errors import UsageError
-from medseg.shapes import IntTriple, Triple
+from medseg.errors import GeometryError, UsageError
+from medseg.shapes import FloatArray, IntTriple, Triple
 from medseg.transforms.entries import Entries, read_entries, write_entries
 from medseg.transforms.flip import FlipConfig
 from medseg.transforms.intensity import BrightnessConfig, ContrastConfig, GammaConfig, NoiseConfig
@@ -100,10 +101,12 @@ class Pipeline(MapTransform, Randomizable):
         keys: Sequence[Hashable],
         label_keys: Sequence[Hashable],
         spacing_mm: Triple | None = None,
+        patch_shape: IntTriple | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)  # type: ignore[arg-type]  # MONAI's own alias is narrower in name only
         self.transforms, self.label_keys, self.spacing_mm = tuple(transforms), tuple(label_keys), spacing_mm
+        self.patch_shape = patch_shape
 
     def sample(self, shape: IntTriple, spacing_mm: Triple, seed: Sequence[int]) -> tuple[Any, ...]:
         """Parameters of every transform, in order; None for those that do not act."""
@@ -125,13 +128,15 @@ class Pipeline(MapTransform, Randomizable):
             seed: for example (seed, epoch, case, patch); None draws one from `set_random_state`'s stream.
 
         Raises:
-            UsageError, GeometryError, LabelError: as in `read_entries`; a seed that is no sequence of whole numbers.
+            UsageError, GeometryError, LabelError: as in `read_entries`; the seed is no sequence of whole numbers; the
+                patch is larger than the sample.
         """
-        if not self.transforms:
+        if not self.transforms and self.patch_shape is None:
             return dict(data)
         entries = self._entries(data)
         chosen = seed if seed is not None else (new_seed(self.R), new_seed(self.R))
-        return self._moved(data, entries, self.sample(entries.shape, entries.spacing_mm, chosen))
+        shape = self.patch_shape or entries.shape
+        return self._moved(data, entries, self.sample(shape, entries.spacing_mm, chosen))
 
     def randomize(self, data: Any) -> None:
         """Nothing to do: `sample` draws everything."""
@@ -141,21 +146,25 @@ class Pipeline(MapTransform, Randomizable):
                             allow_missing_keys=self.allow_missing_keys)  # fmt: skip
 
     def _moved(self, data: Mapping[Hashable, Any], entries: Entries, params: Sequence[Any]) -> dict[Hashable, Any]:
-        voxel_map = np.eye(4)
         acting = [(step, drawn) for (_, step), drawn in zip(self.transforms, params, strict=True) if drawn is not None]
-        for transform, drawn in _fused(acting):
-            entries = entries.mapped(
+        entries, steps, voxel_map = _cut(entries, _fused(acting), self.patch_shape)
+        for transform, drawn in steps:
+            moved = entries.mapped(
                 lambda image, t=transform, p=drawn: t.apply_image(image, p),
                 lambda labels, t=transform, p=drawn: t.apply_labels(labels, p),
             )
             step = transform.voxel_map(drawn, entries.shape)
             voxel_map = voxel_map if step is None else voxel_map @ step
+            entries = moved
         return write_entries(data, entries, voxel_map)
 
 
-def _fused(steps: Sequence[tuple[RandomTransform[Any], Any]]) -> list[tuple[RandomTransform[Any], Any]]:
+Steps = list[tuple[RandomTransform[Any], Any]]
+
+
+def _fused(steps: Steps) -> Steps:
     """The steps with an affine and an elastic one that follow each other made one, so that voxels move only once."""
-    fused: list[tuple[RandomTransform[Any], Any]] = []
+    fused: Steps = []
     for transform, drawn in steps:
         last = fused[-1][1] if fused else None
         both = last.joined(drawn) if isinstance(last, Warp) and isinstance(drawn, Warp) else None
@@ -163,6 +172,26 @@ def _fused(steps: Sequence[tuple[RandomTransform[Any], Any]]) -> list[tuple[Rand
             fused.pop()
         fused.append((transform, both or drawn))
     return fused
+
+
+def _cut(entries: Entries, steps: Steps, patch_shape: IntTriple | None) -> tuple[Entries, Steps, FloatArray]:
+    """The cut to the middle: part of the first step if that resamples anyway, else done here and told as a voxel map.
+
+    Raises:
+        GeometryError: the patch is larger than the sample.
+    """
+    shape, voxel_map = entries.shape, np.eye(4)
+    if patch_shape is None or patch_shape == shape:
+        return entries, steps, voxel_map
+    if any(wanted > there for wanted, there in zip(patch_shape, shape, strict=True)):
+        raise GeometryError("the patch is larger than the sample", expected=f"at most {shape}", got=str(patch_shape),
+                            do="Pad the sample.")  # fmt: skip
+    if steps and isinstance(steps[0][1], Warp):
+        transform, warp = steps[0]
+        return entries, [(transform, replace(warp, patch_shape=patch_shape)), *steps[1:]], voxel_map
+    box = [slice((n - wanted) // 2, (n - wanted) // 2 + wanted) for n, wanted in zip(shape, patch_shape, strict=True)]
+    voxel_map[:3, 3] = [side.start for side in box]
+    return entries.mapped(lambda t: t[:, *box], lambda t: t[:, *box]), steps, voxel_map
 
 
 def build_pipeline(
@@ -173,6 +202,7 @@ def build_pipeline(
     image_key: str = "image",
     label_keys: tuple[str, ...] = ("labels",),
     spacing_mm: Triple | None = None,
+    patch_shape: IntTriple | None = None,
     allow_missing_keys: bool = False,
 ) -> Pipeline:
     """The pipeline of a recipe.
@@ -183,6 +213,8 @@ def build_pipeline(
         left_right_axis: the voxel axis that runs from left to right.
         image_key, label_keys: entries of the sample.
         spacing_mm: of every sample; None takes the sample's own (`spacing_mm`, or a MetaTensor's affine), else 1 mm.
+        patch_shape: of the result, the middle of the sample; what a sample has beyond it fills the corners when the
+            patch turns or shrinks. None keeps the sample's shape.
         allow_missing_keys: whether labels may be absent, as at inference.
     """
     keys = (image_key, *label_keys)
@@ -191,7 +223,7 @@ def build_pipeline(
         flip = {"mirror_pairs": mirror_pairs, "left_right_axis": left_right_axis} if step.name == "flip" else {}
         transforms.append((step.name, step.build(keys, label_keys=label_keys, spacing_mm=spacing_mm, **flip)))
     return Pipeline(transforms, keys=keys, label_keys=label_keys, spacing_mm=spacing_mm,
-                    allow_missing_keys=allow_missing_keys)  # fmt: skip
+                    patch_shape=patch_shape, allow_missing_keys=allow_missing_keys)  # fmt: skip
 
 
 def _streams(names: Sequence[str], seed: Sequence[int]) -> list[np.random.Generator]:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import AfterValidator
@@ -45,13 +46,14 @@ class LowResolutionConfig(Config):
 
     Args:
         probability: of acting.
-        factor: range of the coarse voxel size in own voxels, drawn evenly on a logarithmic scale.
+        factor: range of the coarse voxel size in own voxels, drawn evenly on a logarithmic scale; already
+            1.01 blurs by half a voxel, as every resampling does.
         axes: those that become coarse; (2,) stands for thick slices.
     """
 
     name: Literal["low_resolution"] = "low_resolution"
     probability: Probability = 0.15
-    factor: Annotated[tuple[float, float], AfterValidator(_coarser)] = (1.0, 2.0)
+    factor: Annotated[tuple[float, float], AfterValidator(_coarser)] = (1.25, 2.0)
     axes: tuple[Axis, ...] = (0, 1, 2)
 
     def build(self, keys: Keys = DEFAULT_KEYS, **options: Any) -> LowResolution:
@@ -112,8 +114,32 @@ class LowResolution(RandomTransform[LowResolutionParams]):
         return LowResolutionParams((x, y, z))
 
     def apply_image(self, image: Tensor, params: LowResolutionParams) -> Tensor:
-        coarse = F.interpolate(image[None], size=params.shape, mode="area")
-        return F.interpolate(coarse, size=image.shape[1:], mode="trilinear", align_corners=False)[0]
+        coarse = image
+        for axis, length in enumerate(params.shape):
+            coarse = box_means(coarse, axis + 1, length)
+        return F.interpolate(coarse[None], size=image.shape[1:], mode="trilinear", align_corners=False)[0]
+
+
+def box_means(image: Tensor, axis: int, length: int) -> Tensor:
+    """The image with `axis` cut into `length` equal pieces, each the mean of what it covers, parts of voxels included.
+
+    Example:
+        >>> box_means(torch.tensor([0.0, 3.0, 6.0]), 0, 2)
+        tensor([1., 5.])
+    """
+    count = image.shape[axis]
+    if length == count:
+        return image
+    edges = np.arange(length + 1) * count / length
+    view = [-1 if dim == axis else 1 for dim in range(image.ndim)]
+    means = torch.zeros(())
+    for tap in range(math.ceil(count / length) + 1):
+        voxel = np.floor(edges[:-1]).astype(np.int64) + tap
+        share = np.clip(np.minimum(edges[1:], voxel + 1) - np.maximum(edges[:-1], voxel), 0, None) * length / count
+        weights = torch.from_numpy(share).to(image).view(view)
+        index = torch.from_numpy(np.minimum(voxel, count - 1)).to(image.device)
+        means = image.index_select(axis, index) * weights + means.to(image)
+    return means
 
 
 def _blur_axis(image: Tensor, axis: int, sigma: float) -> Tensor:

@@ -9,7 +9,7 @@ Only elementwise sums and gathers are used: their results do not depend on the n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -59,40 +59,44 @@ class Warp:
 
     Args:
         outside_hu: of image voxels that come from beyond the image; labels become background there.
+        patch_shape: of the result, the middle of the source; None for the source's own.
     """
 
     spacing_mm: Triple
     affine: AffineParams | None = None
     elastic: ElasticParams | None = None
     outside_hu: float = AIR_HU
+    patch_shape: IntTriple | None = None
 
     def joined(self, other: Warp) -> Warp | None:
         """Both in one, affine before elastic; None if both hold the same part or fill differently."""
         if self.outside_hu != other.outside_hu or (self.affine and other.affine) or (self.elastic and other.elastic):
             return None
-        return Warp(self.spacing_mm, self.affine or other.affine, self.elastic or other.elastic, self.outside_hu)
+        return replace(self, affine=self.affine or other.affine, elastic=self.elastic or other.elastic)
 
 
 def voxel_map(warp: Warp, shape: IntTriple) -> FloatArray:
     """4 x 4 from a voxel of the result to the source voxel it shows; the elastic part, which is no matrix, left out."""
     affine = warp.affine or AffineParams()
     to_voxels = np.diag(1 / np.array(warp.spacing_mm)) @ np.linalg.inv(affine.matrix)
-    centre = (np.array(shape) - 1) / 2
+    target = np.array(warp.patch_shape or shape)
+    centre = (target - 1) / 2
+    start = (np.array(shape) - target) // 2
     matrix = np.eye(4)
     matrix[:3, :3] = to_voxels @ np.diag(warp.spacing_mm)
-    matrix[:3, 3] = centre - matrix[:3, :3] @ centre - to_voxels @ np.array(affine.translation_mm)
+    matrix[:3, 3] = start + centre - matrix[:3, :3] @ centre - to_voxels @ np.array(affine.translation_mm)
     return matrix
 
 
 @lru_cache(maxsize=2)  # the image and every label of a sample ask for the same field
 def source_coordinates(warp: Warp, shape: IntTriple, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """For each voxel of the result its source voxel, three (X, Y, Z) float32 tensors; not to be written to."""
-    matrix = voxel_map(warp, shape)
-    shift = None if warp.elastic is None else displacement(warp.elastic, shape, warp.spacing_mm).to(device)
+    matrix, target = voxel_map(warp, shape), warp.patch_shape or shape
+    shift = None if warp.elastic is None else displacement(warp.elastic, target, warp.spacing_mm).to(device)
     to_voxels = matrix[:3, :3] / np.array(warp.spacing_mm)
     coordinates = []
     for row in range(3):
-        along = [torch.as_tensor(matrix[row, k] * np.arange(n), dtype=torch.float32) for k, n in enumerate(shape)]
+        along = [torch.as_tensor(matrix[row, k] * np.arange(n), dtype=torch.float32) for k, n in enumerate(target)]
         x, y, z = (part.to(device) for part in along)
         place = x[:, None, None] + (y[:, None] + (z + float(matrix[row, 3])))
         for k in range(3 if shift is not None else 0):
@@ -118,26 +122,27 @@ def displacement(elastic: ElasticParams, shape: IntTriple, spacing_mm: Triple) -
 
 
 def warp_image(image: Tensor, warp: Warp) -> Tensor:
-    """Trilinear values of (channels, X, Y, Z) float32; `outside_hu` beyond the image, blended over half a voxel."""
-    return _linear(image - warp.outside_hu, warp) + warp.outside_hu
+    """Trilinear values of (channels, X, Y, Z) float32; `outside_hu` where the source lies beyond the outermost voxels.
+
+    Within the outer half of a border voxel its value is repeated, so that image and labels end at the same place.
+    """
+    _, inside = _nearest(warp, _spatial(image), image.device)
+    return torch.where(inside, _linear(image, warp), torch.tensor(warp.outside_hu, device=image.device))
 
 
 def warp_labels(labels: Tensor, warp: Warp) -> Tensor:
     """Labels under the same deformation as the image.
 
     Integers (R, X, Y, Z) take the nearest voxel's value, so no new value appears and ignored voxels (-1) stay ignored;
-    beyond the image they become 0, background. Soft targets (C, X, Y, Z) are interpolated class by class; what comes
-    from beyond the image counts as background, so the sum stays 1.
+    beyond the image they become 0, background. Soft targets (C, X, Y, Z) are interpolated class by class, which keeps
+    their sum of 1; beyond the image the background becomes 1 and all else 0.
     """
-    if labels.is_floating_point():
-        moved = _linear(labels, warp)
-        total = moved[0]
-        for channel in moved[1:]:
-            total = total + channel
-        moved[0] = moved[0] + (1 - total)
-        return moved
     index, inside = _nearest(warp, _spatial(labels), labels.device)
-    moved = labels.flatten(1).index_select(1, index).reshape(labels.shape)
+    if labels.is_floating_point():
+        background = torch.zeros(len(labels), 1, 1, 1, device=labels.device)
+        background[0] = 1
+        return torch.where(inside, _linear(labels, warp), background)
+    moved = labels.flatten(1).index_select(1, index).reshape(len(labels), *inside.shape)
     return torch.where(inside, moved, torch.zeros((), dtype=labels.dtype, device=labels.device))
 
 
@@ -146,11 +151,12 @@ def _linear(channels: Tensor, warp: Warp) -> Tensor:
     places = source_coordinates(warp, shape, channels.device)
     # align_corners=False puts voxel i of n at (2 i + 1) / n - 1; the last coordinate comes first
     grid = torch.stack([(place * 2 + 1) / n - 1 for place, n in zip(places, shape, strict=True)][::-1], dim=-1)
-    return F.grid_sample(channels[None], grid[None], mode="bilinear", padding_mode="zeros", align_corners=False)[0]
+    return F.grid_sample(channels[None], grid[None], mode="bilinear", padding_mode="border", align_corners=False)[0]
 
 
 @lru_cache(maxsize=2)
 def _nearest(warp: Warp, shape: IntTriple, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Flat index of the source voxel of each voxel of the result, and (X, Y, Z) whether it lies in the image."""
     x, y, z = (place.round() for place in source_coordinates(warp, shape, device))
     inside = (x >= 0) & (x < shape[0]) & (y >= 0) & (y < shape[1]) & (z >= 0) & (z < shape[2])
     flat = (x.int().clamp(0, shape[0] - 1) * shape[1] + y.int().clamp(0, shape[1] - 1)) * shape[2]

@@ -6,12 +6,14 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from monai.data.meta_tensor import MetaTensor
 from torch.utils.data import DataLoader, Dataset
 
 from medseg.config import build_config, read_config, write_config
-from medseg.errors import ConfigError, UsageError
+from medseg.errors import ConfigError, GeometryError, UsageError
 from medseg.transforms.pipeline import DEFAULT_STEPS, AnyStep, TransformsConfig, build_pipeline
 from medseg.transforms.spatial import AffineConfig
+from medseg.transforms.warp import AffineParams, Warp, warp_labels
 
 SHAPE = (21, 17, 13)  # odd, so that no axis divides evenly between threads
 PAIRS = ((1, 2),)
@@ -218,3 +220,51 @@ def test_default_set_flips_about_half_of_the_patches():
     pipeline = build_pipeline(TransformsConfig())
     flips = [pipeline.sample((8, 8, 8), (1, 1, 1), (0, 0, 0, patch))[NAMES.index("flip")] for patch in range(400)]
     assert abs(np.mean([params is not None for params in flips]) - 0.5) < 0.1  # 4 standard errors
+
+
+def test_patch_is_cut_from_the_middle_of_a_larger_sample():
+    sample = make_sample()
+    result = build_pipeline(TransformsConfig(preset="none"), patch_shape=(11, 8, 13))(sample, seed=(0,))
+    assert torch.equal(result["image"], sample["image"][:, 5:16, 4:12])
+    assert torch.equal(result["labels"], sample["labels"][:, 5:16, 4:12])
+
+
+@pytest.mark.parametrize("shape", [(11, 9, 7), (10, 8, 6)])
+def test_cut_with_a_warp_equals_the_warp_about_the_same_centre_and_then_the_cut(shape):
+    start = [(n - wanted) // 2 for n, wanted in zip(SHAPE, shape, strict=True)]
+    about = tuple(-(n - 1) / 2 + s + (w - 1) / 2 for n, s, w in zip(SHAPE, start, shape, strict=True))
+    turn = AffineParams(rotation_deg=(0.0, 0.0, 20.0))
+    moved_centre = turn.matrix @ about  # rotating about the patch's centre = about the sample's, then shifted back
+    shift = AffineParams(turn.rotation_deg, translation_mm=tuple(about - moved_centre))
+    labels = make_sample()["labels"]
+
+    cut = warp_labels(labels, Warp((1.0, 1.0, 1.0), turn, patch_shape=shape))
+    whole = warp_labels(labels, Warp((1.0, 1.0, 1.0), shift))
+
+    assert torch.equal(cut, whole[:, *(slice(s, s + w) for s, w in zip(start, shape, strict=True))])
+
+
+def test_corners_of_a_turned_patch_are_filled_from_the_margin():
+    affine = AffineConfig(probability=1, rotation_deg=(0, 0, 45), scale=(1, 1))
+    pipeline = build_pipeline(TransformsConfig(preset="none", steps=(affine,)), patch_shape=(16, 16, 8))
+    sample = {"image": torch.full((1, 32, 32, 10), 40.0), "labels": torch.ones(1, 32, 32, 10, dtype=torch.int16)}
+    result = pipeline(sample, seed=(0, 0))
+    assert result["image"].shape == (1, 16, 16, 8)
+    torch.testing.assert_close(result["image"], torch.full((1, 16, 16, 8), 40.0))
+    assert (result["labels"] == 1).all()
+
+
+@pytest.mark.parametrize("steps", [(), ALWAYS[:2], ALWAYS])
+def test_affine_of_a_cut_patch_points_at_the_same_anatomy(steps):
+    pipeline = build_pipeline(
+        TransformsConfig(preset="none", steps=steps), patch_shape=(11, 8, 6), spacing_mm=(1, 1, 1)
+    )
+    image = MetaTensor(make_sample()["image"], affine=torch.eye(4))
+    moved = pipeline({"image": image, "labels": make_sample()["labels"]}, seed=(0, 0))["image"]
+    centre = torch.tensor([5.0, 3.5, 2.5, 1.0], dtype=moved.affine.dtype)
+    assert (moved.affine @ centre).tolist()[:3] == pytest.approx([10.0, 7.5, 5.5])  # starts 5, 4, 3
+
+
+def test_patch_larger_than_the_sample_is_refused():
+    with pytest.raises(GeometryError, match="Pad the sample"):
+        build_pipeline(TransformsConfig(), patch_shape=(64, 8, 8))(make_sample(), seed=(0,))

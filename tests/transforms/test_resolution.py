@@ -6,7 +6,7 @@ import torch
 
 from medseg.config import build_config
 from medseg.errors import ConfigError
-from medseg.transforms.resolution import BlurConfig, BlurParams, LowResolutionConfig, LowResolutionParams
+from medseg.transforms.resolution import BlurConfig, BlurParams, LowResolutionConfig, LowResolutionParams, box_means
 
 
 def point(shape=(31, 31, 31)) -> torch.Tensor:
@@ -49,6 +49,24 @@ def test_low_resolution_keeps_shape_and_mean_and_loses_detail():
     coarse = LowResolutionConfig().build().apply_image(image, LowResolutionParams((8, 8, 8)))
     assert coarse.shape == image.shape and coarse.std() < 0.5 * image.std()
     assert float(coarse[:, 2:-2, 2:-2, 2:-2].mean()) == pytest.approx(0.5, abs=0.03)
+
+
+def test_box_means_over_whole_voxels_equal_numpy():
+    image = torch.rand(1, 12, 3, 4)
+    expected = image.reshape(1, 4, 3, 3, 4).mean(2)
+    torch.testing.assert_close(box_means(image, 1, 4), expected)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 7, 9, 10])
+def test_box_means_keep_the_mean_when_voxels_are_shared(length):
+    image = torch.rand(1, 2, 10, 3)
+    torch.testing.assert_close(box_means(image, 2, length).mean(2), image.mean(2))
+
+
+def test_a_coarse_grid_equal_to_the_own_changes_nothing():
+    image = torch.rand(1, 100, 1, 1)
+    coarse = LowResolutionConfig().build().apply_image(image, LowResolutionParams((100, 1, 1)))
+    assert torch.equal(coarse, image)
 
 
 def test_thick_slices_leave_the_plane_sharp():

@@ -92,6 +92,14 @@ def test_outside_is_air_in_the_image_and_background_in_the_labels():
     assert (warp_labels(labels, warp)[0, 5:] == -1).all()
 
 
+def test_image_and_labels_end_at_the_same_voxels():
+    image, labels = torch.full((1, 12, 12, 6), 40.0), torch.ones(1, 12, 12, 6, dtype=torch.int16)
+    warp = Warp((1.0, 1.0, 3.0), AffineParams((15.0, -10.0, 40.0), (0.8, 0.8, 0.8)), BEND)
+    inside = warp_labels(labels, warp) == 1
+    torch.testing.assert_close(warp_image(image, warp), torch.where(inside, 40.0, -1024.0))
+    assert 0 < inside.sum() < inside.numel()
+
+
 @given(st.integers(0, 2**31), st.booleans())
 @settings(deadline=None, max_examples=20)
 def test_integer_labels_get_no_new_value(seed, bends):
