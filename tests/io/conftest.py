@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.volume import Volume
@@ -77,8 +77,8 @@ def _slice(index: int, height: float, elements: dict[str, Any]) -> Dataset:
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"2.25.100.{index}"
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(f"2.25.100.{index}")
     dataset.SeriesInstanceUID, dataset.FrameOfReferenceUID, dataset.Modality = "2.25.7", "2.25.8", "CT"
     dataset.PatientName = "Doe^Jane"
     dataset.Rows, dataset.Columns = pixels.shape

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from pydicom.encaps import encapsulate
+from pydicom.uid import MPEG2MPML
 
 from medseg.errors import DicomError, FileReadError, MedsegError
 from medseg.io import dicom, nifti
@@ -276,8 +278,8 @@ def test_a_syntax_without_decoder_says_what_to_do(write_series: WriteSeries) -> 
     folder = write_series([0, 1, 2])
     for path in folder.iterdir():
         dataset = pydicom.dcmread(path)
-        dataset.file_meta.TransferSyntaxUID = pydicom.uid.MPEG2MPML
-        dataset.PixelData = pydicom.encaps.encapsulate([dataset.PixelData])
+        dataset.file_meta.TransferSyntaxUID = MPEG2MPML
+        dataset.PixelData = encapsulate([dataset.PixelData])
         dataset["PixelData"].is_undefined_length = True
         dataset.save_as(path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -13,6 +14,10 @@ from medseg.io import dicom, nifti
 from medseg.workflows import convert
 
 SERIES = Path(__file__).parents[1] / "data" / "dicom"
+
+
+def load(path: Path) -> Any:
+    return nib.load(path)
 
 
 @pytest.mark.parametrize("name", ["out.nii.gz", "out.nii", "new/folder/out.nii.gz"])
@@ -30,7 +35,7 @@ def test_the_file_holds_the_series_voxel_by_voxel(tmp_path: Path, name: str) -> 
 def test_the_file_equals_what_other_software_made_of_the_series(tmp_path: Path) -> None:
     convert(SERIES / "lidc", tmp_path / "out.nii.gz")
 
-    ours, other = nib.load(tmp_path / "out.nii.gz"), nib.load(SERIES / "lidc.nii.gz")
+    ours, other = load(tmp_path / "out.nii.gz"), load(SERIES / "lidc.nii.gz")
     assert np.array_equal(ours.get_fdata(), other.get_fdata())
     assert np.allclose(ours.affine, other.affine, atol=1e-4)
 
