@@ -10,17 +10,27 @@ from typing import Literal
 from monai.networks.nets.dynunet import DynUNet
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from medseg.config import Config
 from medseg.shapes import IntTriple
 
 
 class UNetConfig(Config):
-    """`channels` per resolution, full resolution first; `strides` between them; `deep_supervision` extra heads."""
+    """Sizes of the network.
+
+    Args:
+        channels: feature maps per resolution, finest first; multiples of 16 run fastest on a CPU.
+        strides: between each two of the channels; default 2 along every axis.
+        stem_stride: stride of the first block; above 1 the finest features are coarser than the image and the logits
+            are interpolated back up, which costs a fraction of the time.
+        deep_supervision: number of extra, coarser outputs that the loss also sees.
+    """
 
     name: Literal["unet"] = "unet"
     channels: tuple[int, ...] = Field((32, 64, 128, 256, 320), min_length=3)
     strides: tuple[IntTriple, ...] | None = None
+    stem_stride: IntTriple = (1, 1, 1)
     deep_supervision: int = Field(2, ge=0)
 
     @model_validator(mode="after")
@@ -34,7 +44,7 @@ class UNetConfig(Config):
     @property
     def downsampling(self) -> IntTriple:
         """By how much the deepest level is smaller along X, Y, Z; patches are multiples of it."""
-        x = y = z = 1
+        x, y, z = self.stem_stride
         for stride in self._strides():
             x, y, z = x * stride[0], y * stride[1], z * stride[2]
         return x, y, z
@@ -58,12 +68,13 @@ class UNet(nn.Module):
         super().__init__()
         strides = list(config._strides())
         self.supervised = config.deep_supervision > 0
+        self.coarse = max(config.stem_stride) > 1
         self.network = DynUNet(
             spatial_dims=3,
             in_channels=in_channels,
             out_channels=classes,
             kernel_size=[(3, 3, 3)] * len(config.channels),
-            strides=[(1, 1, 1), *strides],
+            strides=[config.stem_stride, *strides],
             upsample_kernel_size=strides,
             filters=list(config.channels),
             deep_supervision=self.supervised,
@@ -72,6 +83,8 @@ class UNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         logits = self.network.output_block(self.network.skip_layers(image))
+        if self.coarse:
+            logits = interpolate(logits, size=image.shape[2:], mode="trilinear", align_corners=False)
         if self.training and self.supervised:
             return [logits, *self.network.heads]
         return logits
