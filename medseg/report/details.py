@@ -16,11 +16,12 @@ def detail_tables(agreement: Agreement, cases: Sequence[Mapping[str, Any]]) -> l
     """All that the file has something for, in the order of the page."""
     kappa = "Secondary: these values depend on the domain over which voxels are counted."
     williams = "Agreement of the model with readers over agreement among readers; 1: the model is like one more reader."
+    same_people = not agreement["design"].get("anonymous")  # else reader A of one case is not reader A of the next
     found = [
         presence(agreement),
-        reader_presence(agreement),
+        reader_presence(agreement) if same_people else None,
         delineation(agreement),
-        leave_one_out(agreement),
+        leave_one_out(agreement) if same_people else None,
         truth(agreement),
         volume(agreement),
         by_model(agreement, "williams", "Williams index", williams),
@@ -85,7 +86,7 @@ def presence(agreement: Agreement) -> Table | None:
         "miss rate",
         "false-positive rate",
     )
-    note = "A finding: marked by at least two readers. " + " ".join(dict.fromkeys(rules))
+    note = "A finding: marked by at least two readers, or by the only one. " + " ".join(dict.fromkeys(rules))
     return Table("Presence and absence", columns, rows, note.strip()) if rows else None
 
 
@@ -132,10 +133,12 @@ def leave_one_out(agreement: Agreement) -> Table | None:
             both = [number(found.get("rater"), n=n), number(found.get("model"), n=n)]
             rows.append([label, reader, *both, number(found.get("difference"), signed=True, n=n), plain(n)])
     columns = ("label", "reader left out", "reader with the others", "model with the others", "difference", "n")
-    if not agreement["design"]["models"]:
-        columns, rows = (*columns[:3], "n"), [[*row[:3], row[5]] for row in rows]
-    note = f"{metric_name(metric)} against what the majority of the other readers drew: both meet the same reference."
-    return Table("Leave one reader out", columns, rows, note + " Positive favours the model.") if rows else None
+    note = f"{metric_name(metric)} against what the majority of the other readers drew"
+    if agreement["design"]["models"]:
+        note += ": both meet the same reference. Positive favours the model."
+    else:
+        columns, rows, note = (*columns[:3], "n"), [[*row[:3], row[5]] for row in rows], note + "."
+    return Table("Leave one reader out", columns, rows, note) if rows else None
 
 
 def truth(agreement: Agreement) -> Table | None:
@@ -161,8 +164,10 @@ def volume(agreement: Agreement) -> Table | None:
                 bias, spread = number(block.get("bias_ml"), signed=True), number(block.get("sd_ml"))
                 limits = interval(block.get("limits_ml"), signed=True)
                 rows.append([label, pairs, bias, limits, spread, plain(block.get("n"))])
-    columns = ("label", "pairs", "bias (ml)", "limits of agreement (ml)", "SD (ml)", "n pairs")
-    note = "Single readers, over pairs that both marked; two readers have no order, so their bias is 0."
+    columns = ("label", "pairs", "bias (ml)", "limits of agreement (ml)", "SD (ml)", "n differences")
+    note = (
+        "Single readers, over pairs that both marked; two readers have no order: both differences count, the bias is 0."
+    )
     return Table("Volume", columns, rows, note) if rows else None
 
 

@@ -17,7 +17,17 @@ from matplotlib.lines import Line2D
 from medseg.report.canvas import FAINT, INK, new_figure, styled, to_svg
 from medseg.report.palette import CLASS_COLOURS, GREY, SKY, VERMILION, strokes
 from medseg.report.tables import differences
-from medseg.report.wording import UNDEFINED, finite, interval, is_distance, known_interval, metric_name, number, short
+from medseg.report.wording import (
+    UNDEFINED,
+    finite,
+    interval,
+    is_distance,
+    known_interval,
+    metric_name,
+    number,
+    short,
+    structure,
+)
 
 __all__ = ["bland_altman", "forest", "matrix", "scatter", "to_svg", "training_curves"]
 
@@ -36,7 +46,7 @@ def forest(agreement: Mapping[str, Any], metric: str) -> Figure:
     for y, (_, _, entry) in enumerate(rows):
         _forest_row(axes, y, entry)
     axes.set_yticks(
-        range(len(rows)), [short(label) + (f" · {short(model)}" if several else "") for label, model, _ in rows]
+        range(len(rows)), [structure(label) + (f" · {short(model)}" if several else "") for label, model, _ in rows]
     )
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel(f"difference D of {metric_name(metric)}")
@@ -94,7 +104,7 @@ def matrix(pairs: Sequence[Row], label: str, metric: str, *, models: Iterable[st
     axes.set_yticks(range(len(names)), shown)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    axes.set_title(f"{short(label)}: mean {metric_name(metric)}")
+    axes.set_title(f"{structure(label)}: mean {metric_name(metric)}")
     return figure
 
 
@@ -139,7 +149,9 @@ def scatter(cases: Sequence[Row], label: str, metric: str, *, margin: float | No
         )
     _identity(axes, metric, margin)
     axes.set_title(
-        short(label) if len(known) == len(mine) else f"{short(label)} ({len(mine) - len(known)} cases {UNDEFINED})"
+        structure(label)
+        if len(known) == len(mine)
+        else f"{structure(label)} ({len(mine) - len(known)} cases {UNDEFINED})"
     )
     axes.set_xlabel(f"{metric_name(metric)}, reader with reader")
     axes.set_ylabel(f"{metric_name(metric)}, model with reader")
@@ -177,13 +189,15 @@ def bland_altman(pairs: Sequence[Row], label: str, *, models: Iterable[str] = ()
         volumes = _volumes(pairs, label, kind, set(models))
         axes.axhline(0, color=FAINT, linewidth=0.8)
         if volumes.size:
+            if kind == "human-human":  # two readers have no order, so both differences count
+                volumes = np.vstack([volumes, volumes[:, ::-1]])
             sums, gaps = volumes.mean(axis=1), volumes[:, 1] - volumes[:, 0]
             axes.plot(sums, gaps, "o", markersize=3.5, alpha=0.6, color=colour, markeredgewidth=0)
             spread = 1.96 * gaps.std(ddof=1) if len(gaps) > 1 else 0.0
             axes.axhline(gaps.mean(), color=INK, linewidth=1)
             for height in (gaps.mean() - spread, gaps.mean() + spread):
                 axes.axhline(height, color=INK, linewidth=1, linestyle=(0, (3, 2)))
-        axes.set_title(f"{short(label)}: {title}, n = {len(volumes)}")
+        axes.set_title(f"{structure(label)}: {title}, n = {len(volumes)}")
         axes.set_ylabel("difference (ml)")
     panels[1].set_xlabel("mean volume (ml)")
     return figure

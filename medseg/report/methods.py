@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from medseg.report.tables import Cell, Table, differences
+from medseg.report.tables import Cell, Table, differences, tolerance
 from medseg.report.wording import finite, flat, metric_name, number, plain
 
 Agreement = Mapping[str, Any]
 
+METHODS = {"bca": "BCa", "bootstrap-t": "studentised bootstrap"}
 _PAIRED = (
     "For every case the mean score over all pairs of one model outline and one reader is compared with the mean over "
     "all pairs of two readers. No consensus is needed, so no reader is compared with something that the same reader "
@@ -22,7 +23,7 @@ _PAIRED = (
 
 def facts(agreement: Agreement, metric: str) -> list[tuple[str, str]]:
     """Names and values of the few numbers that one looks for first."""
-    plan, config = agreement["design"], agreement.get("config", {})
+    plan = agreement["design"]
     found = [
         ("cases", plain(plan["n_cases"])),
         ("patients", plain(plan["n_patients"])),
@@ -37,7 +38,7 @@ def facts(agreement: Agreement, metric: str) -> list[tuple[str, str]]:
             ("margin", " or ".join(number(margin) for margin in margins) or "none given"),
         ]
     if metric == "nsd":
-        found.append(("tolerance (mm)", plain(config.get("tolerance_mm", "not stated"))))
+        found.append(("tolerance", tolerance(agreement)))
     return found
 
 
@@ -51,7 +52,13 @@ def methods(agreement: Agreement, metric: str) -> list[str]:
         "missing, not empty."
     ]
     if boot:
-        rules = sorted({str(entry["method"]) for _, _, entry in differences(agreement, metric) if entry.get("method")})
+        rules = sorted(
+            {
+                METHODS.get(entry["method"], str(entry["method"]))
+                for _, _, entry in differences(agreement, metric)
+                if entry.get("method")
+            }
+        )
         text.append(
             f"Intervals: two-sided 95 %, {plain(boot.get('draws'))} bootstrap draws of the "
             f"{boot.get('cluster', 'patient')}, seed {plain(boot.get('seed'))}"
@@ -64,8 +71,9 @@ def provenance_tables(agreement: Agreement) -> list[Table]:
     """Settings, versions and hashes; many hashes are counted here and listed in `agreement.json`."""
     found = agreement.get("provenance", {})
     rest = {key: value for key, value in found.items() if key not in ("versions", "input_sha256")}
+    settings = {key: value for key, value in agreement.get("config", {}).items() if key != "empty_rules"}
     tables = [
-        Table("Settings", ("key", "value"), _rows(agreement.get("config", {}))),
+        Table("Settings", ("key", "value"), _rows(settings)),
         Table("Versions", ("package", "version"), _rows(found.get("versions", {}))),
         Table("Run", ("key", "value"), _rows(rest)),
         _hashes(found.get("input_sha256")),

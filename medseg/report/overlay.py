@@ -21,7 +21,8 @@ from medseg.shapes import BoolArray, FloatArray
 WINDOW_HU = (-160.0, 240.0)  # the usual soft-tissue window: width 400, level 40
 SIDE = 360.0  # width of the drawing, and its greatest height, in SVG units (about screen pixels)
 MOST_PIXELS = 320  # a longer side is averaged down, so that a page with many slices stays below 3 MB
-MODEL_WIDTH, RATER_WIDTH = 4.0, 1.5
+MODEL_WIDTH = 5.5
+RATER_WIDTHS = (3.3, 1.5)  # of the first and the last rater: equal outlines show as bands, none hides another
 TRUTH = "truth"
 LETTER = 6.3  # mean width of a letter at 11 units, for wrapping the legend
 
@@ -72,12 +73,11 @@ def overlay_svg(overlay: Overlay, models: Iterable[str] = (), pens: Mapping[str,
     size_mm = ((rows.stop - rows.start) * overlay.pixel_mm[0], (columns.stop - columns.start) * overlay.pixel_mm[1])
     zoom = min(SIDE / size_mm[0], SIDE / size_mm[1])
     height, width = size_mm[0] * zoom, size_mm[1] * zoom
-    ordered = [*models, *(name for name in overlay.masks if name not in models)]
-    lines = [
-        _outline(overlay.masks[name][rows, columns], overlay.pixel_mm, zoom, _pen(name, name in models, pens, overlay))
-        for name in ordered
-    ]
-    legend, legend_height = _legend(overlay, ordered, models, pens, (rows, columns), height)
+    drawn = _pens(overlay, models, pens)
+    cropped = {name: overlay.masks[name][rows, columns] for name in drawn}
+    lines = [_outline(cropped[name], overlay.pixel_mm, zoom, pen) for name, pen in drawn.items()]
+    words = {name: _entry(name, name in models, bool(mask.any())) for name, mask in cropped.items()}
+    legend, legend_height = _legend(drawn, words, height)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIDE:g} {height + legend_height:.1f}" '
         f'role="img" class="overlay" font-family="sans-serif" font-size="11">'
@@ -140,10 +140,17 @@ class _Pen:
     dash: str
 
 
-def _pen(name: str, is_model: bool, pens: Mapping[str, Stroke], overlay: Overlay) -> _Pen:
-    if name == TRUTH and name not in pens:
-        return _Pen("#000" if overlay.hu is None else "#fff", RATER_WIDTH, "1 2")
-    return _Pen(pens[name].colour, MODEL_WIDTH if is_model else RATER_WIDTH, pens[name].dash)
+def _pens(overlay: Overlay, models: list[str], given: Mapping[str, Stroke]) -> dict[str, _Pen]:
+    """Models first and thick, then the raters, each thinner than the one before; the order is the order of drawing."""
+    raters = [name for name in overlay.masks if name not in models]
+    widths = np.linspace(*RATER_WIDTHS, num=len(raters)) if len(raters) > 1 else [np.mean(RATER_WIDTHS)]
+    sizes = dict(zip(raters, (round(float(width), 2) for width in widths), strict=False))
+    ink = Stroke("#000" if overlay.hu is None else "#fff", "1 2")
+    found = {}
+    for name in (*models, *raters):
+        stroke = ink if name == TRUTH and name not in given else given[name]
+        found[name] = _Pen(stroke.colour, sizes.get(name, MODEL_WIDTH), stroke.dash)
+    return found
 
 
 def _outline(mask: BoolArray, pixel_mm: tuple[float, float], zoom: float, pen: _Pen) -> str:
@@ -152,7 +159,7 @@ def _outline(mask: BoolArray, pixel_mm: tuple[float, float], zoom: float, pen: _
         return ""
     scale = f"{pixel_mm[1] * zoom / 2:.4f} {pixel_mm[0] * zoom / 2:.4f}"
     return (
-        f'<path transform="scale({scale})" d="{path}" fill="none" stroke="{pen.colour}" stroke-width="{pen.width}"'
+        f'<path transform="scale({scale})" d="{path}" fill="none" stroke="{pen.colour}" stroke-width="{pen.width:g}"'
         f'{_dash(pen)} stroke-linejoin="round" vector-effect="non-scaling-stroke"/>'
     )
 
@@ -191,28 +198,21 @@ def _scale_bar(zoom: float, width: float, height: float, on_image: bool) -> str:
     )
 
 
-def _legend(
-    overlay: Overlay,
-    names: list[str],
-    models: list[str],
-    pens: Mapping[str, Stroke],
-    crop: tuple[slice, slice],
-    top: float,
-) -> tuple[str, float]:
+def _entry(name: str, is_model: bool, is_marked: bool) -> str:
+    return short(name, 30) + (" (model)" if is_model else "") + ("" if is_marked else " (none here)")
+
+
+def _legend(pens: Mapping[str, _Pen], words: Mapping[str, str], top: float) -> tuple[str, float]:
     """The entries, wrapped to the width of the drawing, and their height."""
     x, y, entries = 0.0, top + 18.0, []
-    for name in names:
-        words = short(name, 30)
-        words += " (model)" if name in models else ""
-        words += "" if overlay.masks[name][crop].any() else " (none here)"
-        length = 30 + LETTER * len(words)
+    for name, pen in pens.items():
+        length = 30 + LETTER * len(words[name])
         if x and x + length > SIDE:
             x, y = 0.0, y + 16
-        pen = _pen(name, name in models, pens, overlay)
         colour = "currentColor" if name == TRUTH else pen.colour
         entries.append(
-            f'<path d="M{x:.0f} {y - 4:.0f}h18" stroke="{colour}" stroke-width="{pen.width}"{_dash(pen)}/>'
-            f'<text x="{x + 23:.0f}" y="{y:.0f}" fill="currentColor">{escape(words)}</text>'
+            f'<path d="M{x:.0f} {y - 4:.0f}h18" stroke="{colour}" stroke-width="{pen.width:g}"{_dash(pen)}/>'
+            f'<text x="{x + 23:.0f}" y="{y:.0f}" fill="currentColor">{escape(words[name])}</text>'
         )
         x += length
     return "".join(entries), y + 8 - top

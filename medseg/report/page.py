@@ -23,7 +23,7 @@ from medseg.report.tables import (
     marked_cases,
     metrics,
 )
-from medseg.report.wording import CLASS_MEANINGS, finite, metric_name, number
+from medseg.report.wording import CLASS_MEANINGS, finite, metric_name, number, structure
 
 __all__ = ["Table", "agreement_page"]
 
@@ -58,13 +58,13 @@ def agreement_page(
         images=_images(overlays),
         models=models,
         verdicts=_verdicts(agreement),
-        warnings=agreement.get("warnings", []),
+        warnings=_warnings(agreement),
         facts=facts(agreement, metric),
         forest=_inline(forest(agreement, metric), "forest") if any(differences(agreement, metric)) else "",
         agreement_tables=[agreement_table(agreement, name) for name in metrics(agreement)],
         overlays=[_slice(overlay, models, pens) for overlay in overlays[:MOST_OVERLAYS]],
         overlay_note=_overlay_note(overlays),
-        label_figures=[(label, _label_figures(agreement, pairs, cases, label)) for label in labels],
+        label_figures=[(structure(label), _label_figures(agreement, pairs, cases, label)) for label in labels],
         figure_note=_figure_note(agreement, metric, labels),
         design_tables=_present([design(agreement), marked_cases(agreement), reading_patterns(pairs)]),
         detail_tables=[*detail_tables(agreement, cases), *tables],
@@ -81,7 +81,7 @@ def _environment() -> Environment:
         loader=PackageLoader("medseg.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["cell"] = lambda cell: cell if isinstance(cell, str) else _number(cell)
-    environment.filters["short"] = lambda cell: not isinstance(cell, str) or len(cell) <= 40
+    environment.filters["short"] = lambda cell: not isinstance(cell, str) or len(cell) <= 48
     return environment
 
 
@@ -91,10 +91,29 @@ def _number(cell: float | None) -> str:
 
 def _verdicts(agreement: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
-        {"model": model, "meaning": CLASS_MEANINGS.get(found["class"], ""), "reasons": found.get("reasons", [])}
+        {
+            "model": model,
+            "meaning": CLASS_MEANINGS.get(found["class"], ""),
+            "reasons": _grouped(found.get("reasons", []), agreement["labels"]),
+        }
         | {key: found[key] for key in ("class", "sentence")}
         for model, found in agreement.get("verdict", {}).items()
     ]
+
+
+def _grouped(reasons: Iterable[str], labels: Iterable[str]) -> list[str]:
+    """The reasons, those that several labels share told once: `liver, spleen: reason`."""
+    names: dict[str, list[str]] = {}
+    for reason in reasons:
+        label = next((label for label in labels if reason.startswith(f"{label}: ")), "")
+        names.setdefault(reason[len(label) + 2 :] if label else reason, []).append(label)
+    return [", ".join(filter(None, found)) + (": " if any(found) else "") + reason for reason, found in names.items()]
+
+
+def _warnings(agreement: Mapping[str, Any]) -> list[str]:
+    """Warnings that no verdict gives among its reasons already."""
+    told = {reason for found in agreement.get("verdict", {}).values() for reason in found.get("reasons", [])}
+    return [warning for warning in agreement.get("warnings", []) if warning not in told]
 
 
 def _images(overlays: Sequence[Overlay]) -> str:
@@ -149,7 +168,10 @@ def _figure_note(agreement: Mapping[str, Any], metric: str, labels: Sequence[str
 
 
 def _overlay_note(overlays: Sequence[Overlay]) -> str:
-    text = "The model is the thick line; a thin line is a reader. Cropped around the outlines."
+    text = (
+        "The model is the thickest line, below the readers' thinner ones, so that equal outlines show as bands. "
+        "Cropped around the outlines."
+    )
     if any(overlay.hu is not None for overlay in overlays):
         text += " Grey values: −160 to 240 HU."
     if len(overlays) > MOST_OVERLAYS:
@@ -163,7 +185,7 @@ def _label_figures(
     metric, models = judged_metric(agreement), agreement["design"]["models"]
     place = list(agreement["labels"]).index(label)
     drawn: dict[str, Figure] = {}
-    if any(row["label"] == label for row in pairs):
+    if any(row["label"] == label for row in pairs) and not agreement["design"].get("anonymous"):
         drawn["matrix"] = matrix(pairs, label, metric, models=models)
     if any(row["label"] == label and row["metric"] == metric for row in cases):
         margins = {finite(entry.get("margin")) for name, _, entry in differences(agreement, metric) if name == label}

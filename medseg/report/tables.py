@@ -77,6 +77,8 @@ def design(agreement: Agreement) -> Table:
         f"{n_cases} cases of {plan['n_patients']} patients. A case that a reader did not read is missing; "
         "it is never counted as an empty outline."
     )
+    if plan.get("anonymous"):
+        note += " Readers are anonymous: a name may stand for different people, so nothing is shown per reader."
     return Table("Who read what", ("name", "role", "cases read", "missing"), rows, note)
 
 
@@ -143,15 +145,21 @@ def _needed(entry: Mapping[str, Any]) -> str:
 def metric_rule(agreement: Agreement, metric: str) -> str:
     """One sentence on how the metric is defined and what is done with empty outlines."""
     config = agreement.get("config", {})
-    if is_distance(metric):
-        rule = "Lower is better; a difference D is human-human minus model-human, so that positive favours the model."
-    else:
-        rule = "Higher is better; a difference D is model-human minus human-human."
+    rule = "Lower is better." if is_distance(metric) else "Higher is better."
+    if agreement["design"]["models"]:
+        order = "human-human minus model-human" if is_distance(metric) else "model-human minus human-human"
+        rule += f" D is {order}, so that positive favours the model."
     if metric in METRICS:
         rule += f" Empty outlines: {METRICS[metric].empty_rule}."
     if metric == "hd95":
         rule += f" Percentile rule: {config.get('percentile_rule', 'not stated')}."
     if metric == "nsd":
-        tolerance, surface = config.get("tolerance_mm", "not stated"), config.get("surface", "not stated")
-        rule += f" Tolerance in mm: {plain(tolerance)}; surface: {surface}."
+        rule += f" Tolerance: {tolerance(agreement)}; surface: {config.get('surface', 'not stated')}."
     return rule
+
+
+def tolerance(agreement: Agreement) -> str:
+    """NSD's tolerance in words: one number where all labels share it."""
+    stated = agreement.get("config", {}).get("tolerance_mm", "not stated")
+    values = set(stated.values()) if isinstance(stated, Mapping) else {stated}
+    return f"{plain(values.pop())} mm" if len(values) == 1 else f"{plain(stated)} mm"

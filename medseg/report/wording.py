@@ -108,6 +108,16 @@ def short(name: object, most: int = 24) -> str:
     return text if len(text) <= most else text[: most - 9] + "…" + text[-8:]
 
 
+def structure(label: object) -> str:
+    """A label as a heading; a bare value says that it is one.
+
+    Example:
+        >>> structure("liver"), structure("1")
+        ('liver', 'label 1')
+    """
+    return f"label {label}" if str(label).isdigit() else short(label)
+
+
 def phrase(key: object) -> str:
     """A key of the file as words.
 

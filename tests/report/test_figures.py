@@ -159,6 +159,12 @@ def test_volume_differences_are_model_minus_reader_whichever_stands_first():
     assert points.tolist() == [[12.5, 5.0], [12.5, 5.0]]
 
 
+def test_two_readers_have_no_order_so_their_differences_are_symmetric():
+    points = bland_altman([pair("A", "B", 0.9, volumes=(10.0, 12.0))], "liver").axes[0].lines[1].get_xydata()
+
+    assert points.tolist() == [[11.0, 2.0], [11.0, -2.0]]
+
+
 def test_training_curves_hold_losses_and_one_line_per_class():
     log = [
         {"step": 100, "loss": 0.9, "seconds": 12},

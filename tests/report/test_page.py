@@ -89,7 +89,7 @@ def test_every_part_of_the_report_is_there(html):
     for part in (
         "Who read what", "Presence and absence", "Leave one reader out", "Williams index", "Chance-corrected agreement",
         "lowest D of Dice", "How this was computed", "10000 bootstrap draws of the patient, seed 0", "Input (SHA-256)",
-        "0" * 64, "max of directed percentiles", "Tolerance in mm: liver 2",
+        "0" * 64, "max of directed percentiles", "Tolerance: 2 mm",
     ):  # fmt: skip
         assert part in text
 
@@ -180,6 +180,7 @@ def test_without_a_model_the_page_is_about_the_readers(make_agreement, make_pair
     assert "how the readers agree with each other" in text
     assert "readers with readers 0.910 (0.900 to 0.920)" in text
     assert "difference D (95 % CI)" not in text
+    assert "favours the model" not in text
 
 
 def test_a_single_reader_is_reported(make_agreement, make_pairs, make_cases):
@@ -241,7 +242,44 @@ def test_the_judged_metric_comes_first(make_agreement):
     text = Page(agreement_page(agreement, [], [])).text
 
     assert "judged by NSD" in text
-    assert text.index("Tolerance in mm") < text.index("HD95 (mm) label")
+    assert text.index("Tolerance: 2 mm; surface") < text.index("HD95 (mm) label")
+
+
+def test_tolerances_that_differ_are_listed(make_agreement):
+    agreement = make_agreement()
+    agreement["config"]["tolerance_mm"] = {"liver": 2.0, "spleen": 1.5}
+
+    assert "Tolerance: liver 2; spleen 1.500 mm" in Page(agreement_page(agreement, [], [])).text
+
+
+def test_a_reason_that_several_labels_share_is_told_once(make_agreement):
+    agreement = make_agreement()
+    agreement["verdict"]["unet"]["reasons"] = ["the worst decides", "liver: too few", "spleen: too few", "liver: wide"]
+
+    html = agreement_page(agreement, [], [])
+
+    assert "<li>the worst decides</li><li>liver, spleen: too few</li><li>liver: wide</li>" in html
+
+
+def test_a_warning_that_the_verdict_gives_is_not_told_twice(make_agreement):
+    agreement = make_agreement()
+    agreement["warnings"] = ["A and B are equal", *agreement["verdict"]["unet"]["reasons"]]
+
+    text = Page(agreement_page(agreement, [], [])).text
+
+    assert "A and B are equal" in text
+    assert text.count("no miss in 22 findings") == 1
+
+
+def test_anonymous_readers_are_not_told_apart(make_agreement, make_pairs, make_cases):
+    agreement = make_agreement(labels=("liver",))
+    agreement["design"]["anonymous"] = True
+
+    text = Page(agreement_page(agreement, make_pairs(("liver",)), make_cases(("liver",)))).text
+
+    assert "Leave one reader out" not in text
+    assert "liver: mean Dice" not in text
+    assert "nothing is shown per reader" in text
 
 
 def test_columns_that_nobody_fills_are_left_out(make_agreement):
