@@ -114,7 +114,7 @@ def share_warning(finding: Finding) -> str | None:
     if finding.margin is None or np.isnan(finding.human_human):
         return None
     share = margin_share(finding.margin, finding.human_human, finding.metric)
-    if share <= LARGE_SHARE:
+    if share <= LARGE_SHARE + 1e-9:  # 1 - 0.9 is a little below 0.1
         return None
     shown = f"{share:.0%} of" if np.isfinite(share) else "larger than any share of"
     return (

@@ -1,0 +1,116 @@
+"""One case, many readings: empty and missing masks, unread slices, ignored voxels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from medseg.evaluation.metrics import METRICS
+from medseg.evaluation.scoring import find_boxes, others_of, score_case, score_masks, score_pair
+from medseg.imaging.geometry import Geometry
+from medseg.imaging.labels import LabelMap, LabelSet
+
+LABELS = LabelSet({"background": 0, "liver": 5, "lesion": 2}, ignore=99)
+SPACING = (1.0, 1.0, 3.0)
+
+
+def reading(liver: int = 0, lesion: int = 0, **fields) -> LabelMap:
+    """A liver of `liver` columns and a lesion of `lesion` columns, 4 x 6 voxels each."""
+    array = np.zeros((12, 8, 8), dtype=np.uint8)
+    array[:liver, 2:6, 1:7] = 5
+    array[10 : 10 + lesion, 2:6, 1:7] = 2
+    return LabelMap(array, Geometry(array.shape, np.diag([*SPACING, 1.0])), LABELS, **fields)
+
+
+def by_pair(scores, label):
+    return {(s.a, s.b): s for s in scores if s.label == label}
+
+
+def test_scoring_a_case_equals_scoring_its_pairs_one_by_one():
+    readings = {"A": reading(4, 1), "B": reading(5, 2), "M": reading(6, 1)}
+    for score in score_case(readings, tolerance_mm=1.0):
+        a, b = (readings[name].mask(score.label) for name in (score.a, score.b))
+        assert dict(score.values) == pytest.approx(score_pair(a, b, SPACING, tolerance_mm=1.0))
+
+
+def test_volumes_are_in_millilitres():
+    (score,) = score_case({"A": reading(4), "B": reading(5)}, labels=["liver"])
+    assert (score.volume_a_ml, score.volume_b_ml) == pytest.approx((4 * 24 * 0.003, 5 * 24 * 0.003))
+
+
+def test_one_empty_mask_scores_zero_and_is_infinitely_far():
+    (score,) = score_case({"A": reading(4), "M": reading(0)}, labels=["liver"])
+    assert dict(score.values) == {"dice": 0.0, "iou": 0.0, "nsd": 0.0, "hd95": np.inf, "assd": np.inf}
+    assert score.flag == "one_empty"
+
+
+def test_two_empty_masks_agree_when_a_third_is_not_empty():
+    scores = by_pair(score_case({"A": reading(0), "B": reading(0), "M": reading(4)}), "liver")
+    agreed = scores["A", "B"]
+    assert [agreed.values[key] for key in ("dice", "iou", "nsd")] == [1.0, 1.0, 1.0]
+    assert np.isnan(agreed.values["hd95"]) and agreed.flag == "both_empty"
+    assert scores["A", "M"].values["dice"] == 0.0
+
+
+def test_a_structure_that_nobody_marked_is_undefined():
+    for score in score_case({"A": reading(4), "B": reading(4)}, labels=["lesion"]):
+        assert all(np.isnan(value) for value in score.values.values())
+        assert score.flag == "both_empty"
+
+
+def test_a_rater_who_did_not_look_for_a_structure_is_missing_not_empty():
+    readings = {"A": reading(4, 1), "B": reading(4, labelled=("liver",)), "C": reading(4, 1)}
+    scores = by_pair(score_case(readings), "lesion")
+    assert scores["A", "B"].is_missing and np.isnan(scores["A", "B"].values["dice"])
+    assert scores["A", "C"].values["dice"] == 1.0
+
+
+def test_a_pair_is_compared_on_the_slices_that_both_read():
+    short = reading(4, slices_read=(0, 3))
+    short.labels[:, :, 4:] = 0
+    (score,) = score_case({"A": reading(4), "B": short}, labels=["liver"])
+    assert score.values["dice"] == 1.0 and score.values["hd95"] == 0.0
+    assert score.volume_a_ml == pytest.approx(4 * 4 * 3 * 0.003)
+
+
+def test_readers_without_a_common_slice_are_missing():
+    readings = {"A": reading(4, slices_read=(0, 3)), "B": reading(4, slices_read=(4, 7))}
+    (score,) = score_case(readings, labels=["liver"])
+    assert score.is_missing and score.flag == "missing"
+
+
+def test_ignored_voxels_count_for_nobody():
+    ignoring = reading(6)
+    ignoring.labels[4:6] = 99
+    (score,) = score_case({"A": reading(6), "B": ignoring}, labels=["liver"])
+    assert score.values["dice"] == 1.0
+
+
+def test_a_name_without_a_mask_is_missing():
+    (score,) = score_masks({"A": np.ones((2, 2, 2), dtype=bool)}, SPACING, pairs=[("A", "nobody")])
+    assert score.is_missing and set(score.values) == set(METRICS)
+
+
+def test_the_left_out_rater_meets_the_majority_of_the_others():
+    readings = {"A": reading(4), "B": reading(5), "C": reading(6)}
+    pairs = [(others_of("A"), "A"), (others_of("C"), "C")]
+    first, last = score_case(readings, labels=["liver"], pairs=pairs, leave_one_out=list(readings))
+    assert first.values["dice"] == pytest.approx(2 * 4 / (4 + 6))  # B or C: 6 columns
+    assert last.values["dice"] == pytest.approx(2 * 5 / (5 + 6))  # A or B: 5 columns
+
+
+def test_boxes_of_all_structures_come_from_one_volume():
+    boxes = find_boxes(reading(4, 2))
+    assert boxes == {"liver": np.s_[0:4, 2:6, 1:7], "lesion": np.s_[10:12, 2:6, 1:7]}
+
+
+def test_large_and_negative_label_values_are_found_too():
+    array = np.zeros((3, 3, 3), dtype=np.int32)
+    array[0], array[2] = 100_000, -4
+    labels = LabelSet({"background": 0, "far": 100_000, "negative": -4})
+    found = find_boxes(LabelMap(array, Geometry((3, 3, 3), np.eye(4)), labels))
+    assert found == {"far": np.s_[0:1, 0:3, 0:3], "negative": np.s_[2:3, 0:3, 0:3]}
+
+
+def test_no_reading_gives_no_score():
+    assert score_case({}) == []
