@@ -181,6 +181,15 @@ def test_displacement_is_in_millimetres_whatever_the_spacing():
     torch.testing.assert_close(fine[:, ::2, ::2, ::4], coarse)
 
 
+def test_elastic_looks_up_voxels_at_the_displacement_in_millimetres():
+    spacing_mm, shape = (1.0, 2.0, 4.0), (20, 12, 8)
+    where = source_coordinates(Warp(spacing_mm, elastic=BEND), shape, torch.device("cpu"))
+    moved_mm = displacement(BEND, shape, spacing_mm)
+    for axis, index in enumerate(np.indices(shape)):
+        torch.testing.assert_close((where[axis] - torch.from_numpy(index)).float() * spacing_mm[axis], moved_mm[axis],
+                                   atol=1e-4, rtol=0)  # fmt: skip
+
+
 def test_displacement_stays_below_that_of_the_control_points():
     assert displacement(BEND, (20, 20, 20), ISOTROPIC).abs().max() <= BEND.displacement_mm
 
