@@ -22,7 +22,7 @@ COLUMNS = ("model", "cases", "human-human", "model-human", "D", "95 % CI", "Will
 
 def main() -> None:
     """Makes the folders, runs `agree` four times and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Each of four radiologists in turn plays the model.")
     parser.add_argument("source", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--margin", type=float, default=0.05)

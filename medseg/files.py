@@ -62,6 +62,22 @@ def open_output_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
         UsageError: `folder` is a file.
         WriteError: the folder cannot be made.
     """
+    folder = check_output_folder(folder, overwrite=overwrite)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _empty(folder)
+        (folder / MARKER).write_text("made by medseg\n", encoding="utf-8")
+    except OSError as error:
+        raise WriteError(f"could not make or empty the folder: {error.strerror}", where=folder.name) from error
+    return folder
+
+
+def check_output_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
+    """Refuses what `open_output_folder` would refuse and changes nothing: for asking before long work.
+
+    Raises:
+        OutputExistsError, UsageError: as `open_output_folder`.
+    """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise UsageError("the output is a file", where=folder.name, expected="a folder", do="Choose another --out.")
@@ -78,12 +94,6 @@ def open_output_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
                 where=folder.name,
                 do="Choose another --out, or empty it yourself.",
             )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _empty(folder)
-        (folder / MARKER).write_text("made by medseg\n", encoding="utf-8")
-    except OSError as error:
-        raise WriteError(f"could not make or empty the folder: {error.strerror}", where=folder.name) from error
     return folder
 
 

@@ -210,7 +210,12 @@ def _judge(
     interval = protocol.interval(_patients(rows, "difference"), _bounds(metric))
     class_, reasons = classify(interval, margin, len(raters))
     class_, lowered = guarded(class_, table, protocol.guard_margin)
-    needed = patients_for_power(interval.sd, margin) if margin and class_ == INCONCLUSIVE and not lowered else None
+    needed = None
+    if margin and class_ == INCONCLUSIVE and not lowered:
+        needed = patients_for_power(interval.sd, margin)
+        if needed <= interval.n:  # enough for a true difference of 0, so it is not the number that leaves it open
+            reasons.append(f"the difference lies near the margin; {needed} patients would do if it were 0")
+            needed = None
     ours = _patients(rows, "model_human")
     finding = Finding(
         label,

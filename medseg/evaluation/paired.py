@@ -75,13 +75,13 @@ def case_agreement(
     marked = case.presence(label, [*raters, *([model] if model else [])])
     if not any(marked.values()):
         return None
-    everyone = all(marked.values())
+    pairs = [(kind, s) for s in case.of(label) if (kind := kind_of(s, raters, model)) and not s.is_missing]
+    # where only some slices were read by both, a pair may be empty although both marked the structure elsewhere
+    everyone = all(marked.values()) and not any(score.flag for _, score in pairs)
     human, ours = [], []
     if everyone or not METRICS[metric].is_distance:
-        for score in case.of(label):
-            kind = kind_of(score, raters, model)
-            if kind and not score.is_missing:
-                (human if kind == "human-human" else ours).append(score.values[metric])
+        human = [score.values[metric] for kind, score in pairs if kind == "human-human"]
+        ours = [score.values[metric] for kind, score in pairs if kind == "model-human"]
     human_human = float(np.mean(human)) if human else NAN
     model_human = float(np.mean(ours)) if ours else NAN
     sign = -1.0 if METRICS[metric].is_distance else 1.0

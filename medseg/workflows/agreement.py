@@ -20,7 +20,7 @@ from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.paired import CaseAgreement, CaseScores, identical_readings, kind_of
 from medseg.evaluation.scoring import Pair, others_of, score_case
 from medseg.evaluation.verdict import Study
-from medseg.files import open_output_folder, write_text
+from medseg.files import check_output_folder, open_output_folder, write_text
 from medseg.io.manifest import Dataset
 from medseg.report.figures import bland_altman, forest, matrix, scatter, to_svg
 from medseg.report.overlay import Overlay
@@ -90,7 +90,7 @@ def agree(
     _check(metric, margin, draws)
     check_tolerance(tolerance_mm)
     source = _source(dataset, predictions, raters, model, split, allow_missing)
-    folder = open_output_folder(out, overwrite=overwrite)
+    check_output_folder(out, overwrite=overwrite)
     scored = score_readings(source, tolerance_mm, on_case)
     protocol = Protocol(metric, _margins(margin, scored.labels), tolerance_mm, draws=draws, seed=seed)
     found = [label_agreement(scored.cases, label, source.raters, source.model, protocol) for label in scored.labels]
@@ -98,6 +98,7 @@ def agree(
     overlays = _overlays(source, found, deciding, protocol, images)
     result["config"]["images"] = "contains patient images" if any(o.hu is not None for o in overlays) else "no images"
     result = plain(result)
+    folder = open_output_folder(out, overwrite=overwrite)  # only now: bad input leaves an old result as it was
     _write(folder, result, plain(_pair_rows(scored, source)), plain(_case_rows(found)), overlays, tables)
     return result
 
@@ -193,6 +194,8 @@ def _assemble(
     patients = {case.patient for case in scored.cases}
     study = Study(len(scored.cases), len(patients), len(source.raters))
     judged, deciding = verdict(found, study, protocol)
+    for label in found if source.anonymous else ():  # reader K is another person in every case
+        label.entry.update(leave_one_out={}, presence={})
     warnings = [*source.notes, *_dependence(scored, source)]
     judged["reasons"] = [*judged["reasons"], *warnings]
     result: Json = {

@@ -14,7 +14,7 @@ from medseg.evaluation.agreement import TRUTH, Protocol
 from medseg.evaluation.entries import summary
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.scoring import score_case
-from medseg.files import open_output_folder
+from medseg.files import check_output_folder, open_output_folder
 from medseg.imaging.labels import LabelMap
 from medseg.io.manifest import Dataset
 from medseg.workflows.outputs import plain, provenance, write_csv, write_json
@@ -55,7 +55,7 @@ def evaluate(
     check_tolerance(tolerance_mm)
     source = dataset_readings(open_dataset(dataset), predictions, split=split, allow_missing=allow_missing)
     assert source.model is not None and source.labels is not None
-    folder = open_output_folder(out, overwrite=overwrite)
+    check_output_folder(out, overwrite=overwrite)
     rows: list[Row] = []
     diagonals: dict[str, float] = {}
     missing: list[str] = []
@@ -69,6 +69,7 @@ def evaluate(
         if on_case:
             on_case(done, len(source.cases))
     result = plain(_summarise(rows, diagonals, source, missing, tolerance_mm, split))
+    folder = open_output_folder(out, overwrite=overwrite)  # only now: bad input leaves an old result as it was
     write_csv(folder / "scores.csv", plain(rows), COLUMNS)
     write_json(folder / "evaluation.json", result)
     return result

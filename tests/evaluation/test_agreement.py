@@ -71,6 +71,13 @@ def test_a_missing_rater_does_not_count_as_zero():
     assert row is not None and (row.human_human, row.model_human) == pytest.approx((0.8, 0.8))
 
 
+def test_a_distance_to_nothing_on_the_common_slices_never_enters_d():
+    scores = [score(a, b, 0.8, 2.0) for a, b in combinations(RATERS, 2)]
+    scores += [score("A", "M", 0.0, np.inf, (0.0, 1.0)), score("B", "M", 0.8, 2.0), score("C", "M", 0.8, 2.0)]
+    row = case_agreement(CaseScores("c", "p", scores, 100.0), "x", "hd95", RATERS, "M")
+    assert row is not None and not row.everyone_marked and np.isnan(row.model_human)
+
+
 def test_means_are_printed_over_the_cases_that_enter_d():
     alone = CaseScores("c9", "p9", [score("A", "B", 0.1, 9.0)], 100.0)  # no prediction of this case
     rows = [case_agreement(c, "x", "dice", RATERS, "M") for c in (case(0, 0.8, 0.9), alone)]
@@ -112,6 +119,13 @@ def test_an_inconclusive_study_says_how_many_patients_it_needs():
     (label,), found, _ = judge(study(60, 0.8, 0.77, 0.2))
     needed = label.entry["models"]["M"]["difference"]["dice"]["n_for_80pct"]
     assert needed > 60 and f"About {needed} patients" in found["sentence"]
+
+
+def test_a_difference_at_the_margin_is_not_blamed_on_the_number_of_patients():
+    (label,), found, _ = judge(study(60, 0.8, 0.75, 0.03))
+    assert found["class"] == "inconclusive"
+    assert label.entry["models"]["M"]["difference"]["dice"]["n_for_80pct"] is None
+    assert any("near the margin" in reason for reason in found["reasons"])
 
 
 def test_twenty_patients_without_a_miss_are_lowered_by_the_guard():

@@ -119,7 +119,9 @@ def test_worked_example_majority_is_the_model(masks):
 
 def test_a_case_that_nobody_marked_is_left_out(masks):
     empty = masks["multi/empty"]
-    case = CaseScores("c", "p", score_masks(dict.fromkeys("ABCM", empty), (1.0, 1.0, 1.0), label="x"), 1.0)
+    case = CaseScores(
+        "c", "p", score_masks({"A": empty, "B": empty, "C": empty, "M": empty}, (1.0, 1.0, 1.0), label="x"), 1.0
+    )
     assert case_agreement(case, "x", "dice", list("ABC"), "M") is None
 
 
@@ -181,5 +183,6 @@ def test_majority_of_four_readers_counts_as_the_reference(golden, masks):
 
 
 def test_all_pairs_are_scored_in_order(masks):
-    scores = score_masks(dict.fromkeys("ABCD", masks["multi/cube"]), (1.0, 1.0, 1.0))
+    cube = masks["multi/cube"]
+    scores = score_masks({"A": cube, "B": cube, "C": cube, "D": cube}, (1.0, 1.0, 1.0))
     assert [(s.a, s.b) for s in scores] == list(combinations("ABCD", 2))

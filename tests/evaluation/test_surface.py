@@ -19,7 +19,7 @@ SPACING = (0.7, 1.3, 2.5)
 def ball(radius_mm: float, spacing_mm: tuple[float, float, float]) -> np.ndarray:
     half = [int(np.ceil(radius_mm / step)) + 2 for step in spacing_mm]
     grid = np.meshgrid(*[np.arange(-n, n + 1) * step for n, step in zip(half, spacing_mm, strict=True)], indexing="ij")
-    return sum(axis**2 for axis in grid) <= radius_mm**2
+    return np.linalg.norm(grid, axis=0) <= radius_mm
 
 
 def test_a_slab_shifted_by_two_slices_lies_six_millimetres_away():

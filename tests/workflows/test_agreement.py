@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from medseg.workflows.agreement import agree
 
 GRID = Geometry((24, 20, 8), np.diag([1.0, 1.0, 3.0, 1.0]))
 LIDC = Path(__file__).parents[1] / "data" / "lidc"
-FAST = {"draws": 300}
+FAST: dict[str, Any] = {"draws": 300}
 
 
 def ball(radius: float, rng: np.random.Generator, value: int = 1) -> np.ndarray:
@@ -305,6 +307,22 @@ def test_an_image_on_another_grid_is_refused(dataset, tmp_path):
         write_volume(dataset.cases[k].image, Volume(np.zeros(GRID.shape, dtype=np.float32), wrong))
     with pytest.raises(GeometryError, match=r"case c\d, image: another grid than the labels"):
         agree(dataset, tmp_path / "net", out=tmp_path / "out", **FAST)
+
+
+def test_anonymous_readers_get_no_table_of_their_own(dataset, tmp_path):
+    nameless = replace(dataset, anonymous=True)
+    result = agree(nameless, tmp_path / "net", out=tmp_path / "out", **FAST)
+    assert result["labels"]["lesion"]["leave_one_out"] == {} == result["labels"]["lesion"]["presence"]
+    assert result["design"]["anonymous"]
+
+
+def test_bad_input_leaves_an_old_result_as_it_was(dataset, tmp_path):
+    agree(dataset, tmp_path / "net", out=tmp_path / "out", **FAST)
+    before = (tmp_path / "out/agreement.json").read_text()
+    (tmp_path / "net/c2.nii.gz").write_bytes(b"no NIfTI")
+    with pytest.raises(FileReadError):
+        agree(dataset, tmp_path / "net", out=tmp_path / "out", overwrite=True, **FAST)
+    assert (tmp_path / "out/agreement.json").read_text() == before
 
 
 def test_a_rater_called_truth_is_refused(dataset, tmp_path):
