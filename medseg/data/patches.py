@@ -15,8 +15,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from medseg.config import Config
 from medseg.data.store import StoredCase
-from medseg.preprocessing.plan import Plan
-from medseg.preprocessing.standardise import normalise
 from medseg.shapes import IntTriple
 
 AIR_HU = -1024
@@ -43,7 +41,7 @@ class SamplingConfig(Config):
 class PatchSettings:
     """What `PatchDataset` needs besides the cases."""
 
-    plan: Plan
+    patch: IntTriple
     sampling: SamplingConfig
     classes: int
     random_rater: bool
@@ -51,8 +49,9 @@ class PatchSettings:
 
 
 class PatchDataset(Dataset[dict[str, Any]]):
-    """Item `n` is case number `n % cases` of epoch `n // cases` (in an order of its own), cut, augmented, normalised.
+    """Item `n` is case number `n % cases` of epoch `n // cases` (each epoch in an order of its own), cut and augmented.
 
+    `augment` is given HU with a margin around the patch; it cuts the margin off and normalises (`transforms.Pipeline`).
     An item holds `image` (1, X, Y, Z), `target` (C, X, Y, Z) probabilities, `weight` (1, X, Y, Z) and the case's `id`.
     """
 
@@ -74,13 +73,12 @@ class PatchDataset(Dataset[dict[str, Any]]):
         start, size = self._box(case, rng)
         sample = {"image": cut(case.hu, start, size, AIR_HU).float(), "labels": cut(labels, start, size, 0)}
         sample = self.augment(sample, seed=(settings.seed, epoch, index))
-        image, labels = (_centre(sample[key], settings.plan.patch) for key in ("image", "labels"))
-        target, weight = rater_target(labels, settings.classes)
-        return {"image": normalise(image, settings.plan), "target": target, "weight": weight, "id": case.id}  # type: ignore[arg-type]
+        target, weight = rater_target(sample["labels"], settings.classes)
+        return {"image": sample["image"], "target": target, "weight": weight, "id": case.id}
 
     def _box(self, case: StoredCase, rng: np.random.Generator) -> tuple[IntTriple, IntTriple]:
         """First voxel and size of the patch with its margin, before augmentation."""
-        shape, patch = case.hu.shape[1:], self.settings.plan.patch
+        shape, patch = case.hu.shape[1:], self.settings.patch
         if case.places and rng.random() < self.settings.sampling.foreground_share:
             places = case.places[int(rng.choice(sorted(case.places)))]
             centre = places[int(rng.integers(len(places)))].tolist()
@@ -121,9 +119,3 @@ def batches(dataset: PatchDataset, first_step: int, steps: int, batch: int, work
     """Batches of step `first_step` to `steps`; a resumed run gets exactly those that the lost one would have got."""
     numbers = range(first_step * batch, steps * batch)
     return DataLoader(dataset, batch_size=batch, sampler=numbers, num_workers=workers, persistent_workers=False)
-
-
-def _centre(tensor: Tensor, patch: IntTriple) -> Tensor:
-    starts = [(n - size) // 2 for n, size in zip(tensor.shape[1:], patch, strict=True)]
-    x, y, z = (slice(start, start + size) for start, size in zip(starts, patch, strict=True))
-    return tensor[:, x, y, z].contiguous()

@@ -36,7 +36,9 @@ class Predictor:
         scores = torch.zeros(())
         for model, plan in zip(self.models, self.plans, strict=True):
             image = torch.from_numpy(normalise(standard.hu, plan))[None]
-            scores = scores + predict_probabilities(model, image, plan.patch, self.config, self.label_set.mirror_indices)
+            scores = scores + predict_probabilities(
+                model, image, plan.patch, self.config, self.label_set.mirror_indices
+            )
         mean = (scores / len(self.models)).numpy()
         labels = self.label_set.to_values(restore(mean, standard.geometry, volume.geometry))
         own = restore_scores(mean, standard.geometry, volume.geometry) if probabilities else None

@@ -117,7 +117,9 @@ def _lesions(rng: np.random.Generator, lobe: Ellipsoid) -> tuple[Ellipsoid, ...]
         offset = direction / np.linalg.norm(direction) * rng.uniform(0, 0.6) * np.array(lobe.radii)
         radius = rng.uniform(8, 18)
         radii = tuple(radius * rng.uniform(0.85, 1.15, 3))
-        lesions.append(Ellipsoid(tuple(np.array(lobe.centre) + offset), radii, (0, 0, 0), lobe.hu - rng.uniform(28, 42)))  # type: ignore[arg-type]
+        lesions.append(
+            Ellipsoid(tuple(np.array(lobe.centre) + offset), radii, (0, 0, 0), lobe.hu - rng.uniform(28, 42))
+        )  # type: ignore[arg-type]
     return tuple(lesions)
 
 

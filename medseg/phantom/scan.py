@@ -70,7 +70,9 @@ def _trunk(body: Body, points: FloatArray) -> FloatArray:
     return superellipse_tube(points, body.half_width_mm * taper, body.half_depth_mm * taper, 2.3)
 
 
-def _structures(body: Body, points: FloatArray, trunk: FloatArray) -> tuple[dict[str, FloatArray], tuple[FloatArray, ...]]:
+def _structures(
+    body: Body, points: FloatArray, trunk: FloatArray
+) -> tuple[dict[str, FloatArray], tuple[FloatArray, ...]]:
     cavity = trunk + np.float32(body.fat_mm + body.muscle_mm)
 
     def united(name: str, blend_mm: float) -> FloatArray:

@@ -39,7 +39,9 @@ def ellipsoid(points_mm: FloatArray, centre: Triple, radii: Triple, turn_deg: Tr
     return level * (level - 1) / np.maximum(np.sqrt(slope), np.float32(1e-6))
 
 
-def superellipse_tube(points_mm: FloatArray, half_width: FloatArray, half_depth: FloatArray, power: float) -> FloatArray:
+def superellipse_tube(
+    points_mm: FloatArray, half_width: FloatArray, half_depth: FloatArray, power: float
+) -> FloatArray:
     """Distance along the ray from the axis to a tube along Z with rounded-box cross-sections (a trunk)."""
     x, y = points_mm[0], points_mm[1]
     level = ((np.abs(x) / half_width) ** power + (np.abs(y) / half_depth) ** power) ** np.float32(1 / power)

@@ -101,3 +101,9 @@ def fit_plan(
         std_hu=round(max(float(clipped.std()), 1.0), 3),  # a window without contrast must not divide by zero
         preprocessing=preprocessing,
     )
+
+
+def normalised_window(plan: Plan) -> tuple[float, float]:
+    """What the two ends of the plan's window become under `standardise.normalise`."""
+    low, high = plan.window_hu
+    return (low - plan.mean_hu) / plan.std_hu, (high - plan.mean_hu) / plan.std_hu

@@ -18,13 +18,15 @@ VERBS = {
     "convert": "medseg.workflows.conversion",
     "demo": "medseg.workflows.demonstration",
 }
+TABLES = {"render": "medseg.workflows.checking", "score_table": "medseg.workflows.evaluation"}  # results for the screen
 
 
 def __getattr__(name: str) -> Any:
-    if name not in VERBS:
+    known = VERBS | TABLES
+    if name not in known:
         raise AttributeError(f"module 'medseg.workflows' has no attribute '{name}'")
-    return getattr(import_module(VERBS[name]), name)
+    return getattr(import_module(known[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *VERBS])
+    return sorted([*globals(), *VERBS, *TABLES])

@@ -1,0 +1,247 @@
+"""The command line: parses, calls a workflow, prints. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medseg import workflows
+from medseg.errors import MedsegError, UsageError
+
+app = typer.Typer(
+    name="medseg",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="CT segmentation that learns from several experts and is judged against them.",
+    epilog="Errors are one line; add --debug for the traceback. No patient data leaves this machine.",
+)
+
+Out = Annotated[Path, typer.Option("--out", help="Folder for the result.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a result that medseg wrote there before.")]
+Split = Annotated[str | None, typer.Option(help="Only the cases of this split of the data set.")]
+AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Go on where predictions are missing.")]
+Tolerance = Annotated[float, typer.Option("--tolerance", help="Tolerance of NSD in mm.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+
+@app.command()
+def phantom(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the data set.")],
+    cases: Annotated[int, typer.Option(help="Number of studies.")] = 12,
+    experts: Annotated[int, typer.Option(help="Simulated experts per study.")] = 3,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same studies.")] = 0,
+    test: Annotated[int | None, typer.Option(help="Studies in the test split; default a third.")] = None,
+    missing: Annotated[float, typer.Option(help="Chance that an expert did not read a study.")] = 0.0,
+    spacing_mm: Annotated[float, typer.Option(help="Mean voxel spacing in the plane.")] = 4.0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write the embedded data set: CT bodies with known truth and simulated experts."""
+    with progress_bars() as progress:
+        path = workflows.phantom(folder, cases=cases, experts=experts, seed=seed, test=test, missing=missing,
+                                 spacing_mm=spacing_mm, overwrite=overwrite, progress=progress)  # fmt: skip
+    say(f"{cases} studies, {experts} experts: {path}")
+
+
+@app.command()
+def check(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="dataset.yaml or its folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """List cases, raters, geometry, labels, and what is wrong; exit code 1 on an error."""
+    report = workflows.check(dataset)
+    if as_json:
+        print(report.to_json())
+    else:
+        show(workflows.render(report))
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="key=value")] = None,
+    out: Out = ...,  # type: ignore[assignment]
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a network; Ctrl-C saves, and --resume goes on from there."""
+    with progress_bars() as progress:
+        training = workflows.train(recipe, overrides or [], out=out, resume=resume, overwrite=overwrite, say=say,
+                                   progress=progress)  # fmt: skip
+    if not training.finished:
+        say(f"Stopped at step {training.step}; everything is saved. The same command with --resume goes on.")
+        raise typer.Exit(130)
+    best = "" if training.best_dice is None else f", best mean validation Dice {training.best_dice:.3f}"
+    say(f"{training.step} steps{best}: {out}")
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `medseg train` wrote.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="NIfTI files, DICOM folders, a data set.")],
+    out: Out = ...,  # type: ignore[assignment]
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Write class probabilities too.")] = False,
+    checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
+    split: Split = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Write label maps on each input's own grid."""
+    with progress_bars() as progress:
+        written = workflows.predict(run, inputs, out, probabilities=probabilities, checkpoint=checkpoint, split=split,
+                                    device=device, overwrite=overwrite, progress=progress)  # fmt: skip
+    say(f"{len(written)} predictions: {out}")
+
+
+@app.command()
+def evaluate(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET")],
+    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="Folder of <case>.nii.gz.")],
+    out: Out = ...,  # type: ignore[assignment]
+    tolerance: Tolerance = 2.0,
+    split: Split = None,
+    allow_missing: AllowMissing = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Score predictions per case, label and rater: Dice, IoU, NSD, HD95, ASSD, volumes."""
+    with progress_bars() as progress:
+        result = workflows.evaluate(dataset, predictions, out, tolerance_mm=tolerance, overwrite=overwrite,
+                                    allow_missing=allow_missing, split=split, on_case=counting(progress, "Scoring"))  # fmt: skip
+    show(workflows.score_table(result))
+    say(f"scores.csv and evaluation.json: {out}")
+
+
+@app.command()
+def agree(
+    dataset: Annotated[Path | None, typer.Argument(metavar="[DATASET]")] = None,
+    predictions: Annotated[Path | None, typer.Argument(metavar="[PREDICTIONS]")] = None,
+    out: Out = ...,  # type: ignore[assignment]
+    raters: Annotated[Path | None, typer.Option(help="Instead of DATASET: folder of <rater>/<case>.nii.gz.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Instead of PREDICTIONS: folder of <case>.nii.gz.")] = None,
+    metric: Annotated[str, typer.Option(help="The judged metric: dice, iou, nsd, hd95 or assd.")] = "dice",
+    margin: Annotated[
+        float | None, typer.Option(help="Largest difference that does not matter; none, no verdict.")
+    ] = None,
+    tolerance: Tolerance = 2.0,
+    images: Annotated[bool, typer.Option("--images/--no-images", help="Show CT slices in the report.")] = True,
+    split: Split = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    allow_missing: AllowMissing = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Compare the model's agreement with the experts with their agreement among themselves."""
+    with progress_bars() as progress:
+        result = workflows.agree(dataset, predictions, out=out, raters=raters, model=model, metric=metric,
+                                 margin=margin, tolerance_mm=tolerance, images=images, overwrite=overwrite,
+                                 allow_missing=allow_missing, split=split, seed=seed,
+                                 on_case=counting(progress, "Comparing"))  # fmt: skip
+    for verdict in result["verdict"].values():
+        say(verdict["sentence"])
+    say(f"Report: {out / 'report.html'}")
+
+
+@app.command()
+def convert(
+    series: Annotated[Path, typer.Argument(metavar="SERIES", help="Folder of one DICOM series.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.nii.gz")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Convert a DICOM series to NIfTI in HU; refuses what is no even, upright volume."""
+    say(str(workflows.convert(series, out, overwrite=overwrite)))
+
+
+@app.command()
+def demo(
+    out: Out = ...,  # type: ignore[assignment]
+    seed: Annotated[int, typer.Option(help="Of phantoms, experts and training.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Phantom, train, predict, evaluate, agree, report: everything once, in a few minutes on a CPU."""
+    with progress_bars() as progress:
+        summary = workflows.demo(out, seed=seed, overwrite=overwrite, say=say, progress=progress)
+    say(f"Mean organ Dice {summary['mean_dice']:.3f}; best HU window {summary['baseline_mean_dice']:.3f}; "
+        f"{summary['seconds']:.0f} s, peak memory {summary['peak_memory_mb']} MB.")  # fmt: skip
+    say(summary["sentence"])
+    say(f"Report: {out / 'report.html'}")
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Options that stand before the command; --debug may stand anywhere."""
+    if version:
+        from importlib.metadata import version as installed
+
+        print(installed("medseg"))
+        raise typer.Exit
+
+
+def say(text: str) -> None:
+    """A plain line on standard output, never wrapped or coloured, so that it can be copied and parsed."""
+    print(text, flush=True)
+
+
+def show(renderable: Any) -> None:
+    """A rich table; as wide as the terminal, or 120 columns in a file or pipe."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 120).print(renderable)
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, int, int, str], None]]:
+    """Yields `progress(what, done, total, note)`; one bar per `what`, with the time left, on standard error."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+               TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))  # fmt: skip
+    tasks: dict[str, Any] = {}
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+
+        def progress(what: str, done: int, total: int, note: str) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total or None, note="")
+            bars.update(tasks[what], completed=done, total=total or None, note=note)
+
+        yield progress
+
+
+def counting(progress: Callable[[str, int, int, str], None], what: str) -> Callable[[int, int], None]:
+    """Adapts `progress` to workflows that only count."""
+    return lambda done, total: progress(what, done, total, "")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line; an expected failure is one line on standard error and the error's exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        app([argument for argument in given if argument != "--debug"])
+    except MedsegError as error:
+        if debug:
+            raise
+        word = "usage error" if isinstance(error, UsageError) else "error"
+        print(f"medseg: {word}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

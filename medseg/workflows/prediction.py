@@ -1,0 +1,123 @@
+"""`medseg predict`: label maps on each input's own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.errors import InputError, LabelError, UsageError
+from medseg.files import open_output_folder
+from medseg.imaging.labels import LabelSet
+from medseg.imaging.prediction import Prediction
+from medseg.imaging.volume import Volume
+from medseg.io.manifest import FILE_NAME, read_dataset
+from medseg.io.nifti import is_nifti, write_labels, write_probabilities
+from medseg.io.readers import find_reader
+from medseg.workflows.run import load_predictor
+
+Progress = Callable[[str, int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study to predict: the id that names the result, and where it lies."""
+
+    id: str
+    path: Path
+
+    @property
+    def where(self) -> str:
+        return f"study {self.id}"
+
+    def read(self) -> Volume:
+        """The study in HU."""
+        return find_reader(self.path, where=self.where).read(self.path, where=self.where)
+
+
+def predict(
+    run: str | Path,
+    inputs: Sequence[str | Path] | str | Path,
+    out: str | Path,
+    *,
+    probabilities: bool = False,
+    checkpoint: str = "best",
+    split: str | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: Progress = lambda what, done, total, note: None,
+) -> list[Path]:
+    """Predicts every study and returns the label files `out/<case>.nii.gz`, in the run's own label values.
+
+    Args:
+        run: folder that `medseg train` wrote; its `fold_<k>` are averaged where it has them.
+        inputs: NIfTI files, folders of one DICOM series, or data sets.
+        probabilities: also write `out/probabilities/<case>.nii.gz` (X, Y, Z, label).
+        checkpoint: `best` or `last`.
+        split: of data sets, predict only the cases of this split.
+        device: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        UsageError: two inputs give one case id, a data set has no such split, or there is no input.
+        LabelError: a data set's labels are not those of the run.
+        FileReadError, DicomError, GeometryError, VoxelError: see the readers; CheckpointError: see `Run.load`.
+    """
+    if checkpoint not in ("best", "last"):
+        raise UsageError("no such checkpoint", where="--checkpoint", expected="best or last", got=checkpoint)
+    predictor = load_predictor(run, which=checkpoint, device=device)
+    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    studies = list_studies(given, predictor.label_set, split)
+    folder = open_output_folder(out, overwrite=overwrite)
+    written = []
+    for done, study in enumerate(studies, 1):
+        prediction = predictor(study.read(), probabilities=probabilities)
+        written.append(_write(folder, study, prediction))
+        progress("Predicting", done, len(studies), study.id)
+    return written
+
+
+def list_studies(inputs: Sequence[str | Path], labels: LabelSet, split: str | None = None) -> list[Study]:
+    """The studies that the inputs stand for; a data set stands for its cases.
+
+    Raises:
+        UsageError, LabelError, FileReadError: see `predict`.
+    """
+    studies: list[Study] = []
+    for path in map(Path, inputs):
+        if path.name == FILE_NAME or (path / FILE_NAME).is_file():
+            studies += _dataset_studies(path, labels, split)
+        else:
+            studies.append(Study(find_reader(path).case_id(path), path))
+    if not studies:
+        raise UsageError("nothing to predict", expected="NIfTI files, DICOM folders or a data set")
+    ids = [study.id for study in studies]
+    if twice := sorted({case for case in ids if ids.count(case) > 1}):
+        raise UsageError("several inputs would be written to one file", got=", ".join(twice[:5]),
+                         do="Predict them into different folders, or rename the files.")  # fmt: skip
+    return studies
+
+
+def _dataset_studies(path: Path, labels: LabelSet, split: str | None) -> list[Study]:
+    dataset = read_dataset(path)
+    if dict(dataset.labels.values) != dict(labels.values):
+        raise LabelError(
+            "the run was trained for other labels than those of the data set",
+            where=FILE_NAME,
+            expected=", ".join(f"{name} {value}" for name, value in labels.values.items()),
+            got=", ".join(f"{name} {value}" for name, value in dataset.labels.values.items()),
+            do="Give the image files themselves to predict the run's own labels.",
+        )
+    entries = dataset.select(split)
+    if not entries:
+        raise InputError(f"no case of split '{split}'" if split else "no case", where=FILE_NAME)
+    return [Study(entry.id, entry.image) for entry in entries]
+
+
+def _write(folder: Path, study: Study, prediction: Prediction) -> Path:
+    like = study.path if is_nifti(study.path) else None  # a NIfTI's own position fields give its affine back bit by bit
+    path = folder / f"{study.id}.nii.gz"
+    write_labels(path, prediction.labels, prediction.geometry, like=like)
+    if prediction.probabilities is not None:
+        own = folder / "probabilities" / f"{study.id}.nii.gz"
+        write_probabilities(own, prediction.probabilities, prediction.geometry, like=like)
+    return path

@@ -1,0 +1,78 @@
+"""The whole YAML as one typed object: what `medseg train` needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import Field
+
+from medseg.config import Config, read_config
+from medseg.data.folds import FoldsConfig
+from medseg.data.patches import SamplingConfig
+from medseg.data.store import RaterMode
+from medseg.errors import ConfigError
+from medseg.inference.sliding_window import InferenceConfig
+from medseg.losses.registry import LossConfig
+from medseg.models.registry import ModelConfig
+from medseg.models.unet import UNetConfig
+from medseg.preprocessing.plan import Plan, PlanConfig, PreprocessingConfig, normalised_window
+from medseg.training.loop import TrainingConfig
+from medseg.transforms.pipeline import TransformsConfig
+from medseg.transforms.window import WindowConfig
+
+
+class Recipe(Config):
+    """One training run. Everything but `data` has a default.
+
+    Args:
+        data: a DATASET (a `dataset.yaml` or the folder that holds one), relative to the current folder.
+        split: cases to train on; default all whose split is not `test`.
+        raters: which expert a patch is learned from: a `random` one, the `majority`, or the share of all (`soft`).
+    """
+
+    data: str
+    split: str | None = None
+    raters: RaterMode = "random"
+    plan: PlanConfig = Field(default_factory=PlanConfig)
+    preprocessing: PreprocessingConfig = Field(default_factory=PreprocessingConfig)
+    folds: FoldsConfig = Field(default_factory=FoldsConfig)
+    sampling: SamplingConfig = Field(default_factory=SamplingConfig)
+    transforms: TransformsConfig = Field(default_factory=TransformsConfig)
+    model: ModelConfig = Field(default_factory=UNetConfig)
+    loss: LossConfig = Field(default_factory=LossConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    inference: InferenceConfig = Field(default_factory=InferenceConfig)
+
+
+def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from YAML with `key=value` overrides on top.
+
+    Raises:
+        FileReadError, ConfigError: naming file, line and key.
+    """
+    return read_config(path, Recipe, overrides)
+
+
+def training_transforms(recipe: Recipe, plan: Plan) -> TransformsConfig:
+    """The recipe's augmentation, ending in the plan's own normalisation; only the jitter of its ends is the recipe's.
+
+    Raises:
+        ConfigError: the recipe's `window` step names another window than the plan.
+    """
+    steps = recipe.transforms.complete()
+    jitter = {"probability": 1.0, "jitter_hu": 0.0}
+    for step in steps:
+        if isinstance(step, WindowConfig):
+            if "window_hu" in step.model_fields_set and step.window_hu != plan.window_hu:
+                raise ConfigError("the window step names another window than the plan", where="transforms",
+                                  expected=f"{plan.window_hu}", got=f"{step.window_hu}",
+                                  do="Set plan.window_hu and leave window_hu out of the window step.")  # fmt: skip
+            jitter = {"probability": step.probability, "jitter_hu": step.jitter_hu}
+    window = WindowConfig(window_hu=plan.window_hu, output=normalised_window(plan), **jitter)  # type: ignore[arg-type]
+    others = [step for step in steps if not isinstance(step, WindowConfig)]
+    filled = [
+        step.model_copy(update={"window_hu": plan.window_hu}) if getattr(step, "window_hu", 0) is None else step
+        for step in others
+    ]
+    return TransformsConfig(preset="none", steps=(*filled, window))

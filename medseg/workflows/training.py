@@ -1,0 +1,233 @@
+"""`medseg train`: from a recipe to a run folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from medseg.config import write_config
+from medseg.data.folds import draw_folds, read_folds, split_fold, write_folds
+from medseg.data.patches import PatchDataset, PatchSettings, batches
+from medseg.data.store import StoredCase, majority_vote, store_case
+from medseg.errors import ConfigError, InputError, UsageError
+from medseg.files import open_output_folder, write_text
+from medseg.imaging.labels import LabelSet
+from medseg.inference.sliding_window import predict_probabilities
+from medseg.io.manifest import CaseEntry, Dataset, read_case, read_dataset
+from medseg.losses.deep_supervision import DeepSupervision
+from medseg.preprocessing.plan import fingerprint, fit_plan
+from medseg.preprocessing.standardise import normalise
+from medseg.report.canvas import to_svg
+from medseg.report.figures import training_curves
+from medseg.training.checkpoint import write_checkpoint
+from medseg.training.logbook import Logbook, read_log
+from medseg.training.loop import Hooks, TrainingState, choose_device, train_steps
+from medseg.transforms.pipeline import build_pipeline
+from medseg.workflows.recipe import Recipe, read_recipe, training_transforms
+from medseg.workflows.run import Run, open_run, write_run
+
+Say = Callable[[str], None]
+Progress = Callable[[str, int, int, str], None]  # what, done, total, note
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a training ended; `finished` is False when it was interrupted and can be resumed."""
+
+    run: Run
+    finished: bool
+    step: int
+    best_dice: float | None
+
+
+def train(
+    recipe: Recipe | str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    out: str | Path,
+    resume: bool = False,
+    overwrite: bool = False,
+    say: Say = lambda text: None,
+    progress: Progress = lambda what, done, total, note: None,
+) -> Training:
+    """Trains a network and writes the run folder `out`.
+
+    Args:
+        recipe: a Recipe, or a path to its YAML with `overrides` such as `training.steps=500`.
+        resume: go on from the last checkpoint in `out`; the recipe must be the one that the run was started with.
+        overwrite: replace a run that is there.
+        say: called with sentences worth reading.
+        progress: called with (what, done, total, note).
+
+    Raises:
+        ConfigError, UsageError: the recipe or the call is wrong.
+        InputError: the data set is; MedsegErrors of the readers.
+        OutputExistsError: `out` holds a run and neither `resume` nor `overwrite` is given.
+        TrainingError: the loss is not finite.
+    """
+    if resume and overwrite:
+        raise UsageError("--resume and --overwrite exclude each other")
+    recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides)
+    choose_device(recipe.training.device)
+    dataset = read_dataset(recipe.data)
+    entries = training_entries(dataset, recipe.split)
+    if resume:
+        run = _resumed(Path(out), recipe, dataset.labels)
+    else:
+        run = _new_run(recipe, dataset, entries, Path(out), overwrite, progress)
+    say(_describe_patch(run, entries))
+    return _train(run, dataset, entries, resume, say, progress)
+
+
+def training_entries(dataset: Dataset, split: str | None) -> dict[str, CaseEntry]:
+    """The cases that may be learned from: those of `split`, or without one all that are not the test set.
+
+    Raises:
+        InputError: there is none.
+    """
+    wanted = dataset.select(split) if split else tuple(e for e in dataset.cases if e.split != "test")
+    if not wanted:
+        raise InputError("no case to train on", where="dataset.yaml", expected=f"cases of split '{split or 'train'}'",
+                         do="Check `split:` in the recipe and in dataset.yaml.")  # fmt: skip
+    return {entry.id: entry for entry in wanted}
+
+
+def _new_run(
+    recipe: Recipe, dataset: Dataset, entries: dict[str, CaseEntry], out: Path, overwrite: bool, progress: Progress
+) -> Run:
+    """Fits the plan on the training cases of the fold and writes all that is settled before the first step."""
+    patients = {entry.id: entry.patient for entry in entries.values()}
+    folds = (
+        [sorted(entries)]
+        if recipe.folds.fold == "all"
+        else draw_folds(patients, recipe.folds.count, recipe.training.seed)
+    )
+    learned, _ = split_fold(folds, recipe.folds.fold)
+    prints = []
+    for done, case_id in enumerate(learned, 1):
+        prints.append(fingerprint(read_case(dataset, entries[case_id])))
+        progress("Measuring cases", done, len(learned), "")
+    plan = fit_plan(prints, recipe.plan, recipe.preprocessing, recipe.model.downsampling)
+    training_transforms(recipe, plan)  # a contradiction between transforms and plan shows before anything is replaced
+    run = Run(open_output_folder(out, overwrite=overwrite), recipe, plan, dataset.labels)
+    write_config(run.folder / "recipe.yaml", recipe)
+    write_folds(run.folds_file, folds)
+    write_run(run)
+    return run
+
+
+def _resumed(folder: Path, recipe: Recipe, labels: LabelSet) -> Run:
+    run = open_run(folder)
+    if run.recipe != recipe:
+        changed = [key for key in Recipe.model_fields if getattr(run.recipe, key) != getattr(recipe, key)]
+        raise ConfigError("the recipe is not the one that the run was started with", where="--resume",
+                          got="other " + ", ".join(changed),
+                          do="Give the same recipe and overrides, or start a new run with another --out.")  # fmt: skip
+    if run.labels != labels:
+        raise UsageError("the data set's labels are not those of the run", where="--resume",
+                         expected=", ".join(run.labels.names), got=", ".join(labels.names))  # fmt: skip
+    return run
+
+
+def _train(
+    run: Run, dataset: Dataset, entries: dict[str, CaseEntry], resume: bool, say: Say, progress: Progress
+) -> Training:
+    recipe, plan = run.recipe, run.plan
+    learned, validated = split_fold(read_folds(run.folds_file), recipe.folds.fold)
+    cases = _store(run, dataset, entries, learned, "Reading training cases", progress)
+    held_out = _store(run, dataset, entries, validated, "Reading validation cases", progress)
+    torch.manual_seed(recipe.training.seed)
+    model = run.build_model().to(choose_device(recipe.training.device))
+    state = TrainingState(model, recipe.training.optimizer.build(model))
+    if resume and run.checkpoint_file("last").exists():
+        state.unpack(run.load("last"))
+        say(f"Going on from step {state.step} of {recipe.training.steps}.")
+    log = Logbook(run.log_file, resume_at=state.step)
+    patches = PatchDataset(cases, _augmentation(run), _patch_settings(run))
+    hooks = Hooks(
+        validate=lambda: validation_dice(model, held_out, run, progress),
+        save=lambda best: _save(run, state, best),
+        log=log.add,
+        tick=lambda step, loss: progress("Training", step, recipe.training.steps, f"loss {loss:.3f}"),
+    )
+    loader = batches(patches, state.step, recipe.training.steps, recipe.training.batch, recipe.sampling.workers)
+    finished = train_steps(state, loader, DeepSupervision(recipe.loss.build()), recipe.training, hooks)
+    _draw_curves(run)
+    return Training(run, finished, state.step, state.best)
+
+
+def _store(
+    run: Run, dataset: Dataset, entries: dict[str, CaseEntry], ids: Sequence[str], what: str, progress: Progress
+) -> list[StoredCase]:
+    missing = [case_id for case_id in ids if case_id not in entries]
+    if missing:
+        raise InputError("the data set has lost cases that the run was started with", where="dataset.yaml",
+                         got=", ".join(missing[:5]))  # fmt: skip
+    cases = []
+    for done, case_id in enumerate(ids, 1):
+        cases.append(store_case(read_case(dataset, entries[case_id]), run.plan, run.recipe.raters))
+        progress(what, done, len(ids), "")
+    return cases
+
+
+def _augmentation(run: Run):
+    return build_pipeline(
+        training_transforms(run.recipe, run.plan),
+        mirror_pairs=run.labels.mirror_indices,
+        spacing_mm=run.plan.spacing_mm,
+        patch_shape=run.plan.patch,
+    )
+
+
+def _patch_settings(run: Run) -> PatchSettings:
+    return PatchSettings(
+        patch=run.plan.patch,
+        sampling=run.recipe.sampling,
+        classes=len(run.labels.names),
+        random_rater=run.recipe.raters == "random",
+        seed=run.recipe.training.seed,
+    )
+
+
+def validation_dice(
+    model: torch.nn.Module, cases: Sequence[StoredCase], run: Run, progress: Progress
+) -> dict[str, float]:
+    """Mean Dice per structure against the readers' majority, on the plan's grid; empty without cases.
+
+    A structure that neither the majority nor the model marked in a case does not count there; one that is never
+    marked is left out. Voxels that nobody read are left out.
+    """
+    names, found = run.labels.names, {name: [] for name in run.labels.foreground}
+    for done, case in enumerate(cases, 1):
+        reference = torch.from_numpy(majority_vote(case.labels.numpy(), len(names)))
+        image = normalise(case.hu.float(), run.plan)  # type: ignore[arg-type]
+        scores = predict_probabilities(model, image, run.plan.patch, run.recipe.inference, run.labels.mirror_indices)  # type: ignore[arg-type]
+        predicted = scores.argmax(0)
+        predicted[reference < 0] = -1
+        for index, name in enumerate(names):
+            a, b = reference == index, predicted == index
+            if index and (total := int(a.sum() + b.sum())):
+                found[name].append(2 * int((a & b).sum()) / total)
+        progress("Validating", done, len(cases), "")
+    return {name: round(sum(dice) / len(dice), 5) for name, dice in found.items() if dice}
+
+
+def _save(run: Run, state: TrainingState, best: bool) -> None:
+    checkpoint = state.pack({"labels": list(run.labels.names), "model": run.recipe.model.name})
+    for which in ("best", "last") if best else ("last",):
+        write_checkpoint(run.checkpoint_file(which), checkpoint)
+
+
+def _draw_curves(run: Run) -> None:
+    rows = read_log(run.log_file)
+    if rows:
+        write_text(run.folder / "curves.svg", to_svg(training_curves(rows)))
+
+
+def _describe_patch(run: Run, entries: dict[str, CaseEntry]) -> str:
+    facts = {"patch": run.plan.patch, "spacing_mm": run.plan.spacing_mm, "window_hu": run.plan.window_hu}
+    return f"{len(entries)} cases; plan {json.dumps(facts)}"
