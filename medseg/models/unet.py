@@ -68,8 +68,8 @@ class UNet(nn.Module):
         super().__init__()
         strides = list(config._strides())
         self.supervised = config.deep_supervision > 0
-        self.coarse = max(config.stem_stride) > 1
-        self.network = DynUNet(
+        self.enlarge = max(config.stem_stride) > 1
+        network = DynUNet(
             spatial_dims=3,
             in_channels=in_channels,
             out_channels=classes,
@@ -80,11 +80,13 @@ class UNet(nn.Module):
             deep_supervision=self.supervised,
             deep_supr_num=max(config.deep_supervision, 1),
         )
+        # DynUNet registers every block twice (in lists, and nested as they are called); the nested ones are all of them.
+        self.body, self.head, self.coarser = network.skip_layers, network.output_block, network.heads
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
-        logits = self.network.output_block(self.network.skip_layers(image))
-        if self.coarse:
+        logits = self.head(self.body(image))
+        if self.enlarge:
             logits = interpolate(logits, size=image.shape[2:], mode="trilinear", align_corners=False)
         if self.training and self.supervised:
-            return [logits, *self.network.heads]
+            return [logits, *self.coarser]
         return logits

@@ -26,7 +26,8 @@ from medseg.report.figures import training_curves
 from medseg.training.checkpoint import write_checkpoint
 from medseg.training.logbook import Logbook, read_log
 from medseg.training.loop import Hooks, TrainingState, choose_device, train_steps
-from medseg.transforms.pipeline import build_pipeline
+from medseg.training.memory import keep_freed_memory
+from medseg.transforms.pipeline import Pipeline, build_pipeline
 from medseg.workflows.recipe import Recipe, read_recipe, training_transforms
 from medseg.workflows.run import Run, open_run, write_run
 
@@ -136,12 +137,15 @@ def _resumed(folder: Path, recipe: Recipe, labels: LabelSet) -> Run:
 def _train(
     run: Run, dataset: Dataset, entries: dict[str, CaseEntry], resume: bool, say: Say, progress: Progress
 ) -> Training:
-    recipe, plan = run.recipe, run.plan
+    recipe = run.recipe
     learned, validated = split_fold(read_folds(run.folds_file), recipe.folds.fold)
     cases = _store(run, dataset, entries, learned, "Reading training cases", progress)
     held_out = _store(run, dataset, entries, validated, "Reading validation cases", progress)
+    device = choose_device(recipe.training.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     torch.manual_seed(recipe.training.seed)
-    model = run.build_model().to(choose_device(recipe.training.device))
+    model = run.build_model().to(device)
     state = TrainingState(model, recipe.training.optimizer.build(model))
     if resume and run.checkpoint_file("last").exists():
         state.unpack(run.load("last"))
@@ -174,7 +178,7 @@ def _store(
     return cases
 
 
-def _augmentation(run: Run):
+def _augmentation(run: Run) -> Pipeline:
     return build_pipeline(
         training_transforms(run.recipe, run.plan),
         mirror_pairs=run.labels.mirror_indices,
