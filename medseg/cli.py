@@ -113,7 +113,8 @@ def evaluate(
     """Score predictions per case, label and rater: Dice, IoU, NSD, HD95, ASSD, volumes."""
     with progress_bars() as progress:
         result = workflows.evaluate(dataset, predictions, out, tolerance_mm=tolerance, overwrite=overwrite,
-                                    allow_missing=allow_missing, split=split, on_case=counting(progress, "Scoring"))  # fmt: skip
+                                    allow_missing=allow_missing, split=split,
+                                    on_case=counting(progress, "Scoring"))  # fmt: skip
     show(workflows.score_table(result))
     say(f"scores.csv and evaluation.json: {out}")
 

@@ -18,7 +18,7 @@ from medseg.files import write_text
 class FoldsConfig(Config):
     """`count` folds; `fold` is held out for validation, `all` trains on every case."""
 
-    count: int = Field(5, ge=2)
+    count: int = Field(default=5, ge=2)
     fold: int | Literal["all"] = 0
 
 

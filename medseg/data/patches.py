@@ -18,7 +18,7 @@ from medseg.data.store import StoredCase
 from medseg.shapes import IntTriple
 
 AIR_HU = -1024
-Augment = Callable[..., dict[str, Any]]
+Augment = Callable[..., dict[Any, Any]]
 
 
 class SamplingConfig(Config):
@@ -32,9 +32,9 @@ class SamplingConfig(Config):
         workers: loader processes; 0 loads in the training process.
     """
 
-    foreground_share: float = Field(0.67, ge=0, le=1)
-    margin_share: float = Field(0.1, ge=0, le=1)
-    workers: int = Field(0, ge=0)
+    foreground_share: float = Field(default=0.67, ge=0, le=1)
+    margin_share: float = Field(default=0.1, ge=0, le=1)
+    workers: int = Field(default=0, ge=0)
 
 
 @dataclass(frozen=True, eq=False)

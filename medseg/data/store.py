@@ -42,7 +42,7 @@ def store_case(case: Case, plan: Plan, mode: RaterMode) -> StoredCase:
     """
     if not case.raters:
         raise LabelError("no rater has labelled this case", where=f"case {case.id}",
-                         do="Add a label file under `raters:`, or take the case out of the training split.")  # fmt: skip
+                         do="Add a label file under `raters:`, or take the case out of training.")  # fmt: skip
     for name, reading in case.raters.items():
         if reading.labelled is not None and set(reading.labelled) < set(reading.label_set.foreground):
             raise LabelError(

@@ -18,8 +18,8 @@ Example = tuple[FloatArray, Mapping[str, BoolArray]]
 
 def largest_piece(hu: FloatArray, window_hu: Window) -> BoolArray:
     """Mask of the largest face-connected piece of voxels inside the window; empty when no voxel is."""
-    pieces, count = ndimage.label((hu >= window_hu[0]) & (hu <= window_hu[1]))
-    if not count:
+    pieces, _ = ndimage.label((hu >= window_hu[0]) & (hu <= window_hu[1]))  # type: ignore[misc]  # stubs lack the pair
+    if not pieces.any():
         return np.zeros(hu.shape, dtype=bool)
     return pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
 

@@ -19,9 +19,9 @@ LEFT_RIGHT_AXIS = 0  # the standardised grid runs towards R, A, S
 class InferenceConfig(Config):
     """`overlap` of neighbouring patches; `mirror_axes` (0, 1, 2) are averaged over; `batch` patches at a time."""
 
-    overlap: float = Field(0.5, ge=0, lt=1)
+    overlap: float = Field(default=0.5, ge=0, lt=1)
     mirror_axes: tuple[int, ...] = ()
-    batch: int = Field(1, gt=0)
+    batch: int = Field(default=1, gt=0)
 
     @field_validator("mirror_axes")
     @classmethod

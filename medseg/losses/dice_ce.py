@@ -15,8 +15,8 @@ class DiceCEConfig(Config):
     """Weights of the two terms; `batch_dice` pools the voxels of the batch before the ratio, as small organs need."""
 
     name: Literal["dice_ce"] = "dice_ce"
-    dice_weight: float = Field(1.0, ge=0)
-    ce_weight: float = Field(1.0, ge=0)
+    dice_weight: float = Field(default=1.0, ge=0)
+    ce_weight: float = Field(default=1.0, ge=0)
     batch_dice: bool = True
 
     def build(self) -> DiceCrossEntropy:

@@ -28,10 +28,10 @@ class UNetConfig(Config):
     """
 
     name: Literal["unet"] = "unet"
-    channels: tuple[int, ...] = Field((32, 64, 128, 256, 320), min_length=3)
+    channels: tuple[int, ...] = Field(default=(32, 64, 128, 256, 320), min_length=3)
     strides: tuple[IntTriple, ...] | None = None
     stem_stride: IntTriple = (1, 1, 1)
-    deep_supervision: int = Field(2, ge=0)
+    deep_supervision: int = Field(default=2, ge=0)
 
     @model_validator(mode="after")
     def _levels_fit(self) -> UNetConfig:
@@ -80,7 +80,7 @@ class UNet(nn.Module):
             deep_supervision=self.supervised,
             deep_supr_num=max(config.deep_supervision, 1),
         )
-        # DynUNet registers every block twice (in lists, and nested as they are called); the nested ones are all of them.
+        # DynUNet registers every block twice, in lists and nested as they are called; the nested ones are all of them.
         self.body, self.head, self.coarser = network.skip_layers, network.output_block, network.heads
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:

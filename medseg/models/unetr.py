@@ -21,11 +21,11 @@ class UNETRConfig(Config):
     """Sizes of the transformer (`hidden`, `mlp`, `heads`; 12 layers) and of the decoder (`features`)."""
 
     name: Literal["unetr"] = "unetr"
-    hidden: int = Field(768, gt=0)
-    mlp: int = Field(3072, gt=0)
-    heads: int = Field(12, gt=0)
-    features: int = Field(16, gt=0)
-    dropout: float = Field(0.0, ge=0, lt=1)
+    hidden: int = Field(default=768, gt=0)
+    mlp: int = Field(default=3072, gt=0)
+    heads: int = Field(default=12, gt=0)
+    features: int = Field(default=16, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _heads_divide(self) -> UNETRConfig:

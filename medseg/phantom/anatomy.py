@@ -144,5 +144,5 @@ def _soft_tissue(rng: np.random.Generator, size: float) -> tuple[Ellipsoid, ...]
         shapes.append(_place(rng, size, tuple(centre), (radius, radius, radius), hu, turn_deg=30))
         if rng.random() < 0.3:  # gas rises to the front of the loop
             gas = (centre[0], centre[1] + radius * 0.5, centre[2])
-            shapes.append(_place(rng, size, gas, (radius * 0.5,) * 3, -700, wander_mm=1))
+            shapes.append(_place(rng, size, gas, (radius * 0.5, radius * 0.5, radius * 0.5), -700, wander_mm=1))
     return tuple(shapes)

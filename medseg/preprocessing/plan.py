@@ -44,7 +44,7 @@ class PreprocessingConfig(Config):
     """`crop_to_body` leaves out the air around the patient; `margin_mm` of it is kept."""
 
     crop_to_body: bool = True
-    margin_mm: float = Field(10.0, ge=0)
+    margin_mm: float = Field(default=10.0, ge=0)
 
 
 class Plan(Config):

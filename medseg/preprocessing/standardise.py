@@ -68,7 +68,7 @@ def _body_box(volume: Volume, config: PreprocessingConfig) -> tuple[tuple[int, i
     """First voxel and shape of the box around the largest piece denser than air, with a margin; else everything."""
     spacing = np.array(volume.geometry.spacing_mm)
     step = np.maximum(np.floor(SEARCH_MM / spacing), 1).astype(int)
-    pieces, count = ndimage.label(volume.hu[:: step[0], :: step[1], :: step[2]] > BODY_HU)
+    pieces, count = ndimage.label(volume.hu[:: step[0], :: step[1], :: step[2]] > BODY_HU)  # type: ignore[misc]
     shape = np.array(volume.hu.shape)
     if not count:
         return (0, 0, 0), volume.geometry.shape

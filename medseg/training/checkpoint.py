@@ -68,14 +68,21 @@ def read_checkpoint(path: Path) -> Checkpoint:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (no mapping)
         facts = json.loads(header) if header else {}
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise CheckpointError("the checkpoint is corrupted", where=path.name, got=str(error).split("\n")[0][:80],
-                              do="Use the other checkpoint of the run (best or last), or train again.") from error  # fmt: skip
+        raise _corrupted(path, str(error).split("\n")[0][:80]) from error
     if facts.get("schema") != SCHEMA:
         raise CheckpointError("not a medseg checkpoint", where=path.name, expected=SCHEMA, got=str(facts.get("schema")))
-    if digest(tensors) != facts["sha256"]:
-        raise CheckpointError("the checkpoint is corrupted: its content does not match its checksum", where=path.name,
-                              do="Use the other checkpoint of the run (best or last), or train again.")  # fmt: skip
+    if digest(tensors) != facts.get("sha256"):
+        raise _corrupted(path, "its content does not match its checksum")
     return Checkpoint(tensors, facts)
+
+
+def _corrupted(path: Path, found: str) -> CheckpointError:
+    return CheckpointError(
+        "the checkpoint is corrupted",
+        where=path.name,
+        got=found,
+        do="Use the other checkpoint of the run (best or last), or train again.",
+    )
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

@@ -24,15 +24,15 @@ Batch = dict[str, Any]
 class TrainingConfig(Config):
     """Steps are optimiser steps. `validate_every` and `checkpoint_every` count steps; both also happen at the end."""
 
-    steps: int = Field(1000, gt=0)
-    batch: int = Field(2, gt=0)
-    seed: int = Field(0, ge=0)
-    optimizer: OptimizerConfig = Field(default_factory=AdamWConfig)
-    schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
-    clip_norm: float = Field(12.0, gt=0)
-    validate_every: int = Field(250, gt=0)
-    checkpoint_every: int = Field(100, gt=0)
-    log_every: int = Field(10, gt=0)
+    steps: int = Field(default=1000, gt=0)
+    batch: int = Field(default=2, gt=0)
+    seed: int = Field(default=0, ge=0)
+    optimizer: OptimizerConfig = AdamWConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    clip_norm: float = Field(default=12.0, gt=0)
+    validate_every: int = Field(default=250, gt=0)
+    checkpoint_every: int = Field(default=100, gt=0)
+    log_every: int = Field(default=10, gt=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
@@ -62,7 +62,7 @@ class TrainingState:
 
 @dataclass
 class Hooks:
-    """What the loop calls: `validate` gives Dice per class, `save` writes a checkpoint, `log` a row, `tick` progress."""
+    """What the loop calls: `validate` gives Dice per class, `save` a checkpoint, `log` a row, `tick` progress."""
 
     validate: Callable[[], dict[str, float] | None]
     save: Callable[[bool], None]
@@ -104,9 +104,13 @@ def train_steps(
             if state.step % config.log_every == 0 or state.step == config.steps:
                 elapsed = time.perf_counter() - clock
                 recent = hooks.losses[-config.log_every :]
-                hooks.log(step=state.step, loss=round(sum(recent) / len(recent), 5), seconds=round(elapsed, 2),
-                          learning_rate=config.optimizer.learning_rate * config.schedule.factor(state.step - 1, config.steps),
-                          wait_share=round(waited / max(elapsed, 1e-9), 3))  # fmt: skip
+                hooks.log(
+                    step=state.step,
+                    loss=round(sum(recent) / len(recent), 5),
+                    seconds=round(elapsed, 2),
+                    learning_rate=_learning_rate(config, state.step - 1),
+                    wait_share=round(waited / max(elapsed, 1e-9), 3),
+                )
                 clock, waited = time.perf_counter(), 0.0
             best = _validate(state, config, hooks)
             if best or stopped() or state.step % config.checkpoint_every == 0 or state.step == config.steps:
@@ -118,7 +122,7 @@ def train_steps(
 
 def _step(state: TrainingState, batch: Batch, loss: nn.Module, config: TrainingConfig, device: torch.device) -> float:
     for group in state.optimizer.param_groups:
-        group["lr"] = config.optimizer.learning_rate * config.schedule.factor(state.step, config.steps)
+        group["lr"] = _learning_rate(config, state.step)
     image, target, weight = (batch[key].to(device, non_blocking=True) for key in ("image", "target", "weight"))
     state.model.train()
     # bf16 on CUDA only: on the CPU its Conv3d gradients came back non-finite on small feature maps (torch 2.13).
@@ -137,6 +141,10 @@ def _step(state: TrainingState, batch: Batch, loss: nn.Module, config: TrainingC
     state.optimizer.step()
     state.step += 1
     return float(value.detach())
+
+
+def _learning_rate(config: TrainingConfig, step: int) -> float:
+    return config.optimizer.learning_rate * config.schedule.factor(step, config.steps)
 
 
 def _validate(state: TrainingState, config: TrainingConfig, hooks: Hooks) -> bool:

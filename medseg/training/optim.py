@@ -14,8 +14,8 @@ from medseg.config import Config
 
 class AdamWConfig(Config):
     name: Literal["adamw"] = "adamw"
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(1e-4, ge=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.AdamW(model.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
@@ -23,9 +23,9 @@ class AdamWConfig(Config):
 
 class SGDConfig(Config):
     name: Literal["sgd"] = "sgd"
-    learning_rate: float = Field(1e-2, gt=0)
-    weight_decay: float = Field(3e-5, ge=0)
-    momentum: float = Field(0.99, ge=0, lt=1)
+    learning_rate: float = Field(default=1e-2, gt=0)
+    weight_decay: float = Field(default=3e-5, ge=0)
+    momentum: float = Field(default=0.99, ge=0, lt=1)
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.SGD(
@@ -44,8 +44,8 @@ class ScheduleConfig(Config):
     """Linear warm-up, then `cosine` to zero or polynomial decay `(1 - t) ** power`."""
 
     name: Literal["cosine", "poly"] = "cosine"
-    warmup_steps: int = Field(0, ge=0)
-    power: float = Field(0.9, gt=0)
+    warmup_steps: int = Field(default=0, ge=0)
+    power: float = Field(default=0.9, gt=0)
 
     def factor(self, step: int, steps: int) -> float:
         """Share of the full learning rate at `step` (from 0) of `steps`.

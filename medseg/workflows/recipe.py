@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import Field
-
 from medseg.config import Config, read_config
 from medseg.data.folds import FoldsConfig
 from medseg.data.patches import SamplingConfig
@@ -34,15 +32,15 @@ class Recipe(Config):
     data: str
     split: str | None = None
     raters: RaterMode = "random"
-    plan: PlanConfig = Field(default_factory=PlanConfig)
-    preprocessing: PreprocessingConfig = Field(default_factory=PreprocessingConfig)
-    folds: FoldsConfig = Field(default_factory=FoldsConfig)
-    sampling: SamplingConfig = Field(default_factory=SamplingConfig)
-    transforms: TransformsConfig = Field(default_factory=TransformsConfig)
-    model: ModelConfig = Field(default_factory=UNetConfig)
-    loss: LossConfig = Field(default_factory=LossConfig)
-    training: TrainingConfig = Field(default_factory=TrainingConfig)
-    inference: InferenceConfig = Field(default_factory=InferenceConfig)
+    plan: PlanConfig = PlanConfig()
+    preprocessing: PreprocessingConfig = PreprocessingConfig()
+    folds: FoldsConfig = FoldsConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    transforms: TransformsConfig = TransformsConfig()
+    model: ModelConfig = UNetConfig()
+    loss: LossConfig = LossConfig()
+    training: TrainingConfig = TrainingConfig()
+    inference: InferenceConfig = InferenceConfig()
 
 
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
