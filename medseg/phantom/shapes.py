@@ -35,8 +35,9 @@ def ellipsoid(points_mm: FloatArray, centre: Triple, radii: Triple, turn_deg: Tr
             scaled = coordinate / np.float32(radius)
             level += scaled**2
             slope += (scaled / np.float32(radius)) ** 2
-    level = np.sqrt(level)
-    return level * (level - 1) / np.maximum(np.sqrt(slope), np.float32(1e-6))
+    level, slope = np.sqrt(level), np.sqrt(slope)
+    tiny = np.float32(1e-6)  # at the very centre, where 0 / 0 would make a hole, the nearest surface is a radius away
+    return np.where(slope > tiny, level * (level - 1) / np.maximum(slope, tiny), np.float32(-min(radii)))
 
 
 def superellipse_tube(

@@ -46,10 +46,13 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     facts = {"schema": SCHEMA, **checkpoint.facts, "sha256": digest(tensors)}
     with atomic_path(path) as temporary:
+        temporary.touch()  # safetensors would make the file readable by its owner alone, which a shared run must not be
+        mode = temporary.stat().st_mode
         try:
             save_file(tensors, temporary, metadata={"medseg": json.dumps(facts)})
         except SafetensorError as error:  # safetensors wraps the operating system's refusal
             raise OSError(str(error)) from error
+        temporary.chmod(mode)
     write_text(path.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
 
 

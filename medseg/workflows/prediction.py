@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.errors import InputError, LabelError, UsageError
+from medseg.errors import FileReadError, InputError, LabelError, UsageError
 from medseg.files import open_output_folder
 from medseg.imaging.labels import LabelSet
 from medseg.imaging.prediction import Prediction
@@ -90,6 +90,8 @@ def list_studies(inputs: Sequence[str | Path], labels: LabelSet, split: str | No
             studies.append(Study(find_reader(path).case_id(path), path))
     if not studies:
         raise UsageError("nothing to predict", expected="NIfTI files, DICOM folders or a data set")
+    if absent := [study.where for study in studies if not study.path.exists()]:
+        raise FileReadError("no such file or folder", where=", ".join(absent[:5]), do="Check the paths.")
     ids = [study.id for study in studies]
     if twice := sorted({case for case in ids if ids.count(case) > 1}):
         raise UsageError("several inputs would be written to one file", got=", ".join(twice[:5]),
