@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import Literal
 
 from monai.networks.nets.dynunet import DynUNet
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from medseg.config import Config
 from medseg.shapes import IntTriple
+
+Stride = tuple[PositiveInt, PositiveInt, PositiveInt]
 
 
 class UNetConfig(Config):
@@ -28,9 +30,9 @@ class UNetConfig(Config):
     """
 
     name: Literal["unet"] = "unet"
-    channels: tuple[int, ...] = Field(default=(32, 64, 128, 256, 320), min_length=3)
-    strides: tuple[IntTriple, ...] | None = None
-    stem_stride: IntTriple = (1, 1, 1)
+    channels: tuple[PositiveInt, ...] = Field(default=(32, 64, 128, 256, 320), min_length=3)
+    strides: tuple[Stride, ...] | None = None
+    stem_stride: Stride = (1, 1, 1)
     deep_supervision: int = Field(default=2, ge=0)
 
     @model_validator(mode="after")

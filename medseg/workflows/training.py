@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from medseg.imaging.labels import LabelSet
 from medseg.inference.sliding_window import predict_probabilities
 from medseg.io.manifest import CaseEntry, Dataset, read_case, read_dataset
 from medseg.losses.deep_supervision import DeepSupervision
-from medseg.preprocessing.plan import fingerprint, fit_plan
+from medseg.preprocessing.plan import Plan, fingerprint, fit_plan
 from medseg.preprocessing.standardise import normalise
 from medseg.report.canvas import to_svg
 from medseg.report.figures import training_curves
@@ -80,7 +79,6 @@ def train(
         run = _resumed(Path(out), recipe, dataset.labels)
     else:
         run = _new_run(recipe, dataset, entries, Path(out), overwrite, progress)
-    say(_describe_patch(run, entries))
     return _train(run, dataset, entries, resume, say, progress)
 
 
@@ -150,6 +148,9 @@ def _train(
     if resume and run.checkpoint_file("last").exists():
         state.unpack(run.load("last"))
         say(f"Going on from step {state.step} of {recipe.training.steps}.")
+    say(_describe(run, model, device))
+    if padding := _describe_padding(cases, run.plan):
+        say(padding)
     log = Logbook(run.log_file, resume_at=state.step)
     patches = PatchDataset(cases, _augmentation(run), _patch_settings(run))
     hooks = Hooks(
@@ -232,6 +233,23 @@ def _draw_curves(run: Run) -> None:
         write_text(run.folder / "curves.svg", to_svg(training_curves(rows)))
 
 
-def _describe_patch(run: Run, entries: dict[str, CaseEntry]) -> str:
-    facts = {"patch": run.plan.patch, "spacing_mm": run.plan.spacing_mm, "window_hu": run.plan.window_hu}
-    return f"{len(entries)} cases; plan {json.dumps(facts)}"
+def _describe(run: Run, model: torch.nn.Module, device: torch.device) -> str:
+    plan = run.plan
+    weights = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    patch, spacing = (" x ".join(f"{value:g}" for value in triple) for triple in (plan.patch, plan.spacing_mm))
+    low, high = plan.window_hu
+    return (
+        f"{run.recipe.model.name} with {weights:.2f} million weights on {device.type}; "
+        f"patches of {patch} voxels of {spacing} mm; {low:g} to {high:g} HU."
+    )
+
+
+def _describe_padding(cases: Sequence[StoredCase], plan: Plan) -> str:
+    """A sentence about the cases that are smaller than the patch; empty when none is."""
+    small = sum(any(n < wanted for n, wanted in zip(c.hu.shape[1:], plan.patch, strict=True)) for c in cases)
+    if not small:
+        return ""
+    patch = " x ".join(map(str, plan.patch))
+    return (
+        f"The patch of {patch} voxels is larger than {small} of {len(cases)} training images; they are padded with air."
+    )
