@@ -1,0 +1,169 @@
+"""Every architecture of the registry: builds from settings, keeps the grid, learns; and what each refuses."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+import torch
+from monai.losses.dice import DiceCELoss
+from pydantic import TypeAdapter
+from torch import Tensor, nn
+
+from medseg.config import Config, build_config
+from medseg.errors import ConfigError
+from medseg.models.registry import ModelConfig
+from medseg.models.unet import UNetConfig
+from medseg.models.unetr import UNETRConfig
+from medseg.shapes import IntTriple
+
+SMALL: dict[str, dict[str, Any]] = {
+    "unet": {"name": "unet", "channels": [4, 8, 8], "deep_supervision": 1},
+    "unetr": {"name": "unetr", "hidden": 24, "mlp": 32, "heads": 4, "features": 4},
+}
+EVERY = [model.model_fields["name"].default for model in get_args(get_args(ModelConfig)[0])]
+
+
+class Wish(Config):
+    """As a recipe holds it."""
+
+    model: ModelConfig
+
+
+def build(name: str, classes: int = 3, patch: IntTriple = (16, 16, 16), **changed: Any) -> nn.Module:
+    config: Any = TypeAdapter(ModelConfig).validate_python(SMALL[name] | changed)
+    return config.build(1, classes, patch)
+
+
+def test_a_small_version_of_every_model_is_tested_here() -> None:
+    assert set(EVERY) == set(SMALL)
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("patch", [(16, 16, 16), (32, 16, 16)])
+def test_logits_have_the_shape_of_the_image(name: str, patch: IntTriple) -> None:
+    model = build(name, patch=patch).eval()
+
+    logits = model(torch.zeros(2, 1, *patch))
+
+    assert isinstance(logits, Tensor)
+    assert logits.shape == (2, 3, *patch)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_ten_steps_on_one_patch_lower_the_loss(name: str) -> None:
+    model, loss = build(name).train(), DiceCELoss(softmax=True)
+    image = torch.zeros(1, 1, 16, 16, 16)
+    image[..., 4:12, 4:12, 4:12] = 1
+    target = torch.cat([1 - image, image, torch.zeros_like(image)], dim=1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    values = []
+    for _ in range(10):
+        output = model(image)
+        value = loss(output[0] if isinstance(output, list) else output, target)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        values.append(float(value.detach()))
+
+    assert values[-1] < 0.8 * values[0]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_no_weight_is_stored_twice(name: str) -> None:
+    state = build(name).state_dict()
+
+    places = [tensor.untyped_storage().data_ptr() for tensor in state.values()]
+    assert len(set(places)) == len(places)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_weight_is_learned(name: str) -> None:
+    model = build(name).train()
+
+    output = model(torch.randn(2, 1, 16, 16, 16))
+    sum(each.square().mean() for each in (output if isinstance(output, list) else [output])).backward()
+
+    idle = [key for key, weight in model.named_parameters() if weight.grad is None]
+    assert [key for key in idle if "norm_cross_attn" not in key] == []  # MONAI's blocks bring norms that they never use
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_same_seed_gives_the_same_weights(name: str) -> None:
+    states = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        states.append(build(name).state_dict())
+
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_deep_supervision_gives_coarser_outputs_in_training_only(count: int) -> None:
+    model = build("unet", channels=[4, 8, 8, 8], deep_supervision=count)
+    image = torch.zeros(1, 1, 16, 16, 16)
+
+    trained, judged = model.train()(image), model.eval()(image)
+
+    assert [tuple(output.shape[2:]) for output in trained] == [(16,) * 3, (8,) * 3, (4,) * 3][: count + 1]
+    assert isinstance(judged, Tensor)
+
+
+def test_without_deep_supervision_there_is_one_output_in_training_too() -> None:
+    assert isinstance(build("unet", deep_supervision=0).train()(torch.zeros(1, 1, 16, 16, 16)), Tensor)
+
+
+def test_anisotropic_strides_keep_thick_slices_longer() -> None:
+    model = build("unet", strides=[[2, 2, 1], [2, 2, 2]]).train()
+
+    outputs = model(torch.zeros(1, 1, 16, 16, 6))
+
+    assert [tuple(output.shape[2:]) for output in outputs] == [(16, 16, 6), (8, 8, 6)]
+
+
+def test_a_coarse_stem_still_gives_logits_on_the_full_grid() -> None:
+    model = build("unet", stem_stride=[2, 2, 1], classes=5).train()
+
+    outputs = model(torch.zeros(1, 1, 16, 16, 8))
+
+    assert [tuple(output.shape[1:]) for output in outputs] == [(5, 16, 16, 8), (5, 4, 4, 4)]
+
+
+@pytest.mark.parametrize(
+    "config, expected",
+    [
+        (UNetConfig(channels=(4, 8, 8), deep_supervision=1), (4, 4, 4)),
+        (UNetConfig(channels=(4, 8, 8), strides=((2, 2, 1), (2, 2, 2)), deep_supervision=1), (4, 4, 2)),
+        (UNetConfig(channels=(4, 8, 8), stem_stride=(2, 2, 1), deep_supervision=1), (8, 8, 4)),
+        (UNETRConfig(), (16, 16, 16)),
+    ],
+)
+def test_patches_are_multiples_of_the_downsampling(config: UNetConfig | UNETRConfig, expected: IntTriple) -> None:
+    assert config.downsampling == expected
+
+
+def test_dropout_changes_training_and_not_prediction() -> None:
+    model, image = build("unetr", dropout=0.3), torch.randn(1, 1, 16, 16, 16)
+
+    assert not torch.equal(model.train()(image), model(image))
+    assert torch.equal(model.eval()(image), model(image))
+
+
+@pytest.mark.parametrize(
+    "settings, expected",
+    [
+        ({"name": "unnet"}, r"unet.*unetr"),
+        ({"name": "unet", "chanels": [4, 8, 8]}, r"chanels.*channels"),
+        ({"name": "unet", "channels": [4, 8]}, r"model\.channels"),
+        ({"name": "unet", "channels": [4, 8, 8], "deep_supervision": 2}, r"deep_supervision of at most 1"),
+        ({"name": "unet", "channels": [4, 8, 8], "deep_supervision": 0, "strides": [[2, 2, 2]]}, r"2 strides"),
+        ({"name": "unetr", "hidden": 25, "heads": 4}, r"hidden \(25\) to be a multiple of heads \(4\)"),
+        ({"name": "unetr", "dropout": 1.0}, r"dropout"),
+        ({"name": "unetr", "channels": [4]}, r"channels"),
+        ({"name": "unet", "channels": [4, 0, 8], "deep_supervision": 0}, r"model\.channels"),
+        ({"name": "unet", "channels": [4, 8, 8], "deep_supervision": 0, "stem_stride": [0, 1, 1]}, r"stem_stride"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(settings: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        build_config(Wish, {"model": settings})
