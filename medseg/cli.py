@@ -55,7 +55,8 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """List cases, raters, geometry, labels, and what is wrong; exit code 1 on an error."""
-    report = workflows.check(dataset)
+    with progress_bars() as progress:
+        report = workflows.check(dataset, on_case=counting(progress, "Checking"))
     if as_json:
         print(report.to_json())
     else:

@@ -118,4 +118,8 @@ def rater_target(labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
 def batches(dataset: PatchDataset, first_step: int, steps: int, batch: int, workers: int) -> DataLoader[dict[str, Any]]:
     """Batches of step `first_step` to `steps`; a resumed run gets exactly those that the lost one would have got."""
     numbers = range(first_step * batch, steps * batch)
-    return DataLoader(dataset, batch_size=batch, sampler=numbers, num_workers=workers, persistent_workers=False)
+    # A generator of its own: otherwise each loader draws from the state that dropout goes on with after a resume.
+    return DataLoader(
+        dataset, batch_size=batch, sampler=numbers, num_workers=workers, persistent_workers=False,
+        generator=torch.Generator(),
+    )  # fmt: skip

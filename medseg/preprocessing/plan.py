@@ -91,6 +91,8 @@ def fit_plan(
         round(float(s), 4) for s in np.median([f.spacing_mm for f in fingerprints], axis=0)
     )
     low, high = config.window_hu or (round(float(p), 1) for p in np.percentile(hu, (0.5, 99.5)))
+    if low >= high:  # synthetic structures of one single HU
+        low, high = low - 1, high + 1
     clipped = np.clip(hu, low, high)
     x, y, z = (-(-size // step) * step for size, step in zip(config.patch, multiple, strict=True))
     return Plan(

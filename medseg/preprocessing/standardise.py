@@ -73,7 +73,8 @@ def _body_box(volume: Volume, config: PreprocessingConfig) -> tuple[tuple[int, i
     if not count:
         return (0, 0, 0), volume.geometry.shape
     box = ndimage.find_objects(pieces)[int(np.bincount(pieces.ravel())[1:].argmax())]
-    margin = np.ceil(config.margin_mm / spacing).astype(int)
+    # The body may begin up to a voxel short of a search step before the first voxel that was looked at.
+    margin = np.maximum(np.ceil(config.margin_mm / spacing).astype(int), step - 1)
     start = np.maximum(np.array([s.start for s in box]) * step - margin, 0)
     stop = np.minimum(np.array([s.stop for s in box]) * step + margin, shape)
     (x, y, z), (a, b, c) = start.tolist(), (stop - start).tolist()

@@ -14,7 +14,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from medseg.errors import MedsegError
+from medseg.errors import ConfigError, LabelError, MedsegError
 from medseg.imaging.case import check_same_grid
 from medseg.imaging.labels import LabelMap, LabelSet
 from medseg.imaging.volume import Volume
@@ -75,22 +75,31 @@ class CheckReport:
         return json.dumps({"ok": self.ok, **asdict(self)}, indent=2)
 
 
-def check(dataset: Dataset | str | Path) -> CheckReport:
+def check(
+    dataset: Dataset | str | Path, *, on_case: Callable[[int, int], None] = lambda done, total: None
+) -> CheckReport:
     """Reads every file of a data set and lists all that is wrong, not only the first fault.
+
+    A fault in `dataset.yaml` itself is a problem like any other, but then nothing else can be looked at.
 
     Args:
         dataset: a data set, its `dataset.yaml` or the folder that holds one.
+        on_case: called with (done, total) after each case.
 
     Raises:
-        FileReadError, ConfigError: the `dataset.yaml` itself cannot be read.
+        FileReadError: there is no `dataset.yaml`.
     """
-    dataset = dataset if isinstance(dataset, Dataset) else manifest.read_dataset(dataset)
+    try:
+        dataset = dataset if isinstance(dataset, Dataset) else manifest.read_dataset(dataset)
+    except (ConfigError, LabelError) as error:
+        return CheckReport({}, (), (), (Problem("error", "", str(error), "Mend it and check again."),))
     problems = list(_dataset_problems(dataset))
     rows = []
-    for entry in dataset.cases:
+    for done, entry in enumerate(dataset.cases, 1):
         row, found = _check_case(dataset, entry)
         rows.append(row)
         problems += found
+        on_case(done, len(dataset.cases))
     problems += _never_drawn(dataset, rows)
     return CheckReport(dict(dataset.labels.values), dataset.raters, tuple(rows), tuple(problems))
 
@@ -226,7 +235,7 @@ def render(report: CheckReport) -> Group:
     errors = sum(problem.severity == "error" for problem in report.problems)
     warnings = len(report.problems) - errors
     verdict = f"{len(report.cases)} cases, {len(report.raters)} raters: {errors} errors, {warnings} warnings"
-    parts = [_case_table(report), _volume_table(report)]
+    parts = [_case_table(report), _volume_table(report)] if report.cases else []
     parts += [_problem_table(report)] if report.problems else []
     return Group(*parts, Text(verdict, style="bold red" if errors else "bold green"))
 
