@@ -1,0 +1,177 @@
+"""Patches: pure functions of seed and number, whole or padded, balanced, with every rater's opinion."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from medseg.data.patches import AIR_HU, PatchDataset, SamplingConfig, batches, cut, rater_target
+from medseg.data.store import StoredCase
+from medseg.shapes import IntTriple
+from medseg.transforms.flip import FlipConfig
+from medseg.transforms.intensity import NoiseConfig
+from medseg.transforms.spatial import AffineConfig
+
+MakePatches = Callable[..., PatchDataset]
+AUGMENTED = (AffineConfig(probability=1.0), FlipConfig(), NoiseConfig(probability=1.0))
+
+
+def case(name: str, shape: IntTriple = (12, 12, 12)) -> StoredCase:
+    """Three raters; voxel (1, 2, 3) is class 1 for everybody, voxel (r, r, r) class 2 for rater r alone."""
+    labels = torch.zeros(3, *shape, dtype=torch.int16)
+    labels[:, 1, 2, 3] = 1
+    for rater in range(3):
+        labels[rater, rater, rater, rater] = 2
+    hu = torch.arange(labels[0].numel(), dtype=torch.int16).reshape(1, *shape)
+    places = {1: torch.tensor([[1, 2, 3]]), 2: torch.tensor([[r, r, r] for r in range(3)])}
+    return StoredCase(name, hu, labels, places)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_any_number_of_workers_gives_the_same_batches(make_patches: MakePatches, workers: int) -> None:
+    dataset = make_patches(case("c1"), case("c2"), steps=AUGMENTED, random_rater=True)
+
+    loaded = list(batches(dataset, 0, 3, 2, workers))
+
+    for step, batch in enumerate(loaded):
+        for place in range(2):
+            item = dataset[2 * step + place]
+            assert batch["id"][place] == item["id"]
+            assert all(torch.equal(batch[key][place], item[key]) for key in ("image", "target", "weight"))
+
+
+def test_a_resumed_run_gets_the_batches_that_the_lost_one_would_have_got(make_patches: MakePatches) -> None:
+    dataset = make_patches(case("c1"), case("c2"), case("c3"), steps=AUGMENTED)
+
+    whole, rest = list(batches(dataset, 0, 5, 2, 0)), list(batches(dataset, 3, 5, 2, 0))
+
+    assert len(rest) == 2
+    assert all(torch.equal(one["image"], other["image"]) for one, other in zip(whole[3:], rest, strict=True))
+
+
+def test_loading_draws_nothing_from_the_random_state_of_training(make_patches: MakePatches) -> None:
+    before = torch.get_rng_state()
+
+    list(batches(make_patches(case("c1")), 0, 2, 1, 0))
+
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_another_seed_or_number_gives_another_patch(make_patches: MakePatches) -> None:
+    dataset = make_patches(case("c1"), steps=AUGMENTED)
+    other_seed = make_patches(case("c1"), steps=AUGMENTED, seed=1)
+
+    assert not torch.equal(dataset[0]["image"], dataset[1]["image"])
+    assert not torch.equal(dataset[0]["image"], other_seed[0]["image"])
+
+
+def test_every_epoch_shows_every_case_once_in_an_order_of_its_own(make_patches: MakePatches) -> None:
+    dataset = make_patches(*[case(f"c{number}") for number in range(6)])
+
+    epochs = [[dataset[6 * epoch + place]["id"] for place in range(6)] for epoch in range(4)]
+
+    assert all(sorted(epoch) == [f"c{number}" for number in range(6)] for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_a_patch_larger_than_the_image_is_padded_with_air_and_background(make_patches: MakePatches) -> None:
+    item = make_patches(case("c1", (4, 12, 4)), patch=(8, 6, 8))[0]
+
+    image, background = item["image"][0], item["target"][0]
+    assert image.shape == (8, 6, 8)
+    assert (image == AIR_HU).sum() == 8 * 6 * 8 - 4 * 6 * 4
+    assert (image[2:6, :, 2:6] > AIR_HU).all()  # the image lies in the middle
+    assert (background[image == AIR_HU] == 1).all()
+    assert (item["weight"] == 1).all()
+
+
+def test_with_a_foreground_share_of_one_every_patch_shows_a_structure(make_patches: MakePatches) -> None:
+    dataset = make_patches(case("c1", (40, 40, 40)), sampling=SamplingConfig(foreground_share=1, margin_share=0))
+
+    assert all(dataset[number]["target"][1:].any() for number in range(40))
+
+
+def test_with_a_foreground_share_of_zero_patches_lie_anywhere(make_patches: MakePatches) -> None:
+    dataset = make_patches(case("c1", (30, 30, 30)), sampling=SamplingConfig(foreground_share=0, margin_share=0))
+
+    assert sum(bool(dataset[number]["target"][1:].any()) for number in range(60)) < 15  # a box of 6 in one of 30
+
+
+def test_rare_classes_are_shown_as_often_as_common_ones(make_patches: MakePatches) -> None:
+    rare = case("c1", (40, 40, 40))
+    rare.labels[:, 20:40, 20:40, 20:40] = 1
+    common = torch.argwhere(rare.labels[0] == 1).to(torch.int16)
+    unbalanced = StoredCase("c1", rare.hu, rare.labels, {1: common, 2: torch.tensor([[0, 0, 0]])})
+    dataset = make_patches(unbalanced, sampling=SamplingConfig(foreground_share=1, margin_share=0))
+
+    shown = sum(bool(dataset[number]["target"][2].any()) for number in range(100))
+
+    assert 30 < shown < 70
+
+
+def test_a_case_without_structures_still_gives_patches(make_patches: MakePatches) -> None:
+    empty = StoredCase("c1", case("c1").hu, torch.zeros(1, 12, 12, 12, dtype=torch.int16), {})
+
+    assert make_patches(empty, sampling=SamplingConfig(foreground_share=1))[0]["target"][0].all()
+
+
+def test_a_random_rater_is_every_rater_in_turn_and_never_a_mixture(make_patches: MakePatches) -> None:
+    dataset = make_patches(case("c1"), patch=(12, 12, 12), random_rater=True)
+
+    seen = Counter()
+    for number in range(30):
+        (place,) = torch.argwhere(dataset[number]["target"][2] == 1).tolist()
+        seen[place[0]] += 1
+
+    assert set(seen) == {0, 1, 2}
+    assert min(seen.values()) > 3
+
+
+def test_a_soft_target_is_the_share_of_raters(make_patches: MakePatches) -> None:
+    target = make_patches(case("c1"), patch=(12, 12, 12))[0]["target"]
+
+    assert target[1, 1, 2, 3] == 1
+    assert target[2, 0, 0, 0] == pytest.approx(1 / 3)
+    assert torch.allclose(target.sum(0), torch.ones(12, 12, 12))
+
+
+def test_the_margin_reaches_the_augmentation_and_not_the_network(make_patches: MakePatches) -> None:
+    dataset = make_patches(case("c1"), sampling=SamplingConfig(margin_share=0.5))
+    augmented = make_patches(case("c1"), sampling=SamplingConfig(margin_share=0.5), steps=AUGMENTED)
+
+    assert dataset[0]["image"].shape == (1, 10, 10, 10)  # 6 and ceil(6 * 0.5 / 2) at either side, not yet cut off
+    assert augmented[0]["image"].shape == (1, 6, 6, 6)
+
+
+def votes(*raters: list[int]) -> tuple[list[list[float]], list[float]]:
+    """Target per voxel and weight of a row of voxels."""
+    target, weight = rater_target(torch.tensor(raters)[:, :, None, None], 3)
+    return target[:, :, 0, 0].T.tolist(), weight.flatten().tolist()
+
+
+def test_an_unknown_opinion_does_not_count_among_the_raters() -> None:
+    target, weight = votes([1, 1, 0], [1, -1, -1], [2, 2, -1])
+
+    assert target == [[0, pytest.approx(2 / 3), pytest.approx(1 / 3)], [0, 0.5, 0.5], [1, 0, 0]]
+    assert weight == [1, 1, 1]
+
+
+def test_a_voxel_that_nobody_read_has_no_weight() -> None:
+    assert votes([-1, 0], [-1, -1]) == ([[0, 0, 0], [1, 0, 0]], [0, 1])
+
+
+def test_cut_fills_what_lies_beyond_the_volume() -> None:
+    volume = torch.arange(1, 9).reshape(1, 2, 2, 2)
+
+    box = cut(volume, (-1, 0, 1), (3, 1, 2), 0)
+
+    assert box[0, :, 0].tolist() == [[0, 0], [2, 0], [6, 0]]
+
+
+def test_cut_inside_takes_the_voxels_as_they_are() -> None:
+    volume = torch.arange(27).reshape(1, 3, 3, 3)
+
+    assert torch.equal(cut(volume, (1, 0, 1), (2, 3, 2), 0), volume[:, 1:, :, 1:])

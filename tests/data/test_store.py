@@ -1,0 +1,85 @@
+"""Cases on the plan's grid: every rater kept, majority voted, half readings refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medseg.data.store import StoredCase, majority_vote, store_case
+from medseg.errors import LabelError
+from medseg.imaging.case import Case
+from medseg.imaging.geometry import Geometry
+from medseg.imaging.labels import LabelMap, LabelSet
+from medseg.imaging.volume import Volume
+from medseg.preprocessing.plan import Plan, PreprocessingConfig
+
+GRID = Geometry((6, 6, 4), np.eye(4))
+LABELS = LabelSet({"background": 0, "liver": 5, "spleen": 6}, ignore=255)
+PLAN = Plan(patch=(4, 4, 4), spacing_mm=(1, 1, 1), window_hu=(-160, 240), mean_hu=0, std_hu=1,
+            preprocessing=PreprocessingConfig(crop_to_body=False))  # fmt: skip
+
+
+def reading(value: int, **partly: Any) -> LabelMap:
+    """Voxel (1, 1, 1) has this value and (0, 0, 0) is to be ignored."""
+    labels = np.zeros(GRID.shape, dtype=np.uint8)
+    labels[1, 1, 1], labels[0, 0, 0] = value, 255
+    return LabelMap(labels, GRID, LABELS, **partly)
+
+
+def store(mode: Any, **raters: LabelMap) -> StoredCase:
+    hu = np.full(GRID.shape, 40.4, dtype=np.float32)
+    return store_case(Case("c1", Volume(hu, GRID), raters), PLAN, mode)
+
+
+@pytest.mark.parametrize("mode", ["random", "soft"])
+def test_every_raters_labels_are_kept_as_class_indices(mode: str) -> None:
+    case = store(mode, A=reading(5), B=reading(6))
+
+    assert case.labels.shape == (2, *GRID.shape)
+    assert case.labels[:, 1, 1, 1].tolist() == [1, 2]
+    assert case.labels[:, 0, 0, 0].tolist() == [-1, -1]
+    assert {index: places.tolist() for index, places in case.places.items()} == {1: [[1, 1, 1]], 2: [[1, 1, 1]]}
+
+
+def test_a_majority_leaves_one_reading() -> None:
+    case = store("majority", A=reading(5), B=reading(5), C=reading(6))
+
+    assert case.labels.shape == (1, *GRID.shape)
+    assert case.labels[0, 1, 1, 1] == 1
+    assert list(case.places) == [1]
+
+
+def test_hu_are_stored_as_whole_numbers() -> None:
+    assert store("random", A=reading(5)).hu.unique().tolist() == [40]
+
+
+def test_slices_that_were_not_read_are_unknown() -> None:
+    case = store("soft", A=reading(5, slices_read=(1, 2)))
+
+    assert (case.labels[0, :, :, [0, 3]] == -1).all()
+    assert (case.labels[0, :, :, 1:3] >= 0).all()
+
+
+def test_a_case_without_rater_is_refused() -> None:
+    with pytest.raises(LabelError, match=r"case c1: no rater has labelled this case"):
+        store("random")
+
+
+def test_a_reading_of_some_structures_only_is_refused_by_case_and_rater() -> None:
+    with pytest.raises(LabelError, match=r"case c1, rater B: .*only some structures.*got liver"):
+        store("random", A=reading(5), B=reading(5, labelled=("liver",)))
+
+
+def vote(*raters: list[int]) -> list[int]:
+    return majority_vote(np.array(raters)[:, :, None, None], 3).ravel().tolist()
+
+
+def test_the_majority_wins_and_half_of_the_readers_are_not_enough() -> None:
+    assert vote([1, 1, 2], [1, 0, 2], [0, 0, 1]) == [1, 0, 2]
+    assert vote([1, 0], [0, 2]) == [0, 0]
+
+
+def test_unknown_opinions_do_not_vote() -> None:
+    assert vote([-1, -1, 1], [2, -1, -1], [-1, -1, 1]) == [2, -1, 1]
