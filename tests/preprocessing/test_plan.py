@@ -88,7 +88,7 @@ def test_impossible_wishes_are_refused(wish: dict[str, Any], expected: str) -> N
 
 @pytest.fixture
 def case() -> Case:
-    """Voxels 4 x 3 x 2 whose third axis runs to the right; two raters mark one voxel each, a third column is ignored."""
+    """A grid of 4 x 3 x 2 whose third axis runs to the right; each of two raters marks one voxel."""
     affine = np.array([[0, 0, 5.0, 0], [2.0, 0, 0, 0], [0, 3.0, 0, 0], [0, 0, 0, 1]])
     grid = Geometry((4, 3, 2), affine)
     hu = np.arange(24, dtype=np.float32).reshape(grid.shape)

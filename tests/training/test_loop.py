@@ -1,0 +1,192 @@
+"""The loop: learns, saves when due, stops when asked, and goes on bit by bit where it stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from medseg.errors import TrainingError, UsageError
+from medseg.losses.deep_supervision import DeepSupervision
+from medseg.losses.dice_ce import DiceCEConfig
+from medseg.models.unet import UNetConfig
+from medseg.models.unetr import UNETRConfig
+from medseg.training.checkpoint import digest, read_checkpoint, write_checkpoint
+from medseg.training.loop import Hooks, TrainingConfig, TrainingState, choose_device, stop_signal, train_steps
+from medseg.training.optim import AdamWConfig, OptimizerConfig, ScheduleConfig, SGDConfig
+
+Settings = Callable[..., TrainingConfig]
+Batches = Callable[[int], list[dict[str, Any]]]
+Silent = Callable[..., Hooks]
+
+MODELS = {
+    "unet": UNetConfig(channels=(4, 4, 8), deep_supervision=1),
+    "unetr with dropout": UNETRConfig(hidden=16, mlp=16, heads=2, features=4, dropout=0.2),
+}
+OPTIMIZERS: dict[str, OptimizerConfig] = {
+    "adamw": AdamWConfig(learning_rate=1e-2),
+    "sgd": SGDConfig(learning_rate=1e-2),
+    "sgd without momentum": SGDConfig(learning_rate=1e-2, momentum=0),
+}
+LOSS = DeepSupervision(DiceCEConfig().build())
+
+
+def new_state(model: str = "unet", optimizer: OptimizerConfig = OPTIMIZERS["adamw"], seed: int = 0) -> TrainingState:
+    torch.manual_seed(seed)
+    network: nn.Module = MODELS[model].build(1, 2, (16, 16, 16))
+    return TrainingState(network, optimizer.build(network))
+
+
+def until(stream: list[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
+    """`count` batches; then the process receives what Ctrl-C sends, and one more."""
+    for done, batch in enumerate(stream, 1):
+        if done == count:
+            os.kill(os.getpid(), signal.SIGINT)
+        yield batch
+
+
+@pytest.mark.parametrize(
+    "model, optimizer",
+    [("unet", "adamw"), ("unet", "sgd"), ("unet", "sgd without momentum"), ("unetr with dropout", "adamw")],
+)
+@pytest.mark.parametrize("stop", [2, 5])
+def test_a_resumed_run_ends_with_bit_identical_weights(
+    tmp_path: Path, settings: Settings, batches_from: Batches, silent: Silent, model: str, optimizer: str, stop: int
+) -> None:
+    config = settings(6, OPTIMIZERS[optimizer], schedule=ScheduleConfig(warmup_steps=2))
+    straight = new_state(model, config.optimizer)
+    assert train_steps(straight, batches_from(0), LOSS, config, silent())
+
+    cut_short = new_state(model, config.optimizer)
+    assert not train_steps(cut_short, until(batches_from(0), stop), LOSS, config, silent())
+    assert cut_short.step == stop
+    write_checkpoint(tmp_path / "last.safetensors", cut_short.pack({}))
+    resumed = new_state(model, config.optimizer, seed=99)  # nothing of the first process is left
+    resumed.unpack(read_checkpoint(tmp_path / "last.safetensors"))
+    assert train_steps(resumed, batches_from(stop), LOSS, config, silent())
+
+    assert digest(resumed.pack({}).tensors) == digest(straight.pack({}).tensors)
+
+
+def test_training_lowers_the_loss(settings: Settings, batches_from: Batches, silent: Silent) -> None:
+    hooks = silent()
+
+    train_steps(new_state(), batches_from(0), LOSS, settings(12), hooks)
+
+    assert hooks.losses[-1] < 0.8 * hooks.losses[0]
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_case_and_leaves_the_weights(
+    settings: Settings, batches_from: Batches, silent: Silent
+) -> None:
+    stream = batches_from(0)
+    stream[2]["image"][0, 0, 3, 3, 3] = float("nan")
+    state, packed = new_state(), []
+
+    with pytest.raises(TrainingError, match=r"step 3, cases c2: the loss is not finite.*learning_rate"):
+        train_steps(
+            state, stream, LOSS, settings(checkpoint_every=1), silent(save=lambda best: packed.append(state.step))
+        )
+
+    assert packed == [1, 2]
+    assert all(torch.isfinite(weight).all() for weight in state.model.parameters())
+
+
+def test_the_state_is_saved_when_due_when_best_and_at_the_end(
+    settings: Settings, batches_from: Batches, silent: Silent
+) -> None:
+    state, saved, scores = new_state(), [], iter([0.5, 0.4, 0.7])
+    hooks = silent(validate=lambda: {"liver": next(scores)}, save=lambda best: saved.append((state.step, best)))
+
+    train_steps(state, batches_from(0), LOSS, settings(7, validate_every=3, checkpoint_every=4), hooks)
+
+    assert saved == [(3, True), (4, False), (7, True)]  # 0.5 is the best so far, 0.4 at step 6 is not, 0.7 is
+    assert state.best == 0.7
+
+
+def test_without_validation_the_last_weights_are_the_best(
+    settings: Settings, batches_from: Batches, silent: Silent
+) -> None:
+    saved: list[bool] = []
+
+    train_steps(new_state(), batches_from(0), LOSS, settings(4, validate_every=2), silent(save=saved.append))
+
+    assert saved == [True]
+
+
+def test_the_log_tells_mean_loss_rate_and_dice(settings: Settings, batches_from: Batches, silent: Silent) -> None:
+    rows: list[dict[str, Any]] = []
+    hooks = silent(log=lambda **row: rows.append(row), validate=lambda: {"liver": 0.5, "spleen": 1.0})
+    config = settings(4, validate_every=4, schedule=ScheduleConfig(name="poly", power=1.0))
+
+    train_steps(new_state(), batches_from(0), LOSS, config, hooks)
+
+    assert [row["step"] for row in rows] == [2, 4, 4]
+    assert rows[0]["loss"] == pytest.approx(sum(hooks.losses[:2]) / 2, abs=1e-4)
+    assert [row["learning_rate"] for row in rows[:2]] == pytest.approx([1e-2 * 3 / 4, 1e-2 * 1 / 4])
+    assert rows[2]["mean_dice"] == 0.75
+
+
+def test_gradients_are_clipped(settings: Settings, batches_from: Batches, silent: Silent) -> None:
+    still, free = new_state(optimizer=SGDConfig(momentum=0)), new_state(optimizer=SGDConfig(momentum=0))
+    start = [weight.detach().clone() for weight in still.model.parameters()]
+
+    for state, norm in ((still, 1e-2), (free, 1e6)):
+        train_steps(state, batches_from(0), LOSS, settings(1, SGDConfig(momentum=0, weight_decay=0), clip_norm=norm),
+                    silent())  # fmt: skip
+
+    moved = [
+        sum(
+            float((weight.detach() - old).square().sum())
+            for weight, old in zip(s.model.parameters(), start, strict=True)
+        )
+        for s in (still, free)
+    ]
+    assert moved[0] ** 0.5 == pytest.approx(1e-4, rel=0.05)  # rate 1e-2 times a gradient cut to length 1e-2
+    assert moved[1] > 4 * moved[0]
+
+
+def test_the_first_signal_is_a_question_and_the_second_acts_at_once() -> None:
+    with stop_signal() as stopped:
+        assert not stopped()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stopped()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_handlers_are_put_back() -> None:
+    before = signal.getsignal(signal.SIGINT)
+
+    with stop_signal():
+        assert signal.getsignal(signal.SIGINT) != before
+
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_outside_the_main_thread_training_works_without_handlers() -> None:
+    answers: list[bool] = []
+
+    def run() -> None:
+        with stop_signal() as stopped:
+            answers.append(stopped())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+
+    assert answers == [False]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_an_error_when_asked_for() -> None:
+    with pytest.raises(UsageError, match=r"no CUDA device.*training\.device=cpu"):
+        choose_device("cuda")
+    assert choose_device("auto").type == choose_device("cpu").type == "cpu"
