@@ -76,8 +76,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise _corrupted(path, str(error).split("\n")[0][:80]) from error
     if facts.get("schema") != SCHEMA:
         raise CheckpointError("not a medseg checkpoint", where=path.name, expected=SCHEMA, got=str(facts.get("schema")))
-    # A checkpoint of the first days has no checksum of its facts.
-    if digest(tensors) != facts.get("sha256") or metadata.get("medseg_sha256", _sha256(header)) != _sha256(header):
+    if digest(tensors) != facts.get("sha256") or metadata.get("medseg_sha256") != _sha256(header):
         raise _corrupted(path, "its content does not match its checksum")
     return Checkpoint(tensors, facts)
 
