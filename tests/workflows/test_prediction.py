@@ -1,0 +1,154 @@
+"""`predict`: exactly the input's grid, the run's labels, and nothing written over by mistake."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medseg.errors import (
+    CheckpointError,
+    FileReadError,
+    InputError,
+    LabelError,
+    OutputExistsError,
+    UsageError,
+    VoxelError,
+)
+from medseg.io import dicom, nifti
+from medseg.phantom.shapes import rotation
+from medseg.workflows import predict
+
+SERIES = Path(__file__).parents[1] / "data" / "dicom" / "small"
+
+
+def write_image(path: Path, affine: np.ndarray, shape: tuple[int, int, int] = (20, 18, 9)) -> Path:
+    hu = np.random.default_rng(0).integers(-200, 200, shape).astype(np.int16)
+    nib.Nifti1Image(hu, affine).to_filename(path)
+    return path
+
+
+def load(path: Path) -> Any:
+    return nib.load(path)
+
+
+@pytest.fixture
+def oblique() -> np.ndarray:
+    affine = np.eye(4)
+    affine[:3, :3] = rotation((11.3, -7.7, 23.1)) @ np.diag([-11.7, 12.3, 13.9])
+    affine[:3, 3] = (101.23456, -77.7, 1234.5678)
+    return affine
+
+
+def test_shape_and_affine_equal_those_of_an_oblique_input_bit_by_bit(
+    run_folder: Path, tmp_path: Path, oblique: np.ndarray
+) -> None:
+    image = load(write_image(tmp_path / "study.nii.gz", oblique))
+
+    (written,) = predict(run_folder, tmp_path / "study.nii.gz", tmp_path / "out", probabilities=True)
+
+    labels, shares = load(written), load(tmp_path / "out" / "probabilities" / "study.nii.gz")
+    assert written == tmp_path / "out" / "study.nii.gz"
+    for result in (labels, shares):
+        assert result.shape[:3] == image.shape
+        assert result.affine.tobytes() == image.affine.tobytes()
+        assert all(np.array_equal(result.header[key], image.header[key]) for key in ("srow_x", "srow_y", "srow_z"))
+    assert shares.shape[3] == 8
+    assert np.allclose(shares.get_fdata().sum(axis=-1), 1, atol=1e-3)
+
+
+def test_the_same_study_gives_the_same_labels_again(run_folder: Path, test_image: Path, tmp_path: Path) -> None:
+    one, other = (predict(run_folder, [test_image], tmp_path / name)[0] for name in "ab")
+
+    assert np.array_equal(load(one).get_fdata(), load(other).get_fdata())
+
+
+def test_a_data_set_stands_for_its_cases(run_folder: Path, phantoms: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+
+    written = predict(run_folder, phantoms, tmp_path / "out", split="test",
+                      progress=lambda what, done, total, note: told.append(note))  # fmt: skip
+
+    assert [path.name for path in written] == ["c005.nii.gz"]
+    assert told == ["c005"]
+
+
+def test_a_dicom_series_is_predicted_on_its_own_grid(run_folder: Path, tmp_path: Path) -> None:
+    (written,) = predict(run_folder, [SERIES], tmp_path / "out")
+
+    series = dicom.read_series(SERIES).geometry
+    assert written.name == f"{dicom.series_id(SERIES)}.nii.gz"
+    assert nifti.read_geometry(written).differences(series, tolerance_mm=1e-3) == []
+
+
+def test_a_data_set_of_other_labels_is_refused(run_folder: Path, phantoms: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(phantoms, tmp_path / "other"))
+    manifest = other / "dataset.yaml"
+    manifest.write_text(manifest.read_text().replace("spleen: 2", "spleen: 12"))
+
+    with pytest.raises(
+        LabelError, match=r"other labels than those of the data set; expected .*spleen 2.*got .*spleen 12"
+    ):
+        predict(run_folder, other, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert predict(run_folder, other / "images" / "c001.nii.gz", tmp_path / "out")  # the image alone may be predicted
+
+
+def test_voxels_that_are_no_numbers_are_refused_by_the_study(run_folder: Path, tmp_path: Path) -> None:
+    hu = np.zeros((9, 9, 9), dtype=np.float32)
+    hu[4, 4, 4] = np.nan
+    nib.Nifti1Image(hu, np.eye(4)).to_filename(tmp_path / "bad.nii.gz")
+
+    with pytest.raises(VoxelError, match=r"study bad.*1 of 729 voxels are NaN or infinite"):
+        predict(run_folder, tmp_path / "bad.nii.gz", tmp_path / "out")
+
+
+def test_two_inputs_of_one_name_are_refused(run_folder: Path, test_image: Path, tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    twin = shutil.copy(test_image, tmp_path / "b" / test_image.name)
+
+    with pytest.raises(UsageError, match=r"several inputs would be written to one file; got c005"):
+        predict(run_folder, [test_image, twin], tmp_path / "out")
+
+
+def test_a_split_that_is_not_there_is_refused(run_folder: Path, phantoms: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no case of split 'tset'"):
+        predict(run_folder, phantoms, tmp_path / "out", split="tset")
+
+
+def test_nothing_to_predict_is_refused(run_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing to predict"):
+        predict(run_folder, [], tmp_path / "out")
+
+
+def test_a_missing_input_is_named_before_anything_is_predicted(
+    run_folder: Path, test_image: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(FileReadError, match="gone"):
+        predict(run_folder, [test_image, tmp_path / "gone.nii.gz"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_checkpoint_is_refused(run_folder: Path, test_image: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--checkpoint: no such checkpoint; expected best or last, got frist"):
+        predict(run_folder, test_image, tmp_path / "out", checkpoint="frist")
+
+
+def test_predictions_are_kept_unless_overwrite_and_by_a_broken_run_in_any_case(
+    run_folder: Path, test_image: Path, tmp_path: Path
+) -> None:
+    (written,) = predict(run_folder, test_image, tmp_path / "out")
+    before = written.read_bytes()
+    broken = Path(shutil.copytree(run_folder, tmp_path / "broken"))
+    (broken / "checkpoints" / "best.safetensors").write_bytes(b"nothing")
+
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        predict(run_folder, test_image, tmp_path / "out")
+    with pytest.raises(CheckpointError, match="corrupted"):
+        predict(broken, test_image, tmp_path / "out", overwrite=True)
+    assert written.read_bytes() == before
+    assert predict(run_folder, test_image, tmp_path / "out", overwrite=True) == [written]

@@ -1,0 +1,276 @@
+"""`train`: what it refuses, what it says, and that an interrupted run ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medseg.errors import (
+    CheckpointError,
+    ConfigError,
+    FileReadError,
+    InputError,
+    LabelError,
+    OutputExistsError,
+    TrainingError,
+    UsageError,
+)
+from medseg.io.manifest import read_dataset, write_dataset
+from medseg.training.checkpoint import read_checkpoint
+from medseg.training.logbook import read_log
+from medseg.workflows import train
+
+LONG = ("training.steps=40", "training.validate_every=20", "training.checkpoint_every=1")
+
+
+def digest(run: Path, which: str = "last") -> str:
+    return read_checkpoint(run / "checkpoints" / f"{which}.safetensors").facts["sha256"]
+
+
+@pytest.fixture
+def own_data(phantoms: Path, tmp_path: Path) -> Path:
+    """A copy of the data set that may be changed."""
+    return Path(shutil.copytree(phantoms, tmp_path / "data"))
+
+
+def test_training_validates_logs_and_tells_how_it_ended(recipe_file: Path, tmp_path: Path) -> None:
+    training = train(recipe_file, out=tmp_path / "run")
+
+    rows = read_log(tmp_path / "run" / "log.jsonl")
+    assert (training.finished, training.step) == (True, 4)
+    assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4]
+    (validated,) = [row for row in rows if "mean_dice" in row]
+    assert training.best_dice == pytest.approx(np.mean(list(validated["validation_dice"].values())), abs=1e-4)
+    assert set(validated["validation_dice"]) <= {"liver", "spleen", "kidney_left", "kidney_right", "lesion", "lungs",
+                                                 "bone"}  # fmt: skip
+
+
+def test_the_same_recipe_gives_the_same_weights(run_folder: Path, recipe_file: Path, tmp_path: Path) -> None:
+    train(recipe_file, out=tmp_path / "again")
+
+    assert digest(tmp_path / "again") == digest(run_folder)
+
+
+def test_another_seed_gives_other_weights(run_folder: Path, recipe_file: Path, tmp_path: Path) -> None:
+    train(recipe_file, ["training.seed=1"], out=tmp_path / "other")
+
+    assert digest(tmp_path / "other") != digest(run_folder)
+
+
+def test_the_test_split_is_never_trained_or_validated_on(run_folder: Path) -> None:
+    folds = json.loads((run_folder / "folds.json").read_text())["folds"]
+
+    assert sorted(case for fold in folds for case in fold) == ["c001", "c002", "c003", "c004"]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["raters=random"],
+        ["raters=majority", "folds.fold=all"],
+        ["model={name: unetr, hidden: 16, mlp: 16, heads: 2, features: 4, dropout: 0.1}"],
+        ["training.optimizer={name: sgd}", "training.schedule={name: poly}", "sampling.workers=1"],
+        ["transforms={preset: default}", "preprocessing.crop_to_body=false"],
+    ],
+)
+def test_every_way_of_training_ends_with_a_best_checkpoint(
+    recipe_file: Path, tmp_path: Path, overrides: list[str]
+) -> None:
+    training = train(recipe_file, [*overrides, "training.steps=1"], out=tmp_path / "run")
+
+    assert training.finished
+    assert digest(tmp_path / "run", "best") == digest(tmp_path / "run", "last")
+    assert (training.best_dice is None) == ("folds.fold=all" in overrides)
+
+
+def test_a_patch_larger_than_the_images_is_padded_and_said(recipe_file: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    train(recipe_file, ["plan.patch=[16, 16, 64]", "training.steps=1"], out=tmp_path / "run", say=said.append)
+
+    assert any("16 x 16 x 64" in line and "larger than 2 of 2" in line and "padded" in line for line in said)
+
+
+def test_a_patch_that_fits_is_not_said_to_be_padded(recipe_file: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    train(recipe_file, ["training.steps=1"], out=tmp_path / "run", say=said.append)
+
+    assert not any("padded" in line for line in said)
+
+
+def test_a_folder_that_holds_a_run_is_refused_and_left_alone(run_folder: Path, recipe_file: Path) -> None:
+    before = digest(run_folder)
+
+    with pytest.raises(OutputExistsError, match=r"run: the output folder is not empty.*--overwrite"):
+        train(recipe_file, out=run_folder)
+    assert digest(run_folder) == before
+
+
+def test_overwrite_replaces_a_run(run_folder: Path, recipe_file: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    (out / "old.txt").write_text("old")
+
+    train(recipe_file, ["training.steps=1"], out=out, overwrite=True)
+
+    assert not (out / "old.txt").exists()
+    assert read_checkpoint(out / "checkpoints" / "last.safetensors").facts["step"] == 1
+
+
+def test_resume_and_overwrite_exclude_each_other(recipe_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--resume and --overwrite exclude each other"):
+        train(recipe_file, out=tmp_path, resume=True, overwrite=True)
+
+
+def test_resuming_with_another_recipe_is_refused_by_the_parts_that_changed(run_folder: Path, recipe_file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--resume: .*not the one.*got other raters, training"):
+        train(recipe_file, ["raters=random", "training.steps=9"], out=run_folder, resume=True)
+
+
+def test_resuming_what_is_no_run_is_refused(recipe_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileReadError, match="not a run folder"):
+        train(recipe_file, out=tmp_path / "nothing", resume=True)
+
+
+def test_resuming_a_finished_run_changes_nothing(run_folder: Path, recipe_file: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(run_folder, tmp_path / "run"))
+
+    training = train(recipe_file, out=out, resume=True)
+
+    assert (training.finished, training.step) == (True, 4)
+    assert digest(out) == digest(run_folder)
+
+
+def test_a_corrupted_checkpoint_is_not_resumed_from(run_folder: Path, recipe_file: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    last = out / "checkpoints" / "last.safetensors"
+    last.write_bytes(last.read_bytes()[:-100])
+
+    with pytest.raises(CheckpointError, match=r"last\.safetensors: the checkpoint is corrupted"):
+        train(recipe_file, out=out, resume=True)
+
+
+@pytest.mark.parametrize(
+    "old, new, error, expected",
+    [
+        ("id: c002", "id: c902", InputError, r"lost cases.*got c002"),
+        ("spleen: 2", "spleen: 12", UsageError, r"labels are not those of the run"),
+    ],
+)
+def test_resuming_on_a_changed_data_set_is_refused(
+    own_data: Path, recipe_file: Path, tmp_path: Path, old: str, new: str, error: Any, expected: str
+) -> None:
+    data, manifest = f"data={own_data.as_posix()}", own_data / "dataset.yaml"
+    train(recipe_file, [data, "training.steps=1"], out=tmp_path / "run")
+    manifest.write_text(manifest.read_text().replace(old, new))
+
+    with pytest.raises(error, match=expected):
+        train(recipe_file, [data, "training.steps=1"], out=tmp_path / "run", resume=True)
+
+
+def test_a_split_without_cases_is_refused_before_a_folder_is_made(recipe_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no case to train on; expected cases of split 'tarin'"):
+        train(recipe_file, ["split=tarin"], out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_case_without_a_rater_is_refused_by_its_id(own_data: Path, recipe_file: Path, tmp_path: Path) -> None:
+    dataset = read_dataset(own_data)
+    unread = replace(dataset.entry("c001"), raters={})
+    write_dataset(replace(dataset, cases=(unread, *dataset.cases[1:])))
+
+    with pytest.raises(LabelError, match=r"case c001: no rater has read this case"):
+        train(recipe_file, [f"data={own_data.as_posix()}", "folds.fold=all"], out=tmp_path / "run")
+
+
+def test_a_loss_that_explodes_names_step_and_case_and_keeps_the_checkpoint(recipe_file: Path, tmp_path: Path) -> None:
+    wild = ["training.optimizer={name: sgd, learning_rate: 1.0e+30}", "training.checkpoint_every=1"]
+
+    with pytest.raises(TrainingError, match=r"step \d, cases c00\d: the loss is not finite"):
+        train(recipe_file, wild, out=tmp_path / "run")
+    assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.safetensors").facts["step"] >= 1
+
+
+# ---- interrupted from outside
+
+
+def start(recipe: Path, out: Path, environment: dict[str, str], *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "medseg", "train", str(recipe), *LONG, "--out", str(out), *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def wait_for_step(process: subprocess.Popen[str], out: Path, step: int) -> None:
+    """Returns when the log tells of this step, or when the process has ended."""
+    log = out / "log.jsonl"
+    while process.poll() is None and not (log.exists() and any(row["step"] >= step for row in read_log(log))):
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(recipe_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("long") / "run"
+    train(recipe_file, LONG, out=out)
+    return out
+
+
+def test_ctrl_c_saves_says_how_to_go_on_and_resume_ends_bit_identical(
+    recipe_file: Path, tmp_path: Path, uninterrupted: Path, one_thread: dict[str, str]
+) -> None:
+    out = tmp_path / "run"
+    process = start(recipe_file, out, one_thread)
+    wait_for_step(process, out, 3)
+    process.send_signal(signal.SIGINT)
+    text, _ = process.communicate(timeout=300)
+
+    assert process.returncode == 130
+    assert "Stopped at step" in text.splitlines()[-1]
+    assert "same command with --resume goes on" in text.splitlines()[-1]
+    assert "Traceback" not in text
+    stopped = read_checkpoint(out / "checkpoints" / "last.safetensors").facts["step"]
+    assert 3 <= stopped < 40
+
+    train(recipe_file, LONG, out=out, resume=True)
+
+    assert digest(out) == digest(uninterrupted)
+    assert digest(out, "best") == digest(uninterrupted, "best")
+    steps = [row["step"] for row in read_log(out / "log.jsonl") if "loss" in row]
+    assert steps == list(range(1, 41))
+
+
+def killed_and_resumed(recipe: Path, out: Path, environment: dict[str, str], kills: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for number, step in enumerate(sorted(rng.choice(np.arange(1, 38), kills, replace=False).tolist())):
+        process = start(recipe, out, environment, *(["--resume"] if number else []))
+        wait_for_step(process, out, step)
+        time.sleep(float(rng.uniform(0, 0.1)))  # somewhere in the next step, validation or checkpoint
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_killed_run_resumes_to_bit_identical_weights(
+    recipe_file: Path, tmp_path: Path, uninterrupted: Path, one_thread: dict[str, str], kills: int
+) -> None:
+    out = tmp_path / "run"
+
+    killed_and_resumed(recipe_file, out, one_thread, kills, seed=11)
+    training = train(recipe_file, LONG, out=out, resume=True)
+
+    assert training.finished
+    assert digest(out) == digest(uninterrupted)
+    assert digest(out, "best") == digest(uninterrupted, "best")
+    assert not [path.name for path in out.rglob(".*") if path.name != ".medseg" and path.suffix == ".json"]
