@@ -59,6 +59,6 @@ def smooth_field(rng: np.random.Generator, shape: IntTriple, knots: IntTriple, d
     """A random field (X, Y, Z) of the given standard deviation that varies over the distance between `knots`."""
     knots = tuple(max(2, k) for k in knots)  # type: ignore[assignment]
     coarse = rng.standard_normal(knots).astype(np.float32)
-    fine = zoom(coarse, [n / k for n, k in zip(shape, knots, strict=True)], order=1, grid_mode=False)
+    fine = np.asarray(zoom(coarse, [n / k for n, k in zip(shape, knots, strict=True)], order=1, grid_mode=False))
     # Linear interpolation between knots shrinks the variance; bring it back so that `deviation` is what one gets.
     return fine * np.float32(deviation / max(float(fine.std()), 1e-6))

@@ -82,7 +82,7 @@ def test_every_weight_is_learned(name: str) -> None:
     model = build(name).train()
 
     output = model(torch.randn(2, 1, 16, 16, 16))
-    sum(each.square().mean() for each in (output if isinstance(output, list) else [output])).backward()
+    torch.stack([each.square().mean() for each in (output if isinstance(output, list) else [output])]).sum().backward()
 
     idle = [key for key, weight in model.named_parameters() if weight.grad is None]
     assert [key for key in idle if "norm_cross_attn" not in key] == []  # MONAI's blocks bring norms that they never use

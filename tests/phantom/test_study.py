@@ -32,7 +32,7 @@ def organ(study: Study, name: str) -> BoolArray:
 
 def core(study: Study, name: str) -> FloatArray:
     """HU of an organ away from its surface, where no other tissue is mixed in."""
-    return study.volume.hu[binary_erosion(organ(study, name))]
+    return study.volume.hu[np.asarray(binary_erosion(organ(study, name)), dtype=bool)]
 
 
 def test_the_same_numbers_give_the_same_study() -> None:

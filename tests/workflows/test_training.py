@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -199,6 +200,23 @@ def test_a_loss_that_explodes_names_step_and_case_and_keeps_the_checkpoint(recip
     with pytest.raises(TrainingError, match=r"step \d, cases c00\d: the loss is not finite"):
         train(recipe_file, wild, out=tmp_path / "run")
     assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.safetensors").facts["step"] >= 1
+
+
+def test_dropout_and_random_raters_go_on_where_they_stopped(recipe_file: Path, tmp_path: Path) -> None:
+    network = "model={name: unetr, hidden: 16, mlp: 16, heads: 2, features: 4, dropout: 0.3}"
+    overrides = [network, "raters=random", "sampling.workers=1", "training.checkpoint_every=9"]
+
+    def stop_at_two(what: str, done: int, total: int, note: str) -> None:
+        if (what, done) == ("Training", 2):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    train(recipe_file, overrides, out=tmp_path / "straight")
+    stopped = train(recipe_file, overrides, out=tmp_path / "stopped", progress=stop_at_two)
+    resumed = train(recipe_file, overrides, out=tmp_path / "stopped", resume=True)
+
+    assert (stopped.finished, stopped.step) == (False, 2)
+    assert (resumed.finished, resumed.step) == (True, 4)
+    assert digest(tmp_path / "stopped") == digest(tmp_path / "straight")
 
 
 # ---- interrupted from outside
