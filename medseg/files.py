@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from medseg.errors import OutputExistsError, UsageError, WriteError
 
+LEFTOVER = re.compile(r"\..+-[0-9a-f]{8}(\..+)?")  # the names that `atomic_path` gives
 MARKER = ".medseg"  # a folder that holds this file was made by medseg and may be replaced by it
 
 
@@ -42,6 +44,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # where no file can be made there is none to remove
             temporary.unlink()
+
+
+def remove_leftovers(folder: str | Path) -> int:
+    """Removes the temporary files of writes that were killed, in the folder and below; returns how many there were.
+
+    Only for a folder that nobody else is writing to.
+    """
+    found = [path for path in Path(folder).rglob(".*-????????*") if LEFTOVER.fullmatch(path.name) and path.is_file()]
+    for path in found:
+        path.unlink()
+    return len(found)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from medseg.errors import OutputExistsError, UsageError, WriteError
-from medseg.files import MARKER, atomic_path, open_output_folder, write_text
+from medseg.files import MARKER, atomic_path, open_output_folder, remove_leftovers, write_text
 
 
 def test_a_written_file_holds_the_text_and_leaves_nothing_else(tmp_path):
@@ -133,3 +133,14 @@ def test_a_folder_that_cannot_be_made_is_a_write_error_without_its_path(tmp_path
     with pytest.raises(WriteError) as caught:
         open_output_folder(tmp_path / "file" / "run")
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_temporary_files_of_killed_writes_are_removed_and_nothing_else(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    left = [tmp_path / ".recipe-0123abcd.yaml", tmp_path / "checkpoints" / ".last-89abcdef.safetensors"]
+    kept = [tmp_path / MARKER, tmp_path / ".notes-of-mine.txt", tmp_path / "checkpoints" / "last-89abcdef.json"]
+    for path in left + kept:
+        path.touch()
+
+    assert remove_leftovers(tmp_path) == 2
+    assert [path.exists() for path in left + kept] == [False, False, True, True, True]

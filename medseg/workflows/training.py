@@ -13,7 +13,7 @@ from medseg.data.folds import draw_folds, read_folds, split_fold, write_folds
 from medseg.data.patches import PatchDataset, PatchSettings, batches
 from medseg.data.store import StoredCase, majority_vote, store_case
 from medseg.errors import ConfigError, InputError, UsageError
-from medseg.files import open_output_folder, write_text
+from medseg.files import open_output_folder, remove_leftovers, write_text
 from medseg.imaging.labels import LabelSet
 from medseg.inference.sliding_window import predict_probabilities
 from medseg.io.manifest import CaseEntry, Dataset, read_case, read_dataset
@@ -126,6 +126,7 @@ def _resumed(folder: Path, recipe: Recipe, labels: LabelSet) -> Run:
         raise ConfigError("the recipe is not the one that the run was started with", where="--resume",
                           got="other " + ", ".join(changed),
                           do="Give the same recipe and overrides, or start a new run with another --out.")  # fmt: skip
+    remove_leftovers(folder)
     if run.labels != labels:
         raise UsageError("the data set's labels are not those of the run", where="--resume",
                          expected=", ".join(run.labels.names), got=", ".join(labels.names))  # fmt: skip
