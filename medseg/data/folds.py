@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from medseg.config import Config
-from medseg.errors import ConfigError
+from medseg.errors import ConfigError, FileReadError
 from medseg.files import write_text
 
 
@@ -53,7 +53,20 @@ def write_folds(path: Path, folds: Sequence[Sequence[str]]) -> None:
 
 
 def read_folds(path: Path) -> list[list[str]]:
-    return json.loads(path.read_text(encoding="utf-8"))["folds"]
+    """The folds that `write_folds` wrote.
+
+    Raises:
+        FileReadError: the file is missing or damaged.
+    """
+    try:
+        return [[str(case) for case in fold] for fold in json.loads(path.read_text(encoding="utf-8"))["folds"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FileReadError(
+            "the folds cannot be read",
+            where=path.name,
+            got=type(error).__name__,
+            do="Start a new run; drawing folds anew would mix training and validation.",
+        ) from error
 
 
 def split_fold(folds: Sequence[Sequence[str]], fold: int | str) -> tuple[list[str], list[str]]:

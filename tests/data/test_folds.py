@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medseg.data.folds import draw_folds, read_folds, split_fold, write_folds
-from medseg.errors import ConfigError
+from medseg.errors import ConfigError, FileReadError
 
 PATIENTS = {f"c{number:02d}": f"p{number // 2}" for number in range(20)}  # ten patients with two cases each
 
@@ -62,3 +62,10 @@ def test_all_trains_on_every_case() -> None:
 def test_a_fold_that_is_not_there_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"0 to 1 or all, got 2"):
         split_fold([["a"], ["b"]], 2)
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"schema": "medseg.folds/1"}', '{"folds": 3}'])
+def test_damaged_folds_are_an_error_that_names_the_file(tmp_path: Path, text: str) -> None:
+    (tmp_path / "folds.json").write_text(text)
+    with pytest.raises(FileReadError, match=r"^folds\.json: the folds cannot be read"):
+        read_folds(tmp_path / "folds.json")
