@@ -78,7 +78,9 @@ def choose_device(name: str) -> torch.device:
         UsageError: `cuda` was asked for and there is none.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("no CUDA device", where="training.device", expected="a GPU", do="Use training.device=cpu.")
+        raise UsageError("this machine has no CUDA device", where="device cuda", do="Use cpu or auto.")
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError("unknown device", expected="auto, cpu or cuda", got=name)
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
