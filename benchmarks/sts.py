@@ -43,7 +43,7 @@ def cut_box(mask: BoolArray, spacing_mm: tuple[float, ...], rng: np.random.Gener
 def write_cuts(source: Path, out: Path) -> Dataset:
     """The cut studies as a data set; the last four by name are the split `test`."""
     folders = sorted(path for path in source.iterdir() if path.is_dir())
-    root = open_output_folder(out, overwrite=True)
+    root = open_output_folder(out, kind="data set", overwrite=True)
     entries = []
     for number, folder in enumerate(folders):
         case_id = f"s{number + 1:03d}"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from medseg.errors import OutputExistsError, UsageError, WriteError
 
+SIGNATURE = "made by medseg: "
 LEFTOVER = re.compile(r"\..+-[0-9a-f]{8}(\..+)?")  # the names that `atomic_path` gives
 MARKER = ".medseg"  # a folder that holds this file was made by medseg and may be replaced by it
 
@@ -63,29 +64,55 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def open_output_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
+def open_output_folder(folder: str | Path, *, kind: str = "result", overwrite: bool = False) -> Path:
     """Creates an empty folder for a result and returns it.
 
     An existing folder is accepted when it is empty but for medseg's marker. One that holds files is refused, unless
-    `overwrite` is given and medseg itself made it: then its content is removed. A folder of the user's own is never
-    emptied.
+    `overwrite` is given and medseg itself made it for the same kind of result: then its content is removed. A folder
+    of the user's own is never emptied, and a data set is never replaced by a run.
+
+    Args:
+        kind: what the folder is for, as a phrase such as "run"; written into the marker.
 
     Raises:
         OutputExistsError: the folder holds something.
         UsageError: `folder` is a file.
         WriteError: the folder cannot be made.
     """
-    folder = check_output_folder(folder, overwrite=overwrite)
+    folder = check_output_folder(folder, kind=kind, overwrite=overwrite)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _empty(folder)
-        (folder / MARKER).write_text("made by medseg\n", encoding="utf-8")
+        (folder / MARKER).write_text(f"{SIGNATURE}{kind}\n", encoding="utf-8")
     except OSError as error:
         raise WriteError(f"could not make or empty the folder: {error.strerror}", where=folder.name) from error
     return folder
 
 
-def check_output_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
+@contextmanager
+def replaced_folder(folder: str | Path, *, kind: str, overwrite: bool = False) -> Iterator[Path]:
+    """Yields a folder to fill; an old result that it replaces goes only when the block has ended well.
+
+    A new or empty `folder` is filled in place, so that work done before a failure is not lost.
+
+    Raises:
+        OutputExistsError, UsageError, WriteError: as `open_output_folder`.
+    """
+    folder = check_output_folder(folder, kind=kind, overwrite=overwrite)
+    if not folder.is_dir() or all(entry.name == MARKER for entry in folder.iterdir()):
+        yield open_output_folder(folder, kind=kind)
+        return
+    staging = open_output_folder(folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}"), kind=kind)
+    try:
+        yield staging
+        open_output_folder(folder, kind=kind, overwrite=True)
+        for entry in staging.iterdir():
+            os.replace(entry, folder / entry.name)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def check_output_folder(folder: str | Path, *, kind: str = "result", overwrite: bool = False) -> Path:
     """Refuses what `open_output_folder` would refuse and changes nothing: for asking before long work.
 
     Raises:
@@ -107,6 +134,11 @@ def check_output_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
                 where=folder.name,
                 do="Choose another --out, or empty it yourself.",
             )
+        made_for = (folder / MARKER).read_text(encoding="utf-8").strip().removeprefix(SIGNATURE)
+        if made_for != kind:
+            raise OutputExistsError("the folder holds another kind of result, so --overwrite will not empty it",
+                                    where=folder.name, expected=f"a {kind} folder", got=f"a {made_for} folder",
+                                    do="Choose another --out, or empty it yourself.")  # fmt: skip
     return folder
 
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from medseg.errors import OutputExistsError, UsageError, WriteError
-from medseg.files import MARKER, atomic_path, open_output_folder, remove_leftovers, write_text
+from medseg.files import MARKER, atomic_path, open_output_folder, remove_leftovers, replaced_folder, write_text
 
 
 def test_a_written_file_holds_the_text_and_leaves_nothing_else(tmp_path):
@@ -144,3 +144,39 @@ def test_temporary_files_of_killed_writes_are_removed_and_nothing_else(tmp_path)
 
     assert remove_leftovers(tmp_path) == 2
     assert [path.exists() for path in left + kept] == [False, False, True, True, True]
+
+
+def test_a_run_never_replaces_a_data_set(tmp_path):
+    folder = open_output_folder(tmp_path / "data", kind="data set")
+    (folder / "image.nii.gz").touch()
+
+    with pytest.raises(OutputExistsError, match=r"another kind of result.*expected a run folder, got a data set folder"):
+        open_output_folder(folder, kind="run", overwrite=True)
+
+    assert (folder / "image.nii.gz").exists()
+
+
+def test_a_failed_replacement_leaves_the_old_result_and_nothing_else(tmp_path):
+    folder = open_output_folder(tmp_path / "predictions", kind="predictions")
+    (folder / "old.nii.gz").touch()
+
+    with (
+        pytest.raises(ValueError, match="unreadable"),
+        replaced_folder(folder, kind="predictions", overwrite=True) as staging,
+    ):
+        (staging / "new.nii.gz").touch()
+        raise ValueError("unreadable")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions"]
+    assert {path.name for path in folder.iterdir()} == {MARKER, "old.nii.gz"}
+
+
+def test_a_finished_replacement_holds_the_new_result_alone(tmp_path):
+    folder = open_output_folder(tmp_path / "predictions", kind="predictions")
+    (folder / "old.nii.gz").touch()
+
+    with replaced_folder(folder, kind="predictions", overwrite=True) as staging:
+        (staging / "new.nii.gz").touch()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions"]
+    assert {path.name for path in folder.iterdir()} == {MARKER, "new.nii.gz"}

@@ -87,10 +87,10 @@ def agree(
         UsageError: arguments that exclude each other or make no sense.
         FileReadError, GeometryError, LabelError: see `medseg.workflows.readings`.
     """
-    _check(metric, margin, draws)
+    _check(metric, margin, draws, seed)
     check_tolerance(tolerance_mm)
     source = _source(dataset, predictions, raters, model, split, allow_missing)
-    check_output_folder(out, overwrite=overwrite)
+    check_output_folder(out, kind="agreement", overwrite=overwrite)
     scored = score_readings(source, tolerance_mm, on_case)
     protocol = Protocol(metric, _margins(margin, scored.labels), tolerance_mm, draws=draws, seed=seed)
     found = [label_agreement(scored.cases, label, source.raters, source.model, protocol) for label in scored.labels]
@@ -98,7 +98,7 @@ def agree(
     overlays = _overlays(source, found, deciding, protocol, images)
     result["config"]["images"] = "contains patient images" if any(o.hu is not None for o in overlays) else "no images"
     result = plain(result)
-    folder = open_output_folder(out, overwrite=overwrite)  # only now: bad input leaves an old result as it was
+    folder = open_output_folder(out, kind="agreement", overwrite=overwrite)  # only now: bad input leaves the old
     _write(folder, result, plain(_pair_rows(scored, source)), plain(_case_rows(found)), overlays, tables)
     return result
 
@@ -145,13 +145,15 @@ def _values_in(case: ReadCase) -> tuple[str, ...]:
     return tuple(sorted(names, key=int))
 
 
-def _check(metric: str, margin: float | Mapping[str, float] | None, draws: int) -> None:
+def _check(metric: str, margin: float | Mapping[str, float] | None, draws: int, seed: int) -> None:
     if metric not in METRICS:
         raise UsageError("unknown metric", where="--metric", expected="one of " + ", ".join(METRICS), got=repr(metric))
     values = [] if margin is None else list(margin.values()) if isinstance(margin, Mapping) else [margin]
     if any(not (np.isfinite(value) and value > 0) for value in values):
         raise UsageError("wrong margin", where="--margin", expected="a positive number in the metric's unit",
                          got=str(margin))  # fmt: skip
+    if seed < 0:
+        raise UsageError("out of range", where="--seed", expected="0 or above", got=str(seed))
     if draws < 100:
         raise UsageError("too few bootstrap draws", where="draws", expected="at least 100", got=str(draws))
 

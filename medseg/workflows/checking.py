@@ -14,6 +14,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from medseg.config import nearest
 from medseg.errors import ConfigError, LabelError, MedsegError
 from medseg.imaging.case import check_same_grid
 from medseg.imaging.labels import LabelMap, LabelSet
@@ -25,6 +26,9 @@ HIGHEST_AIR_HU = -500.0  # a CT with any air around or in the body goes below; s
 LOWEST_HU, HIGHEST_HU = -10_000.0, 31_743.0  # the extended CT scale ends at 30 710; padding may reach -3024 or lower
 TRUTH = "truth"
 T = TypeVar("T")
+
+
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,9 @@ def _dataset_problems(dataset: Dataset) -> Iterator[Problem]:
             cases = ", ".join(case.id for case in dataset.cases if case.patient == patient)
             yield Problem("error", "", f"patient {patient} is in several splits: {', '.join(sorted(names))} ({cases})",
                           "Give all cases of one patient the same `split:`, or the test set is no test.")  # fmt: skip
+    for name in sorted({case.split for case in dataset.cases if case.split} - set(SPLITS)):
+        yield Problem("warning", "", f"the split '{name}' is not one of {', '.join(SPLITS)}{nearest(name, SPLITS)}",
+                      "Correct it, or know that training takes every case outside the split `test`.")  # fmt: skip
     if not dataset.raters:
         yield Problem("warning", "", "the data set lists no rater, so it can only be predicted",
                       "Add `raters:` and one label file a case to train or judge.")  # fmt: skip

@@ -55,7 +55,7 @@ def demo(
         OutputExistsError: `out` holds something and `overwrite` is not given.
     """
     started = time.perf_counter()
-    folder = open_output_folder(out, overwrite=overwrite)
+    folder = open_output_folder(out, kind="demo", overwrite=overwrite)
     data, run = folder / "data", folder / "run"
     phantom(data, cases=train_cases + test_cases, test=test_cases, experts=EXPERTS, missing=MISSING, seed=seed,
             progress=progress)  # fmt: skip

@@ -55,7 +55,7 @@ def evaluate(
     check_tolerance(tolerance_mm)
     source = dataset_readings(open_dataset(dataset), predictions, split=split, allow_missing=allow_missing)
     assert source.model is not None and source.labels is not None
-    check_output_folder(out, overwrite=overwrite)
+    check_output_folder(out, kind="evaluation", overwrite=overwrite)
     rows: list[Row] = []
     diagonals: dict[str, float] = {}
     missing: list[str] = []
@@ -69,7 +69,7 @@ def evaluate(
         if on_case:
             on_case(done, len(source.cases))
     result = plain(_summarise(rows, diagonals, source, missing, tolerance_mm, split))
-    folder = open_output_folder(out, overwrite=overwrite)  # only now: bad input leaves an old result as it was
+    folder = open_output_folder(out, kind="evaluation", overwrite=overwrite)  # only now: bad input leaves the old
     write_csv(folder / "scores.csv", plain(rows), COLUMNS)
     write_json(folder / "evaluation.json", result)
     return result
@@ -77,7 +77,8 @@ def evaluate(
 
 def score_table(evaluation: Mapping[str, Any]) -> Table:
     """The summary as a table for the screen: a line per label and rater, means with n."""
-    table = Table(title=f"{evaluation['model']}: mean over patients", title_justify="left")
+    table = Table(title=f"{evaluation['model']}: mean over patients", title_justify="left", caption_justify="left")
+    table.caption = "A missed structure scores 0, and its distance counts as the image's diagonal."
     table.add_column("label")
     table.add_column("against")
     for metric in METRICS.values():

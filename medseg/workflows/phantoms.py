@@ -50,7 +50,7 @@ def phantom(
     """
     test = cases // 3 if test is None else test
     _check(cases, experts, seed, test, missing, spacing_mm)
-    root = open_output_folder(folder, overwrite=overwrite)
+    root = open_output_folder(folder, kind="data set", overwrite=overwrite)
     readers = sample_experts(experts, seed)
     entries, notes = [], {}
     for number in range(cases):

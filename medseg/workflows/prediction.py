@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import FileReadError, InputError, LabelError, UsageError
-from medseg.files import open_output_folder
+from medseg.files import replaced_folder
 from medseg.imaging.labels import LabelSet
 from medseg.imaging.prediction import Prediction
 from medseg.imaging.volume import Volume
@@ -67,13 +67,11 @@ def predict(
     predictor = load_predictor(run, which=checkpoint, device=device)
     given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     studies = list_studies(given, predictor.label_set, split)
-    folder = open_output_folder(out, overwrite=overwrite)
-    written = []
-    for done, study in enumerate(studies, 1):
-        prediction = predictor(study.read(), probabilities=probabilities)
-        written.append(_write(folder, study, prediction))
-        progress("Predicting", done, len(studies), study.id)
-    return written
+    with replaced_folder(out, kind="predictions", overwrite=overwrite) as folder:
+        for done, study in enumerate(studies, 1):
+            _write(folder, study, predictor(study.read(), probabilities=probabilities))
+            progress("Predicting", done, len(studies), study.id)
+    return [Path(out) / _file_name(study) for study in studies]
 
 
 def list_studies(inputs: Sequence[str | Path], labels: LabelSet, split: str | None = None) -> list[Study]:
@@ -115,11 +113,13 @@ def _dataset_studies(path: Path, labels: LabelSet, split: str | None) -> list[St
     return [Study(entry.id, entry.image) for entry in entries]
 
 
-def _write(folder: Path, study: Study, prediction: Prediction) -> Path:
+def _file_name(study: Study) -> str:
+    return f"{study.id}.nii.gz"
+
+
+def _write(folder: Path, study: Study, prediction: Prediction) -> None:
     like = study.path if is_nifti(study.path) else None  # a NIfTI's own position fields give its affine back bit by bit
-    path = folder / f"{study.id}.nii.gz"
-    write_labels(path, prediction.labels, prediction.geometry, like=like)
+    write_labels(folder / _file_name(study), prediction.labels, prediction.geometry, like=like)
     if prediction.probabilities is not None:
-        own = folder / "probabilities" / f"{study.id}.nii.gz"
+        own = folder / "probabilities" / _file_name(study)
         write_probabilities(own, prediction.probabilities, prediction.geometry, like=like)
-    return path

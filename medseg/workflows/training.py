@@ -112,7 +112,7 @@ def _new_run(
         progress("Measuring cases", done, len(learned), "")
     plan = fit_plan(prints, recipe.plan, recipe.preprocessing, recipe.model.downsampling)
     training_transforms(recipe, plan)  # a contradiction between transforms and plan shows before anything is replaced
-    run = Run(open_output_folder(out, overwrite=overwrite), recipe, plan, dataset.labels)
+    run = Run(open_output_folder(out, kind="run", overwrite=overwrite), recipe, plan, dataset.labels)
     write_config(run.folder / "recipe.yaml", recipe)
     write_folds(run.folds_file, folds)
     write_run(run)
@@ -146,10 +146,12 @@ def _train(
     torch.manual_seed(recipe.training.seed)
     model = run.build_model().to(device)
     state = TrainingState(model, recipe.training.optimizer.build(model))
-    if resume and run.checkpoint_file("last").exists():
+    if resume and _has_begun(run):
         state.unpack(run.load("last"))
         say(f"Going on from step {state.step} of {recipe.training.steps}.")
     say(_describe(run, model, device))
+    if tuple(recipe.plan.patch) != tuple(plan_patch := run.plan.patch):
+        say(f"plan.patch {list(recipe.plan.patch)} became {list(plan_patch)}: the network halves it several times.")
     if padding := _describe_padding(cases, run.plan):
         say(padding)
     log = Logbook(run.log_file, resume_at=state.step)
@@ -164,6 +166,11 @@ def _train(
     finished = train_steps(state, loader, DeepSupervision(recipe.loss.build()), recipe.training, hooks)
     _draw_curves(run)
     return Training(run, finished, state.step, state.best)
+
+
+def _has_begun(run: Run) -> bool:
+    """Whether a checkpoint was ever written: a lost `last` is then an error and not a silent start from step 0."""
+    return any(run.checkpoint_file("last").parent.glob("[!.]*"))
 
 
 def _store(
