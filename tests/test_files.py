@@ -150,7 +150,7 @@ def test_a_run_never_replaces_a_data_set(tmp_path):
     folder = open_output_folder(tmp_path / "data", kind="data set")
     (folder / "image.nii.gz").touch()
 
-    with pytest.raises(OutputExistsError, match=r"another kind of result.*expected a run folder, got a data set folder"):
+    with pytest.raises(OutputExistsError, match=r"another kind .*expected a run folder, got a data set folder"):
         open_output_folder(folder, kind="run", overwrite=True)
 
     assert (folder / "image.nii.gz").exists()
