@@ -27,6 +27,9 @@ def as_config_error(
     if fault["type"] == "missing" and isinstance(key[-1], int):  # a fixed-length list that is too short
         return _value_error(key[:-1], _place(data, key[:-1], source, overridden), "more values", _at(data, key[:-1]))
     dotted, where, context = _dotted(key), _place(data, key, source, overridden), fault.get("ctx", {})
+    inside = next((override for override in overridden if override.startswith(f"{dotted}.")), None)
+    if inside and fault["type"] in ("extra_forbidden", "value_error"):  # the group is wrong, and an override made it so
+        where = f"override {inside}"
     match fault["type"]:
         case "extra_forbidden":
             known = _known_keys(schema, key[:-1], data)

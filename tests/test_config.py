@@ -234,3 +234,13 @@ TREES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dic
 @given(st.dictionaries(WORDS, TREES, max_size=4))
 def test_any_plain_data_survive_yaml(tree):
     assert YAML(typ="safe", pure=True).load(dump_yaml(tree)) == tree
+
+
+def test_a_group_that_an_override_misspelt_or_broke_is_blamed_on_the_override(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("model: {name: unet}\n")
+
+    with pytest.raises(ConfigError, match=r"^override trainin\.steps: trainin: unknown key \(did you mean 'training'"):
+        read_config(path, Recipe, ["trainin.steps=3"])
+    with pytest.raises(ConfigError, match=r"^override model\.channels: .*at least two levels"):
+        read_config(path, Recipe, ["model.channels=[8]"])

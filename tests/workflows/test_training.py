@@ -307,3 +307,23 @@ def test_a_killed_run_resumes_to_bit_identical_weights(
     assert digest(out) == digest(uninterrupted)
     assert digest(out, "best") == digest(uninterrupted, "best")
     assert [path.name for path in out.rglob(".*")] == [".medseg"]
+
+
+def test_a_run_whose_last_checkpoint_is_lost_is_not_started_over_in_silence(
+    run_folder: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    for path in (out / "checkpoints").glob("last.*"):
+        path.unlink()
+
+    with pytest.raises(FileReadError, match=r"^last\.safetensors: no such checkpoint"):
+        train(recipe_file, out=out, resume=True)
+    assert (out / "checkpoints" / "best.safetensors").exists()
+
+
+def test_a_patch_that_had_to_be_rounded_is_said(recipe_file: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    train(recipe_file, ["plan.patch=[30, 31, 32]"], out=tmp_path / "run", say=said.append)
+
+    assert any("plan.patch [30, 31, 32] became [32, 32, 32]" in line for line in said)
