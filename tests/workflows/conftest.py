@@ -62,7 +62,7 @@ def run_folder(recipe_file: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def test_image(phantoms: Path) -> Path:
+def held_out_image(phantoms: Path) -> Path:
     return read_dataset(phantoms).select("test")[0].image
 
 

@@ -61,8 +61,8 @@ def test_shape_and_affine_equal_those_of_an_oblique_input_bit_by_bit(
     assert np.allclose(shares.get_fdata().sum(axis=-1), 1, atol=1e-3)
 
 
-def test_the_same_study_gives_the_same_labels_again(run_folder: Path, test_image: Path, tmp_path: Path) -> None:
-    one, other = (predict(run_folder, [test_image], tmp_path / name)[0] for name in "ab")
+def test_the_same_study_gives_the_same_labels_again(run_folder: Path, held_out_image: Path, tmp_path: Path) -> None:
+    one, other = (predict(run_folder, [held_out_image], tmp_path / name)[0] for name in "ab")
 
     assert np.array_equal(load(one).get_fdata(), load(other).get_fdata())
 
@@ -107,12 +107,12 @@ def test_voxels_that_are_no_numbers_are_refused_by_the_study(run_folder: Path, t
         predict(run_folder, tmp_path / "bad.nii.gz", tmp_path / "out")
 
 
-def test_two_inputs_of_one_name_are_refused(run_folder: Path, test_image: Path, tmp_path: Path) -> None:
+def test_two_inputs_of_one_name_are_refused(run_folder: Path, held_out_image: Path, tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
-    twin = shutil.copy(test_image, tmp_path / "b" / test_image.name)
+    twin = shutil.copy(held_out_image, tmp_path / "b" / held_out_image.name)
 
     with pytest.raises(UsageError, match=r"several inputs would be written to one file; got c005"):
-        predict(run_folder, [test_image, twin], tmp_path / "out")
+        predict(run_folder, [held_out_image, twin], tmp_path / "out")
 
 
 def test_a_split_that_is_not_there_is_refused(run_folder: Path, phantoms: Path, tmp_path: Path) -> None:
@@ -126,29 +126,29 @@ def test_nothing_to_predict_is_refused(run_folder: Path, tmp_path: Path) -> None
 
 
 def test_a_missing_input_is_named_before_anything_is_predicted(
-    run_folder: Path, test_image: Path, tmp_path: Path
+    run_folder: Path, held_out_image: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(FileReadError, match="gone"):
-        predict(run_folder, [test_image, tmp_path / "gone.nii.gz"], tmp_path / "out")
+        predict(run_folder, [held_out_image, tmp_path / "gone.nii.gz"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_an_unknown_checkpoint_is_refused(run_folder: Path, test_image: Path, tmp_path: Path) -> None:
+def test_an_unknown_checkpoint_is_refused(run_folder: Path, held_out_image: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--checkpoint: no such checkpoint; expected best or last, got frist"):
-        predict(run_folder, test_image, tmp_path / "out", checkpoint="frist")
+        predict(run_folder, held_out_image, tmp_path / "out", checkpoint="frist")
 
 
 def test_predictions_are_kept_unless_overwrite_and_by_a_broken_run_in_any_case(
-    run_folder: Path, test_image: Path, tmp_path: Path
+    run_folder: Path, held_out_image: Path, tmp_path: Path
 ) -> None:
-    (written,) = predict(run_folder, test_image, tmp_path / "out")
+    (written,) = predict(run_folder, held_out_image, tmp_path / "out")
     before = written.read_bytes()
     broken = Path(shutil.copytree(run_folder, tmp_path / "broken"))
     (broken / "checkpoints" / "best.safetensors").write_bytes(b"nothing")
 
     with pytest.raises(OutputExistsError, match="--overwrite"):
-        predict(run_folder, test_image, tmp_path / "out")
+        predict(run_folder, held_out_image, tmp_path / "out")
     with pytest.raises(CheckpointError, match="corrupted"):
-        predict(broken, test_image, tmp_path / "out", overwrite=True)
+        predict(broken, held_out_image, tmp_path / "out", overwrite=True)
     assert written.read_bytes() == before
-    assert predict(run_folder, test_image, tmp_path / "out", overwrite=True) == [written]
+    assert predict(run_folder, held_out_image, tmp_path / "out", overwrite=True) == [written]
