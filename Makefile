@@ -13,6 +13,7 @@ WORKERS ?= 2
 CORE := $(VENV)/.installed-core
 TEST := $(VENV)/.installed-test
 DEV := $(VENV)/.installed-dev
+BENCH := $(VENV)/.installed-bench
 PINS := pyproject.toml constraints.txt
 
 # One thread per test worker: two workers with a thread pool each would fight for two cores.
@@ -20,7 +21,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 ITK_GLO
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format wheelhouse install-offline clean
+.PHONY: help demo test test-slow bench lint format wheelhouse install-offline clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -34,6 +35,9 @@ test: $(TEST)  ## the whole test suite but its slow proofs
 
 test-slow: $(TEST)  ## the slow proofs
 	$(PYTEST) -m slow
+
+bench: $(BENCH)  ## reading and resampling against the tools that people use today, as ratios
+	$(BIN)/python benchmarks/io.py
 
 lint: $(DEV)  ## style and types
 	$(BIN)/ruff check .
@@ -76,7 +80,11 @@ $(TEST): $(PINS) | $(BIN)/python
 	@touch $(CORE) $@
 
 $(DEV): $(PINS) | $(BIN)/python
-	$(PIP) install $(PIP_FLAGS) -c constraints.txt -e '.[test,dev,bench]'
+	$(PIP) install $(PIP_FLAGS) -c constraints.txt -e '.[test,dev]'
+	@touch $(CORE) $(TEST) $@
+
+$(BENCH): $(PINS) | $(BIN)/python
+	$(PIP) install $(PIP_FLAGS) -c constraints.txt -e '.[test,bench]'
 	@touch $(CORE) $(TEST) $@
 
 # The first Python that starts and is new enough; `python3` first, because it is the one that the user chose.
