@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from medseg.errors import DicomError
+from medseg.imaging.acquisition import Acquisition
 from medseg.imaging.geometry import Geometry
 from medseg.shapes import FloatArray
 
@@ -21,6 +22,8 @@ SAME_POSITION_MM = 1e-3
 EVEN_TOLERANCE_MM = 0.1  # positions are often rounded to 0.1 mm; a slice further off its place is a fault
 TILT_TOLERANCE_DEG = 0.2  # rounded direction cosines alone reach 0.06 degrees
 PERPENDICULAR_TOLERANCE = 1e-3
+Tilt = Literal["resample", "keep", "refuse"]
+Gaps = Literal["refuse", "resample"]
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -57,9 +60,18 @@ class Stack:
 
     groups: tuple[tuple[int, ...], ...]
     geometry: Geometry
+    acquisition: Acquisition
+
+    def to_grid(self, hu: FloatArray) -> FloatArray:
+        """HU (X, Y, Z) float32 on the grid of HU (X, Y, N) of the slices; the same array where nothing is resampled."""
+        if self.acquisition.plain:
+            return hu
+        return self.acquisition.hu_to_grid(lambda k: hu[:, :, k])
 
 
-def stack_planes(planes: Sequence[SlicePlane], *, where: str) -> Stack:
+def stack_planes(
+    planes: Sequence[SlicePlane], *, tilt: Tilt = "resample", gaps: Gaps = "refuse", where: str = ""
+) -> Stack:
     """The order and the grid of parallel, equally spaced slices; the spacing comes from the positions alone.
 
     Raises:
@@ -79,7 +91,8 @@ def stack_planes(planes: Sequence[SlicePlane], *, where: str) -> Stack:
     if faults := [fault for fault in (_tilt(positions, normal), _unevenness(positions)) if fault]:
         raise DicomError("; ".join(faults), where=where, do="Such series are not read yet: correct the tilt or the "
                          "gaps with a converter first, or choose an even, upright series.")  # fmt: skip
-    return Stack(groups, _geometry(planes[0], positions))
+    geometry = _geometry(planes[0], positions)
+    return Stack(groups, geometry, Acquisition.of_planes(geometry))
 
 
 def _check_alike(planes: Sequence[SlicePlane], where: str) -> None:
