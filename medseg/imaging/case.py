@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 from medseg.errors import GeometryError
 from medseg.imaging.geometry import Geometry
-from medseg.imaging.labels import LabelMap
+from medseg.imaging.regions import Reading
 from medseg.imaging.volume import Volume
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A CT volume and one label map per rater who read it; a rater who is not in `raters` is missing.
+    """A CT volume and one reading per rater who read it; a rater who is not in `raters` is missing.
 
     Args:
         id: running number or hash, never a patient's name.
         volume: the image.
-        raters: rater's name to label map.
+        raters: rater's name to label map, or to regions that may overlap.
         truth: an external truth (a phantom has one), or None.
         patient: cases of one patient share it; they are never split across folds.
         group: site or scanner, or None.
@@ -29,8 +29,8 @@ class Case:
 
     id: str
     volume: Volume
-    raters: Mapping[str, LabelMap]
-    truth: LabelMap | None = None
+    raters: Mapping[str, Reading]
+    truth: Reading | None = None
     patient: str = ""
     group: str | None = None
 
@@ -44,12 +44,12 @@ class Case:
             object.__setattr__(self, "patient", self.id)
 
 
-def check_same_grid(image: Geometry, labels: Geometry, *, where: str) -> None:
-    """Raises GeometryError, naming what differs, unless both grids are equal."""
+def check_same_grid(image: Geometry, labels: Geometry, *, where: str, first: str = "its image") -> None:
+    """Raises GeometryError, naming what differs, unless both grids are equal; `first` says whose grid is `image`."""
     if faults := image.differences(labels):
         raise GeometryError(
-            "the label map lies on another grid than its image",
+            f"the label map lies on another grid than {first}",
             where=where,
-            got="; ".join(faults) + " (image against labels)",
+            got="; ".join(faults) + f" ({first.removeprefix('its ')} against labels)",
             do="Export the labels on the image's own grid; medseg never resamples labels in silence.",
         )

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
 
 from medseg.errors import GeometryError, LabelError
 from medseg.imaging.geometry import Geometry
-from medseg.shapes import BoolArray, IntArray
+from medseg.shapes import BoolArray, IntArray, IntTriple
 
+Box = tuple[slice, slice, slice]
 BACKGROUND = "background"
+MAX_LISTED_VALUE = 65_535  # up to here one pass finds the boxes of all values; beyond, each value has its own pass
 IGNORE_INDEX = -1  # class index of voxels that must not be learned from or judged
 
 
@@ -134,11 +139,7 @@ class LabelMap:
     @property
     def read_slices(self) -> BoolArray:
         """(X, Y, Z) boolean view, True where the rater read the slice."""
-        read = np.ones(self.labels.shape[2], dtype=bool)
-        if self.slices_read is not None:
-            read[:] = False
-            read[self.slices_read[0] : self.slices_read[1] + 1] = True
-        return np.broadcast_to(read, self.labels.shape)
+        return slices_mask(self.geometry.shape, self.slices_read)
 
     def was_read(self, name: str) -> bool:
         """Whether the rater looked for this structure."""
@@ -153,3 +154,84 @@ class LabelMap:
         if name not in self.label_set.values:
             raise LabelError(f"unknown label '{name}'", expected="one of " + ", ".join(self.label_set.values))
         return self.labels == self.label_set.values[name]
+
+    def mask_in(self, name: str, box: Box) -> BoolArray:
+        """The part of a mask inside a box; nothing is marked under a name that the label set lacks."""
+        value = self.label_set.values.get(name)  # bare folders: a file that lacks the value marks nothing
+        labels = self.labels[box]
+        return np.zeros(labels.shape, dtype=bool) if value is None else labels == value
+
+    def known_in(self, box: Box) -> BoolArray | None:
+        """Where inside the box the rater's opinion is known (slice read, not ignored), or None for everywhere."""
+        ignore = self.label_set.ignore
+        if self.slices_read is None and (ignore is None or not (self.labels[box] == ignore).any()):
+            return None
+        read = self.read_slices[box]
+        return read.copy() if ignore is None else read & (self.labels[box] != ignore)
+
+    def boxes(self) -> dict[str, Box]:
+        """The box around each structure that the reading holds, all from one pass over its voxels."""
+        values = {name: self.label_set.values[name] for name in self.label_set.foreground}
+        low, high = min(values.values(), default=1), max(values.values(), default=1)
+        if low > 0 and high <= MAX_LISTED_VALUE:
+            found = ndimage.find_objects(self.labels, max_label=high)
+            boxes = {name: found[value - 1] for name, value in values.items()}
+        else:
+            boxes = {
+                name: ndimage.find_objects((self.labels == value).view(np.uint8), max_label=1)[0]
+                for name, value in values.items()
+            }
+        return {name: box for name, box in boxes.items() if box is not None}
+
+
+def slices_mask(shape: IntTriple, slices_read: tuple[int, int] | None) -> BoolArray:
+    """(X, Y, Z) boolean view, True on the slices first to last (inclusive, along Z); everywhere for None."""
+    read = np.ones(shape[2], dtype=bool)
+    if slices_read is not None:
+        read[:] = False
+        read[slices_read[0] : slices_read[1] + 1] = True
+    return np.broadcast_to(read, shape)
+
+
+def count_values(values: IntArray) -> tuple[list[int], list[int]]:
+    """The different values in an integer array, ascending, and how often each occurs.
+
+    >>> count_values(np.array([[0, 5], [5, 5]]))
+    ([0, 5], [1, 3])
+    """
+    if values.dtype.itemsize > 2 or not values.size:
+        present, counts = np.unique(values, return_counts=True)
+        return present.tolist(), counts.tolist()
+    lowest = int(values.min())  # for the usual small types counting is ten times faster than sorting
+    counts = np.bincount((values.astype(np.int32) - lowest).ravel())
+    present = np.flatnonzero(counts)
+    return (present + lowest).tolist(), counts[present].tolist()
+
+
+def whole_numbers(values: npt.NDArray[Any], *, where: str = "") -> IntArray:
+    """The same values in the smallest integer type that holds them all: uint8, int16, int32 or int64.
+
+    Raises:
+        LabelError: a value is no integer or does not fit into 64 bits; `where` stands first.
+
+    >>> whole_numbers(np.array([0.0, 300.0])).dtype
+    dtype('int16')
+    """
+    if not np.issubdtype(values.dtype, np.integer):
+        with np.errstate(invalid="ignore"):
+            fractional = values[~(np.isfinite(values) & (values == np.rint(values)) & (np.abs(values) < 2.0**63))]
+        if fractional.size:
+            raise LabelError(
+                f"{fractional.size} label voxels are no integers",
+                where=where,
+                got=", ".join(f"{value:g}" for value in np.unique(fractional)[:5]),
+                do="Labels must not be interpolated; threshold or export them again.",
+            )
+        values = values.astype(np.int64)
+    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    # never uint16, which few tools read
+    kinds = (np.uint8, np.int16, np.int32, np.int64)
+    kind = next((kind for kind in kinds if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max), None)
+    if kind is None:
+        raise LabelError("label values do not fit into 64 bits", where=where, got=str(high))
+    return values.astype(kind, copy=False)

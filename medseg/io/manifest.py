@@ -8,30 +8,74 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from medseg.config import dump_yaml, nearest
-from medseg.errors import FileReadError, LabelError, UsageError
+from medseg.errors import ConfigError, FileReadError, LabelError, UsageError
 from medseg.files import write_text
 from medseg.imaging.case import Case
+from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelMap, LabelSet
+from medseg.imaging.regions import Reading
 from medseg.imaging.volume import Volume
-from medseg.io import nifti
-from medseg.io.manifest_schema import SCHEMA, CaseConfig, read_schema
-from medseg.io.readers import find_reader
+from medseg.io.label_files import read_label_grid, read_labels, read_regions, read_regions_grid
+from medseg.io.manifest_schema import SCHEMA, CaseConfig, Gaps, RaterFile, Tilt, read_schema
+from medseg.io.readers import Reader, find_reader
 
 FILE_NAME = "dataset.yaml"
 
 
 @dataclass(frozen=True)
-class LabelFile:
-    """One rater's file of one case; `labelled` names what was looked for, `slices_read` the inclusive range read."""
+class ImageOptions:
+    """How the image of a case is read; all but `invented` are arguments of `dicom.read_series`, for DICOM only.
 
-    path: Path
+    Args:
+        series: id of the series among several.
+        tilt: what becomes of a gantry tilt: `resample`, `keep` or `refuse`; None for the reader's own rule.
+        gaps: what becomes of missing or uneven slices: `refuse` or `resample`; None for the reader's own rule.
+        invented: slices (along Z) of an image file that were interpolated before it was written.
+    """
+
+    series: str | None = None
+    tilt: Tilt | None = None
+    gaps: Gaps | None = None
+    invented: tuple[int, ...] = ()
+
+    @property
+    def reading(self) -> dict[str, str]:
+        """The options that are set, as arguments for the reader."""
+        options = {"series": self.series, "tilt": self.tilt, "gaps": self.gaps}
+        return {name: value for name, value in options.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """One rater's reading of one case: one label map, or a binary file for each structure (they may overlap).
+
+    Args:
+        path: the label map; None when there are `masks`.
+        labelled: names of the structures that were looked for; None for all of a label map, for those with a mask.
+        slices_read: first and last slice read, inclusive.
+        masks: structure to binary file, whose non-zero voxels are the structure.
+        source: where the reading is from (format, rater facts); nothing of the patient.
+        filled: structure to slices that were interpolated between drawn ones.
+        invented: slices (along Z) that stand for no slice that the scanner made.
+    """
+
+    path: Path | None = None
     labelled: tuple[str, ...] | None = None
     slices_read: tuple[int, int] | None = None
+    masks: Mapping[str, Path] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
+    filled: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    invented: tuple[int, ...] = ()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every file of the reading."""
+        return (*([] if self.path is None else [self.path]), *self.masks.values())
 
 
 @dataclass(frozen=True)
@@ -45,6 +89,7 @@ class CaseEntry:
     patient: str = ""
     group: str | None = None
     split: str | None = None
+    image_options: ImageOptions = ImageOptions()
 
     def __post_init__(self) -> None:
         if not self.patient:
@@ -105,13 +150,16 @@ def _entry(case: CaseConfig, root: Path, raters: tuple[str, ...]) -> CaseEntry:
     def absolute(relative: str) -> Path:
         return Path(os.path.abspath(root / relative))
 
-    files = {
-        name: LabelFile(absolute(file.path), file.labelled, file.slices_read)
-        for name in raters
-        if (file := case.raters.get(name)) is not None
-    }
+    def label_file(file: RaterFile) -> LabelFile:
+        path = None if file.path is None else absolute(file.path)
+        masks = {name: absolute(mask) for name, mask in (file.masks or {}).items()}
+        return LabelFile(path, file.labelled, file.slices_read, masks, file.source, file.filled, file.invented)
+
+    files = {name: label_file(case.raters[name]) for name in raters if name in case.raters}
     truth = None if case.truth is None else absolute(case.truth)
-    return CaseEntry(case.id, absolute(case.image), files, truth, case.patient or "", case.group, case.split)
+    image = case.image
+    options = ImageOptions(image.series, image.tilt, image.gaps, image.invented)
+    return CaseEntry(case.id, absolute(image.path), files, truth, case.patient or "", case.group, case.split, options)
 
 
 def write_dataset(dataset: Dataset) -> Path:
@@ -138,21 +186,37 @@ def _case_mapping(case: CaseEntry, root: Path) -> dict[str, Any]:
     def relative(path: Path) -> str:
         return Path(os.path.relpath(path, root)).as_posix()
 
+    def image() -> str | dict[str, Any]:
+        invented = list(case.image_options.invented) or None
+        return _short({"path": relative(case.image), **case.image_options.reading, "invented": invented})
+
     def reading(file: LabelFile) -> str | dict[str, Any]:
-        extras: dict[str, Any] = {} if file.labelled is None else {"labelled": list(file.labelled)}
-        extras |= {} if file.slices_read is None else {"slices_read": list(file.slices_read)}
-        return {"path": relative(file.path), **extras} if extras else relative(file.path)
+        return _short({
+            "path": None if file.path is None else relative(file.path),
+            "masks": {name: relative(path) for name, path in file.masks.items()} or None,
+            "labelled": None if file.labelled is None else list(file.labelled),
+            "slices_read": None if file.slices_read is None else list(file.slices_read),
+            "source": dict(file.source) or None,
+            "filled": {name: list(slices) for name, slices in file.filled.items()} or None,
+            "invented": list(file.invented) or None,
+        })  # fmt: skip
 
     fields: Mapping[str, Any] = {
         "id": case.id,
         "patient": None if case.patient == case.id else case.patient,
         "group": case.group,
         "split": case.split,
-        "image": relative(case.image),
+        "image": image(),
         "truth": None if case.truth is None else relative(case.truth),
         "raters": {name: reading(file) for name, file in case.raters.items()} or None,
     }
     return {key: value for key, value in fields.items() if value is not None}
+
+
+def _short(fields: Mapping[str, Any]) -> str | dict[str, Any]:
+    """The fields that are set; a path alone is written bare."""
+    kept = {key: value for key, value in fields.items() if value is not None}
+    return kept["path"] if list(kept) == ["path"] else kept
 
 
 def read_image(dataset: Dataset, entry: CaseEntry) -> Volume:
@@ -160,38 +224,75 @@ def read_image(dataset: Dataset, entry: CaseEntry) -> Volume:
 
     Raises:
         FileReadError, GeometryError, VoxelError, DicomError: see the readers; the case is named.
+        ConfigError: `series`, `tilt` or `gaps` is given for an image that is no DICOM.
     """
+    reader, where = _image_reader(dataset, entry)
+    return reader.read(entry.image, where=where, **entry.image_options.reading)
+
+
+def read_image_grid(dataset: Dataset, entry: CaseEntry) -> Geometry:
+    """The grid of a case's image, by headers alone.
+
+    Raises:
+        FileReadError, GeometryError, DicomError: see the readers; the case is named.
+        ConfigError: as `read_image`.
+    """
+    reader, where = _image_reader(dataset, entry)
+    return reader.grid(entry.image, where=where, **entry.image_options.reading)
+
+
+def _image_reader(dataset: Dataset, entry: CaseEntry) -> tuple[Reader, str]:
     where = f"case {entry.id}, image {dataset.shown(entry.image)}"
-    return find_reader(entry.image, where=where).read(entry.image, where=where)
+    reader = find_reader(entry.image, where=where)
+    if foreign := [name for name in entry.image_options.reading if name not in reader.options]:
+        raise ConfigError(f"{', '.join(foreign)}: for DICOM images only", where=where, do="Take it out of `image:`.")
+    return reader, where
 
 
-def read_reading(dataset: Dataset, entry: CaseEntry, rater: str) -> LabelMap:
-    """One rater's labels of a case.
+def read_reading(dataset: Dataset, entry: CaseEntry, rater: str) -> Reading:
+    """One rater's labels of a case: a `LabelMap`, or a `RegionMap` where the data set lists a mask for each structure.
 
     Raises:
         LabelError: the rater did not read the case, or the file holds unknown values; case and rater are named.
-        FileReadError, GeometryError: see `nifti.read_labels`.
+        FileReadError, GeometryError: see `label_files.read_labels`.
     """
+    file, where = _label_file(dataset, entry, rater)
+    options = {"where": where, "labelled": file.labelled, "slices_read": file.slices_read}
+    if file.path is None:
+        return read_regions(file.masks, dataset.labels, **options)
+    return read_labels(file.path, dataset.labels, **options)
+
+
+def read_reading_grid(dataset: Dataset, entry: CaseEntry, rater: str) -> Geometry:
+    """The grid of one rater's labels, by headers alone; separate masks must all lie on it.
+
+    Raises:
+        LabelError: the rater did not read the case.
+        FileReadError, GeometryError: see `label_files.read_label_grid`.
+    """
+    file, where = _label_file(dataset, entry, rater)
+    return read_regions_grid(file.masks, where=where) if file.path is None else read_label_grid(file.path, where=where)
+
+
+def _label_file(dataset: Dataset, entry: CaseEntry, rater: str) -> tuple[LabelFile, str]:
     if rater not in entry.raters:
         raise LabelError(f"rater '{rater}' has no file for this case", where=f"case {entry.id}",
                          got=", ".join(entry.raters) or "no rater")  # fmt: skip
     file = entry.raters[rater]
-    where = f"case {entry.id}, rater {rater} ({dataset.shown(file.path)})"
-    return nifti.read_labels(
-        file.path, dataset.labels, where=where, labelled=file.labelled, slices_read=file.slices_read
-    )
+    shown = "" if file.path is None else f" ({dataset.shown(file.path)})"
+    return file, f"case {entry.id}, rater {rater}{shown}"
 
 
 def read_truth(dataset: Dataset, entry: CaseEntry) -> LabelMap | None:
     """The external truth of a case, or None when it has none.
 
     Raises:
-        LabelError, FileReadError, GeometryError: see `nifti.read_labels`; the case is named.
+        LabelError, FileReadError, GeometryError: see `label_files.read_labels`; the case is named.
     """
     if entry.truth is None:
         return None
     where = f"case {entry.id}, truth ({dataset.shown(entry.truth)})"
-    return nifti.read_labels(entry.truth, dataset.labels, where=where)
+    return read_labels(entry.truth, dataset.labels, where=where)
 
 
 def read_case(dataset: Dataset, entry: CaseEntry) -> Case:

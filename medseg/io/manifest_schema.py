@@ -5,32 +5,64 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
 from medseg.config import Config, build_config, nearest, read_yaml
 from medseg.config_faults import as_config_error
 from medseg.errors import LabelError
-from medseg.imaging.labels import LabelSet
+from medseg.imaging.labels import BACKGROUND, LabelSet
 
 SCHEMA = "medseg.dataset/1"
 CASE_ID = r"^\w[\w.+@=\- ]*$"  # it becomes a file name: no slash, no leading dot
 Key = tuple[str | int, ...]
+Tilt = Literal["resample", "keep", "refuse"]  # of `dicom.read_series`: what becomes of a gantry tilt
+Gaps = Literal["refuse", "resample"]  # of `dicom.read_series`: what becomes of missing or uneven slices
+RelativePath = Annotated[str, Field(min_length=1)]
+Facts = dict[str, Any]  # plain values, see `_plain_facts`
+
+
+def _from_bare_path(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+class ImageFile(Config):
+    """The image of a case: a bare path, or a mapping that says which DICOM series is meant and how to read it."""
+
+    path: RelativePath
+    series: str | None = Field(default=None, min_length=1)
+    tilt: Tilt | None = None
+    gaps: Gaps | None = None
+    invented: tuple[NonNegativeInt, ...] = ()
+
+    _bare = model_validator(mode="before")(_from_bare_path)
 
 
 class RaterFile(Config):
-    """One rater's file of a case: a bare path, or a mapping with what was looked for and where."""
+    """One rater's reading of a case: a bare path, or a mapping with what was looked for, where, and where it is from.
 
-    path: str = Field(min_length=1)
+    Either `path`, one label map, or `masks`, a binary file for each structure: those may overlap.
+    """
+
+    path: RelativePath | None = None
+    masks: dict[str, RelativePath] | None = None
     labelled: tuple[str, ...] | None = None
     slices_read: tuple[int, int] | None = None
+    source: Facts = Field(default_factory=dict)
+    filled: dict[str, tuple[NonNegativeInt, ...]] = Field(default_factory=dict)
+    invented: tuple[NonNegativeInt, ...] = ()
 
-    @model_validator(mode="before")
+    _bare = model_validator(mode="before")(_from_bare_path)
+
+    @field_validator("source")
     @classmethod
-    def _from_bare_path(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
+    def _plain_facts(cls, source: Facts) -> Facts:
+        for name, fact in source.items():
+            if not all(isinstance(part, str | int | float) for part in (fact if isinstance(fact, list) else [fact])):
+                raise ValueError(f"'{name}' is no word, no number and no list of those")
+        return source
 
 
 class CaseConfig(Config):
@@ -40,8 +72,8 @@ class CaseConfig(Config):
     patient: str | None = Field(default=None, min_length=1)
     group: str | None = None
     split: str | None = None
-    image: str = Field(min_length=1)
-    truth: str | None = Field(default=None, min_length=1)
+    image: ImageFile
+    truth: RelativePath | None = None
     raters: dict[str, RaterFile] = Field(default_factory=dict)
 
 
@@ -110,9 +142,12 @@ def _reading_faults(config: DatasetConfig, key: Key, file: RaterFile) -> Iterato
     if rater not in config.raters:
         listed = ", ".join(config.raters) or "none"
         yield _fault(key, f"a rater that `raters:` does not list{nearest(rater, config.raters)}; it lists {listed}")
-    for name in file.labelled or ():
-        if name not in config.labels:
-            known = ", ".join(config.labels)
-            yield _fault((*key, "labelled"), f"unknown label '{name}'{nearest(name, config.labels)}; known are {known}")
+    if (file.path is None) == (file.masks is None):
+        yield _fault(key, "not either `path`, one label map, or `masks`, a binary file for each structure")
+    for part, names in (("labelled", file.labelled), ("masks", file.masks), ("filled", file.filled)):
+        for name in names or ():
+            if name not in config.labels or (name == BACKGROUND and part != "labelled"):
+                known = ", ".join(config.labels)
+                yield _fault((*key, part), f"unknown label '{name}'{nearest(name, config.labels)}; known are {known}")
     if file.slices_read and not 0 <= file.slices_read[0] <= file.slices_read[1]:
         yield _fault((*key, "slices_read"), "not [first, last] with 0 <= first <= last")

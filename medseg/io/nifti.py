@@ -24,7 +24,8 @@ from nibabel.wrapstruct import WrapStructError
 from medseg.errors import FileReadError, GeometryError, LabelError, UsageError, VoxelError
 from medseg.files import atomic_path
 from medseg.imaging.geometry import Geometry
-from medseg.imaging.labels import LabelMap, LabelSet
+from medseg.imaging.labels import count_values as count_values
+from medseg.imaging.labels import whole_numbers
 from medseg.imaging.volume import Volume
 from medseg.io.nifti_header import FORM_TOLERANCE_VOXELS, contradiction, read_grid
 from medseg.shapes import FloatArray, IntArray
@@ -54,36 +55,6 @@ def read_volume(path: str | Path, *, where: str = "") -> Volume:
         raise VoxelError(error.what, where=where, do=error.do) from None
 
 
-def read_labels(
-    path: str | Path,
-    label_set: LabelSet,
-    *,
-    where: str = "",
-    labelled: tuple[str, ...] | None = None,
-    slices_read: tuple[int, int] | None = None,
-) -> LabelMap:
-    """One reading in the data set's own label values; see `LabelMap` for `labelled` and `slices_read`.
-
-    Raises:
-        FileReadError, GeometryError: as for `read_volume`.
-        LabelError: values that are no integers or not in `label_set`, or slices that the file does not have.
-    """
-    where = where or Path(path).name
-    labels, geometry = read_label_values(path, where=where)
-    try:
-        label_set.to_indices(np.array(count_values(labels)[0], dtype=np.int64))
-    except LabelError as error:
-        raise LabelError(error.what, where=where, expected=error.expected, got=error.got, do=error.do) from None
-    if slices_read is not None and not 0 <= slices_read[0] <= slices_read[1] < geometry.shape[2]:
-        raise LabelError(
-            "slices_read lies outside the file",
-            where=where,
-            expected=f"first <= last within 0 to {geometry.shape[2] - 1}",
-            got=str(list(slices_read)),
-        )
-    return LabelMap(labels, geometry, label_set, labelled=labelled, slices_read=slices_read)
-
-
 def read_label_values(path: str | Path, *, where: str = "") -> tuple[IntArray, Geometry]:
     """The integers (X, Y, Z) of a label file in the smallest fitting type, and their grid.
 
@@ -93,17 +64,7 @@ def read_label_values(path: str | Path, *, where: str = "") -> tuple[IntArray, G
     """
     where = where or Path(path).name
     values, geometry = _read(Path(path), where)
-    if not np.issubdtype(values.dtype, np.integer):
-        fractional = values[~(np.isfinite(values) & (values == np.rint(values)))]
-        if fractional.size:
-            raise LabelError(
-                f"{fractional.size} label voxels are no integers",
-                where=where,
-                got=", ".join(f"{value:g}" for value in np.unique(fractional)[:5]),
-                do="Labels must not be interpolated; threshold or export them again.",
-            )
-        values = values.astype(np.int64)
-    return values.astype(_smallest_integer(values), copy=False), geometry
+    return whole_numbers(values, where=where), geometry
 
 
 def read_geometry(path: str | Path, *, where: str = "") -> Geometry:
@@ -144,7 +105,7 @@ def write_labels(path: str | Path, labels: IntArray, geometry: Geometry, *, like
         labels = labels.astype(np.uint8)
     if not np.issubdtype(labels.dtype, np.integer):
         raise LabelError("labels must be integers", where=Path(path).name, got=str(labels.dtype))
-    _write(Path(path), labels.astype(_smallest_integer(labels), copy=False), geometry, like)
+    _write(Path(path), whole_numbers(labels), geometry, like)
 
 
 def write_probabilities(
@@ -171,21 +132,6 @@ def stem(path: str | Path) -> str:
 def is_nifti(path: str | Path) -> bool:
     """Whether the name is that of a NIfTI file."""
     return Path(path).name.lower().endswith(SUFFIXES)
-
-
-def count_values(values: IntArray) -> tuple[list[int], list[int]]:
-    """The different values in an integer array, ascending, and how often each occurs.
-
-    >>> count_values(np.array([[0, 5], [5, 5]]))
-    ([0, 5], [1, 3])
-    """
-    if values.dtype.itemsize > 2 or not values.size:
-        present, counts = np.unique(values, return_counts=True)
-        return present.tolist(), counts.tolist()
-    lowest = int(values.min())  # for the usual small types counting is ten times faster than sorting
-    counts = np.bincount((values.astype(np.int32) - lowest).ravel())
-    present = np.flatnonzero(counts)
-    return (present + lowest).tolist(), counts[present].tolist()
 
 
 def _read(path: Path, where: str) -> tuple[Any, Geometry]:
@@ -231,13 +177,6 @@ def _open(path: Path, where: str, *, whole: bool) -> tuple[bytes, Any, Any]:
 def _broken(where: str, error: Exception) -> FileReadError:
     fault = "the file is truncated" if isinstance(error, EOFError) else f"cannot be read ({type(error).__name__})"
     return FileReadError(fault, where=where, do="Copy or export it again.")
-
-
-def _smallest_integer(values: Any) -> Any:
-    """uint8, int16, int32 or int64, the first that holds every value; never uint16, which few tools read."""
-    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
-    kinds = (np.uint8, np.int16, np.int32)
-    return next((kind for kind in kinds if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max), np.int64)
 
 
 def _write(path: Path, array: Any, geometry: Geometry, like: str | Path | None) -> None:

@@ -5,31 +5,39 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from medseg.errors import FileReadError
+from medseg.imaging.geometry import Geometry
 from medseg.imaging.volume import Volume
 from medseg.io import dicom, nifti
 
 
-class Read(Protocol):
-    """Reads an image; `where` stands first in its messages."""
-
-    def __call__(self, path: str | Path, *, where: str = "") -> Volume: ...
-
-
 @dataclass(frozen=True)
 class Reader:
-    """One kind of image: whether a path is of that kind, how to read it, and the case id that it gives."""
+    """One kind of image.
+
+    Args:
+        accepts: whether a path is of that kind.
+        read: `(path, *, where="", **options) -> Volume`; `where` stands first in its messages.
+        case_id: the case id that a path gives.
+        grid: `(path, *, where="", **options) -> Geometry`, by headers alone.
+        options: what `read` and `grid` may be told besides.
+    """
 
     accepts: Callable[[str | Path], bool]
-    read: Read
+    read: Callable[..., Volume]
     case_id: Callable[[str | Path], str]
+    grid: Callable[..., Geometry]
+    options: tuple[str, ...] = ()
+
+
+def _series_grid(path: str | Path, *, where: str = "", **options: str) -> Geometry:
+    return dicom.read_series(path, where=where, **options).geometry
 
 
 READERS = {
-    "nifti": Reader(nifti.is_nifti, nifti.read_volume, nifti.stem),
-    "dicom": Reader(dicom.is_series, dicom.read_series, dicom.series_id),
+    "nifti": Reader(nifti.is_nifti, nifti.read_volume, nifti.stem, nifti.read_geometry),
+    "dicom": Reader(dicom.is_series, dicom.read_series, dicom.series_id, _series_grid, ("series", "tilt", "gaps")),
 }
 
 

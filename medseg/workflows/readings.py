@@ -13,8 +13,8 @@ from medseg.evaluation.agreement import TRUTH
 from medseg.imaging.geometry import Geometry, reorient
 from medseg.imaging.labels import BACKGROUND, LabelMap, LabelSet
 from medseg.imaging.volume import Volume
+from medseg.io.label_files import read_label_values, read_labels
 from medseg.io.manifest import CaseEntry, Dataset, read_dataset, read_image, read_reading, read_truth
-from medseg.io.nifti import read_label_values, read_labels
 
 SUFFIXES = (".nii.gz", ".nii")
 LISTED = 10  # names shown in an error
@@ -92,7 +92,7 @@ def dataset_readings(
     found = {} if predictions is None else _predictions(Path(predictions), list(entries), allow_missing=allow_missing)
     files = {f"{model}/{path.name}": path for path in found.values()}
     for entry in entries.values():
-        paths = [*(file.path for file in entry.raters.values()), *([entry.truth] if entry.truth else [])]
+        paths = [*(p for file in entry.raters.values() for p in file.paths), *([entry.truth] if entry.truth else [])]
         files |= {dataset.shown(path): path for path in paths}
 
     def read(case_id: str) -> ReadCase:

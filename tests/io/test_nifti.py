@@ -20,7 +20,7 @@ from medseg.errors import FileReadError, GeometryError, LabelError, MedsegError,
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelSet
 from medseg.imaging.volume import Volume
-from medseg.io import nifti
+from medseg.io import label_files, nifti
 
 LABELS = LabelSet({"background": 0, "liver": 1, "spleen": 7}, ignore=255)
 OBLIQUE = np.array([[0.6, -0.64, 0.48, -11], [0.8, 0.48, -0.36, 7], [0, 0.6, 0.8, 3], [0, 0, 0, 1]])
@@ -235,7 +235,7 @@ def test_labels_stored_as_whole_floats_are_read_as_integers(tmp_path: Path) -> N
     array[0, 0, 0] = 7
     path = save(tmp_path / "a.nii.gz", array, sform=np.eye(4))
 
-    reading = nifti.read_labels(path, LABELS)
+    reading = label_files.read_labels(path, LABELS)
 
     assert reading.labels.dtype == np.uint8 and reading.mask("spleen").sum() == 1
 
@@ -247,7 +247,7 @@ def test_labels_that_are_no_integers_are_refused(tmp_path: Path, bad: float) -> 
     path = save(tmp_path / "a.nii.gz", array, sform=np.eye(4))
 
     with pytest.raises(LabelError, match=r"1 label voxels are no integers; got (0.5|nan)"):
-        nifti.read_labels(path, LABELS)
+        label_files.read_labels(path, LABELS)
 
 
 def test_unknown_label_values_are_listed_with_the_place(tmp_path: Path, grid: Geometry) -> None:
@@ -256,15 +256,15 @@ def test_unknown_label_values_are_listed_with_the_place(tmp_path: Path, grid: Ge
     nifti.write_labels(tmp_path / "a.nii.gz", labels, grid)
 
     with pytest.raises(LabelError, match=r"case c001, rater A: label values .* got 4, 300"):
-        nifti.read_labels(tmp_path / "a.nii.gz", LABELS, where="case c001, rater A")
+        label_files.read_labels(tmp_path / "a.nii.gz", LABELS, where="case c001, rater A")
 
 
 def test_slices_read_beyond_the_file_are_refused(tmp_path: Path, grid: Geometry) -> None:
     nifti.write_labels(tmp_path / "a.nii.gz", np.zeros(grid.shape, np.uint8), grid)
 
-    assert nifti.read_labels(tmp_path / "a.nii.gz", LABELS, slices_read=(0, 3)).slices_read == (0, 3)
+    assert label_files.read_labels(tmp_path / "a.nii.gz", LABELS, slices_read=(0, 3)).slices_read == (0, 3)
     with pytest.raises(LabelError, match=r"slices_read lies outside the file; .* 0 to 3, got \[0, 4\]"):
-        nifti.read_labels(tmp_path / "a.nii.gz", LABELS, slices_read=(0, 4))
+        label_files.read_labels(tmp_path / "a.nii.gz", LABELS, slices_read=(0, 4))
 
 
 @pytest.mark.parametrize(
@@ -401,7 +401,7 @@ import resource, sys
 import numpy as np
 from medseg.errors import WriteError
 from medseg.imaging.geometry import Geometry
-from medseg.io import nifti
+from medseg.io import label_files, nifti
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 noise = np.random.default_rng(1).integers(0, 200, (64, 64, 64)).astype(np.uint8)
 try:
