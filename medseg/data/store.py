@@ -11,6 +11,7 @@ from torch import Tensor
 
 from medseg.errors import LabelError
 from medseg.imaging.case import Case
+from medseg.imaging.regions import refuse_overlaps
 from medseg.preprocessing.plan import Plan
 from medseg.preprocessing.standardise import standardise, standardise_labels
 from medseg.shapes import IntArray
@@ -38,20 +39,24 @@ def store_case(case: Case, plan: Plan, mode: RaterMode) -> StoredCase:
     """Standardises a case for training.
 
     Raises:
-        LabelError: no rater, or a rater read only some of the structures (which training cannot use yet).
+        LabelError: no rater, or a rater who read only some of the structures or whose regions overlap (which training
+            cannot use yet).
     """
     if not case.raters:
         raise LabelError("no rater has labelled this case", where=f"case {case.id}",
                          do="Add a label file under `raters:`, or take the case out of training.")  # fmt: skip
     for name, reading in case.raters.items():
-        if reading.labelled is not None and set(reading.labelled) < set(reading.label_set.foreground):
+        where = f"case {case.id}, rater {name}"
+        read = [label for label in reading.label_set.foreground if reading.was_read(label)]
+        if len(read) < len(reading.label_set.foreground):
             raise LabelError(
                 "a reading of only some structures cannot be trained on",
-                where=f"case {case.id}, rater {name}",
+                where=where,
                 expected="every structure of `labels:`",
-                got=", ".join(reading.labelled),
+                got=", ".join(read),
                 do="Leave this rater out of the case; evaluation and agreement accept it.",
             )
+        refuse_overlaps(reading, where=where)
     image = standardise(case.volume, plan)
     labels = np.stack([standardise_labels(reading, image.geometry) for reading in case.raters.values()])
     if mode == "majority":

@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy import ndimage
 
 from medseg.evaluation.consensus import majority
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.overlap import dice_of_counts, iou_of_counts
 from medseg.evaluation.surface import DEFAULT_TOLERANCE_MM, Surface, border_distances, surfel_nsd
-from medseg.imaging.labels import LabelMap
-from medseg.shapes import BoolArray, IntArray, Triple
+from medseg.imaging.labels import Box
+from medseg.imaging.regions import Reading
+from medseg.shapes import BoolArray, Triple
 
 Pair = tuple[str, str]
-Box = tuple[slice, slice, slice]
-MAX_LISTED_VALUE = 65_535  # up to here one pass finds the boxes of all values; beyond, each value has its own pass
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def score_masks(
 
 
 def score_case(
-    readings: Mapping[str, LabelMap],
+    readings: Mapping[str, Reading],
     *,
     labels: Sequence[str] | None = None,
     tolerance_mm: float = DEFAULT_TOLERANCE_MM,
@@ -97,7 +95,8 @@ def score_case(
 ) -> list[PairScore]:
     """Scores of every structure and pair of one case; all readings lie on one grid.
 
-    Each label volume is read once for the boxes of all its structures, then only boxes are touched. A structure
+    Structures may overlap within a reading (`RegionMap`): each is scored by itself. Each label volume is read once for
+    the boxes of all its structures, then only boxes are touched. A structure
     that a reader did not look for, a slice that was not read and an ignored voxel are missing, not empty.
 
     Args:
@@ -111,13 +110,13 @@ def score_case(
     first = next(iter(readings.values()))
     names = first.label_set.foreground if labels is None else labels
     wanted = list(combinations(readings, 2)) if pairs is None else list(pairs)
-    boxes = {name: find_boxes(reading) for name, reading in readings.items()}
+    boxes = {name: reading.boxes() for name, reading in readings.items()}
     scores: list[PairScore] = []
     for label in names:
         here = {name: reading for name, reading in readings.items() if reading.was_read(label)}
         box = _union([boxes[name].get(label) for name in here])
-        masks = {name: _mask(reading, label, box) for name, reading in here.items()}
-        read = {name: where for name, reading in here.items() if (where := _read(reading, box)) is not None}
+        masks = {name: reading.mask_in(label, box) for name, reading in here.items()}
+        read = {name: where for name, reading in here.items() if (where := reading.known_in(box)) is not None}
         for rater in leave_one_out:
             others = [name for name in leave_one_out if name != rater and name in masks]
             if others:
@@ -133,18 +132,6 @@ def score_case(
 def others_of(rater: str) -> str:
     """Name under which the consensus of everybody but this rater is scored."""
     return f"all but {rater}"
-
-
-def find_boxes(reading: LabelMap) -> dict[str, Box]:
-    """The box around each structure that the reading holds, all from one pass over its voxels."""
-    values = {name: reading.label_set.values[name] for name in reading.label_set.foreground}
-    low, high = min(values.values(), default=1), max(values.values(), default=1)
-    if low > 0 and high <= MAX_LISTED_VALUE:
-        found = ndimage.find_objects(reading.labels, max_label=high)
-        boxes = {name: found[value - 1] for name, value in values.items()}
-    else:
-        boxes = {name: _box_of((reading.labels == value).view(np.uint8)) for name, value in values.items()}
-    return {name: box for name, box in boxes.items() if box is not None}
 
 
 class _Desk:
@@ -194,25 +181,6 @@ def _measure(a: Surface, b: Surface, common: int, tolerance_mm: float) -> dict[s
         "hd95": hausdorff,
         "assd": average,
     }
-
-
-def _mask(reading: LabelMap, label: str, box: Box) -> BoolArray:
-    value = reading.label_set.values.get(label)  # bare folders: a file that lacks the value marks nothing
-    labels = reading.labels[box]
-    return np.zeros(labels.shape, dtype=bool) if value is None else labels == value
-
-
-def _read(reading: LabelMap, box: Box) -> BoolArray | None:
-    """Where the reader read inside the box, or None for everywhere."""
-    ignore = reading.label_set.ignore
-    if reading.slices_read is None and (ignore is None or not (reading.labels[box] == ignore).any()):
-        return None
-    read = reading.read_slices[box]
-    return read.copy() if ignore is None else read & (reading.labels[box] != ignore)
-
-
-def _box_of(labels: IntArray) -> Box | None:
-    return ndimage.find_objects(labels, max_label=1)[0]
 
 
 def _union(boxes: Sequence[Box | None]) -> Box:

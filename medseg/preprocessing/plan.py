@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from medseg.config import Config
 from medseg.errors import InputError
 from medseg.imaging.case import Case
+from medseg.imaging.regions import refuse_overlaps
 from medseg.shapes import FloatArray, IntTriple, Triple
 
 SAMPLED_VOXELS = 10_000  # per case: enough for stable percentiles, little enough for any number of cases
@@ -67,9 +68,14 @@ class Fingerprint:
 
 
 def fingerprint(case: Case) -> Fingerprint:
-    """Measures one case; voxels count as labelled when any rater gave them a structure."""
+    """Measures one case; voxels count as labelled when any rater gave them a structure.
+
+    Raises:
+        LabelError: a rater's regions overlap: asked here, so that training ends before it has measured every case.
+    """
     labelled = np.zeros(case.volume.hu.shape, dtype=bool)
-    for reading in case.raters.values():
+    for name, reading in case.raters.items():
+        refuse_overlaps(reading, where=f"case {case.id}, rater {name}")
         labelled |= reading.indices > 0
     hu = case.volume.hu[labelled]
     chosen = np.random.default_rng(0).choice(hu, min(SAMPLED_VOXELS, hu.size), replace=False)

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from medseg.imaging.geometry import Geometry
-from medseg.imaging.labels import LabelMap
+from medseg.imaging.regions import Reading
 from medseg.imaging.resample import resample_linear, resample_nearest
 from medseg.imaging.volume import Volume
 from medseg.preprocessing.plan import Plan, PreprocessingConfig
@@ -30,8 +30,8 @@ def standardise(volume: Volume, plan: Plan) -> Volume:
     return Volume(resample_linear(volume.hu, volume.geometry, target), target)
 
 
-def standardise_labels(labels: LabelMap, target: Geometry) -> IntArray:
-    """Class indices (int16) of a reading on the standardised grid, nearest neighbour."""
+def standardise_labels(labels: Reading, target: Geometry) -> IntArray:
+    """Class indices (int16) of a reading on the standardised grid, nearest neighbour; regions must not overlap."""
     return resample_nearest(labels.indices, labels.geometry, target).astype(np.int16)
 
 

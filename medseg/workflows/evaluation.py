@@ -15,7 +15,7 @@ from medseg.evaluation.entries import summary
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.scoring import score_case
 from medseg.files import check_output_folder, open_output_folder
-from medseg.imaging.labels import LabelMap
+from medseg.imaging.regions import Reading
 from medseg.io.manifest import Dataset
 from medseg.workflows.outputs import plain, provenance, write_csv, write_json
 from medseg.workflows.readings import ReadCase, Readings, dataset_readings, open_dataset
@@ -104,7 +104,7 @@ def _cell(value: float | None) -> str:
 
 def _score(case: ReadCase, source: Readings, tolerance_mm: float) -> list[Row]:
     assert source.model is not None
-    readings: dict[str, LabelMap] = dict(case.readings)
+    readings: dict[str, Reading] = dict(case.readings)
     if case.truth is not None:
         readings[TRUTH] = case.truth
     pairs = [(name, source.model) for name in readings if name != source.model]

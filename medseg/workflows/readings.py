@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from medseg.errors import FileReadError, GeometryError, LabelError, UsageError
 from medseg.evaluation.agreement import TRUTH
-from medseg.imaging.geometry import Geometry, reorient
+from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import BACKGROUND, LabelMap, LabelSet
+from medseg.imaging.regions import Reading, turned
 from medseg.imaging.volume import Volume
-from medseg.io.label_files import read_label_values, read_labels
+from medseg.io.label_files import is_label_file, label_stem, read_label_values, read_labels
 from medseg.io.manifest import CaseEntry, Dataset, read_dataset, read_image, read_reading, read_truth
 
-SUFFIXES = (".nii.gz", ".nii")
 LISTED = 10  # names shown in an error
 
 
@@ -24,13 +24,13 @@ LISTED = 10  # names shown in an error
 class ReadCase:
     """One case with everything that is to be compared, on the grid of its first reading.
 
-    `readings` maps raters, in their order, and then the model to label maps; who is missing is not in it.
+    `readings` maps raters, in their order, and then the model to their labels; who is missing is not in it.
     """
 
     id: str
     patient: str
-    readings: Mapping[str, LabelMap]
-    truth: LabelMap | None
+    readings: Mapping[str, Reading]
+    truth: Reading | None
 
     @property
     def geometry(self) -> Geometry:
@@ -114,6 +114,8 @@ def dataset_readings(
 def folder_readings(raters: str | Path, model: str | Path | None, *, allow_missing: bool = False) -> Readings:
     """Raters of `raters/<rater>/<case>.nii.gz` and a model of `model/<case>.nii.gz`; every non-zero value is a label.
 
+    Any format of `label_files` will do, each file by its own suffix.
+
     Raises:
         FileReadError: a folder is missing, or predictions are and `allow_missing` is not given.
         UsageError: there is no rater with a file.
@@ -149,7 +151,7 @@ def model_name(folder: str | Path, taken: Sequence[str] = ()) -> str:
     return f"{name} (model)" if name in taken else name
 
 
-def on_one_grid(readings: Mapping[str, LabelMap], case_id: str) -> dict[str, LabelMap]:
+def on_one_grid(readings: Mapping[str, Reading], case_id: str) -> dict[str, Reading]:
     """The readings on the grid of the first; the same lattice stored with other axes or flips is turned exactly.
 
     Raises:
@@ -171,7 +173,7 @@ def check_same_lattice(grid: Geometry, target: Geometry, *, where: str, first: s
         )
 
 
-def _onto(target: Geometry, reading: LabelMap, case_id: str, name: str, first: str) -> LabelMap:
+def _onto(target: Geometry, reading: Reading, case_id: str, name: str, first: str) -> Reading:
     if not reading.geometry.differences(target):
         return reading
     where = f"case {case_id}, {name}"
@@ -184,11 +186,13 @@ def _onto(target: Geometry, reading: LabelMap, case_id: str, name: str, first: s
             got=reading.geometry.orientation,
             do=f"Export the labels in the axis order of {first}.",
         )
-    return replace(reading, labels=reorient(reading.labels, reading.geometry, target), geometry=target, _cache={})
+    return turned(reading, target)
 
 
 def _read_entry(dataset: Dataset, entry: CaseEntry, model: str | None, prediction: Path | None) -> ReadCase:
-    readings = {rater: read_reading(dataset, entry, rater) for rater in dataset.raters if rater in entry.raters}
+    readings: dict[str, Reading] = {
+        rater: read_reading(dataset, entry, rater) for rater in dataset.raters if rater in entry.raters
+    }
     if model is not None and prediction is not None:
         where = f"case {entry.id}, model {model} ({prediction.name})"
         readings[model] = read_labels(prediction, dataset.labels, where=where)
@@ -206,7 +210,7 @@ def _predictions(folder: Path, cases: Sequence[str], *, allow_missing: bool) -> 
     missing = [case for case in cases if case not in files]
     if len(missing) == len(cases):
         raise UsageError("no prediction of any case", where=folder.name, expected=f"{cases[0]}.nii.gz and so on",
-                         got=_listed(sorted(files)) or "no NIfTI file")  # fmt: skip
+                         got=_listed(sorted(files)) or "no label file")  # fmt: skip
     if missing and not allow_missing:
         raise FileReadError(
             f"{len(missing)} of {len(cases)} cases have no prediction",
@@ -218,13 +222,12 @@ def _predictions(folder: Path, cases: Sequence[str], *, allow_missing: bool) -> 
 
 
 def _case_files(folder: Path) -> dict[str, Path]:
-    """Case id to NIfTI file of a folder."""
+    """Case id to label file of a folder."""
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        suffix = next((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), None)
-        if suffix is None or path.name.startswith(".") or not path.is_file():
+        if path.name.startswith(".") or not is_label_file(path) or not path.is_file():
             continue
-        case = path.name.removesuffix(suffix)
+        case = label_stem(path)
         if case in files:
             raise UsageError(f"two files of case {case}", where=folder.name, got=f"{files[case].name}, {path.name}")
         files[case] = path

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from medseg.evaluation.paired import CaseAgreement
-from medseg.evaluation.scoring import find_boxes
 from medseg.imaging.geometry import Geometry, reorient
-from medseg.imaging.labels import LabelMap
+from medseg.imaging.regions import Reading
 from medseg.imaging.volume import Volume
 from medseg.report.overlay import Overlay
 from medseg.shapes import BoolArray, FloatArray
@@ -55,9 +54,9 @@ def case_overlay(case: ReadCase, label: str, title: str, volume: Volume | None) 
     )
 
 
-def _mask(reading: LabelMap, label: str) -> BoolArray:
-    if label not in find_boxes(reading):
-        return np.zeros(reading.labels.shape, dtype=bool)
+def _mask(reading: Reading, label: str) -> BoolArray:
+    if label not in reading.label_set.values:  # bare folders: a file that lacks the value marks nothing
+        return np.zeros(reading.geometry.shape, dtype=bool)
     return reading.mask(label)
 
 

@@ -12,6 +12,7 @@ from medseg.errors import LabelError
 from medseg.imaging.case import Case
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelMap, LabelSet
+from medseg.imaging.regions import RegionMap
 from medseg.imaging.volume import Volume
 from medseg.preprocessing.plan import Plan, PreprocessingConfig
 
@@ -49,6 +50,29 @@ def test_a_majority_leaves_one_reading() -> None:
     assert case.labels.shape == (1, *GRID.shape)
     assert case.labels[0, 1, 1, 1] == 1
     assert list(case.places) == [1]
+
+
+def regions(**slabs: tuple[int, int]) -> RegionMap:
+    masks = {name: np.zeros(GRID.shape, dtype=bool) for name in slabs}
+    for name, (first, last) in slabs.items():
+        masks[name][first : last + 1] = True
+    return RegionMap(masks, GRID, LABELS)
+
+
+def test_regions_that_do_not_overlap_are_merged_and_trained_on() -> None:
+    case = store("random", A=regions(liver=(0, 1), spleen=(3, 4)))
+
+    assert case.labels[0, :, 0, 0].tolist() == [1, 1, 0, 2, 2, 0]
+
+
+def test_regions_that_overlap_are_refused_in_one_sentence() -> None:
+    with pytest.raises(LabelError, match="case c1, rater A: regions that overlap.*liver and spleen share 24 voxels"):
+        store("random", A=regions(liver=(0, 1), spleen=(1, 4)))
+
+
+def test_regions_of_only_some_structures_are_refused() -> None:
+    with pytest.raises(LabelError, match="case c1, rater A: a reading of only some structures .* got liver"):
+        store("random", A=regions(liver=(0, 1)))
 
 
 def test_hu_are_stored_as_whole_numbers() -> None:

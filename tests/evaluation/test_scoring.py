@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from medseg.evaluation.metrics import METRICS
-from medseg.evaluation.scoring import find_boxes, others_of, score_case, score_masks, score_pair
+from medseg.evaluation.scoring import others_of, score_case, score_masks, score_pair
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelMap, LabelSet
+from medseg.imaging.regions import RegionMap
 
 LABELS = LabelSet({"background": 0, "liver": 5, "lesion": 2}, ignore=99)
 SPACING = (1.0, 1.0, 3.0)
@@ -99,17 +100,24 @@ def test_the_left_out_rater_meets_the_majority_of_the_others():
     assert last.values["dice"] == pytest.approx(2 * 5 / (5 + 6))  # A or B: 5 columns
 
 
-def test_boxes_of_all_structures_come_from_one_volume():
-    boxes = find_boxes(reading(4, 2))
-    assert boxes == {"liver": np.s_[0:4, 2:6, 1:7], "lesion": np.s_[10:12, 2:6, 1:7]}
+def regions(**masks) -> RegionMap:
+    return RegionMap(masks, Geometry((12, 8, 8), np.diag([*SPACING, 1.0])), LABELS)
 
 
-def test_large_and_negative_label_values_are_found_too():
-    array = np.zeros((3, 3, 3), dtype=np.int32)
-    array[0], array[2] = 100_000, -4
-    labels = LabelSet({"background": 0, "far": 100_000, "negative": -4})
-    found = find_boxes(LabelMap(array, Geometry((3, 3, 3), np.eye(4)), labels))
-    assert found == {"far": np.s_[0:1, 0:3, 0:3], "negative": np.s_[2:3, 0:3, 0:3]}
+def test_overlapping_regions_score_as_if_each_were_alone():
+    liver, lesion = reading(6).mask("liver"), reading(6).mask("liver")
+    lesion[:4] = False  # 2 of the 6 columns are lesion, and liver all the same
+    a, b = regions(liver=liver, lesion=lesion), reading(4, 2)
+    scores = by_pair(score_case({"A": a, "B": b, "C": a}), "liver")
+    assert scores["A", "B"].values["dice"] == pytest.approx(2 * 4 / (6 + 4))
+    assert scores["A", "C"].values["dice"] == 1.0
+    lesions = by_pair(score_case({"A": a, "C": a, "M": regions(liver=liver, lesion=liver)}), "lesion")
+    assert lesions["A", "M"].values["dice"] == pytest.approx(2 * 2 / (2 + 6))
+
+
+def test_regions_of_a_structure_without_a_mask_are_missing():
+    scores = by_pair(score_case({"A": regions(liver=reading(4).mask("liver")), "B": reading(4, 1)}), "lesion")
+    assert scores["A", "B"].is_missing
 
 
 def test_no_reading_gives_no_score():

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from medseg.errors import GeometryError, LabelError
 from medseg.imaging.geometry import Geometry
-from medseg.imaging.labels import IGNORE_INDEX, LabelMap, LabelSet
+from medseg.imaging.labels import IGNORE_INDEX, LabelMap, LabelSet, whole_numbers
 
 LABELS = LabelSet(
     {"liver": 7, "background": 2, "kidney_left": 300, "kidney_right": -4},
@@ -103,3 +103,36 @@ def test_a_structure_that_a_rater_did_not_look_for_was_not_read():
 def test_an_array_on_another_shape_than_its_grid_is_refused():
     with pytest.raises(GeometryError, match=r"expected \(2, 2, 4\), got \(2, 2, 5\)"):
         LabelMap(np.zeros((2, 2, 5), dtype=np.int16), GRID, LABELS)
+
+
+def test_boxes_of_all_structures_are_found_around_their_voxels():
+    array = np.zeros((12, 8, 8), dtype=np.uint8)
+    array[:4, 2:6, 1:7], array[10:12, 2:6, 1:7] = 5, 2
+    labels = LabelSet({"background": 0, "liver": 5, "lesion": 2, "spleen": 3})
+    boxes = LabelMap(array, Geometry(array.shape, np.eye(4)), labels).boxes()
+    assert boxes == {"liver": np.s_[0:4, 2:6, 1:7], "lesion": np.s_[10:12, 2:6, 1:7]}
+
+
+def test_boxes_of_large_and_negative_label_values_are_found_too():
+    array = np.zeros((3, 3, 3), dtype=np.int32)
+    array[0], array[2] = 100_000, -4
+    labels = LabelSet({"background": 0, "far": 100_000, "negative": -4})
+    boxes = LabelMap(array, Geometry((3, 3, 3), np.eye(4)), labels).boxes()
+    assert boxes == {"far": np.s_[0:1, 0:3, 0:3], "negative": np.s_[2:3, 0:3, 0:3]}
+
+
+@pytest.mark.parametrize(("value", "kind"), [(255, "uint8"), (-1, "int16"), (40_000, "int32"), (2**40, "int64")])
+def test_whole_numbers_take_the_smallest_integer_type(value, kind):
+    assert whole_numbers(np.array([0.0, value])).dtype == kind
+    assert whole_numbers(np.array([0, value])).tolist() == [0, value]
+
+
+@pytest.mark.parametrize("value", [0.5, np.nan, np.inf, 1e30])
+def test_values_that_are_no_whole_numbers_are_refused(value):
+    with pytest.raises(LabelError, match="a.nii: 1 label voxels are no integers"):
+        whole_numbers(np.array([0.0, value]), where="a.nii")
+
+
+def test_values_beyond_64_bits_are_refused():
+    with pytest.raises(LabelError, match="do not fit into 64 bits; got 18446744073709551615"):
+        whole_numbers(np.array([2**64 - 1], dtype=np.uint64))

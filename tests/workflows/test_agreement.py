@@ -291,6 +291,19 @@ def test_readers_and_model_are_held_against_the_truth(dataset, tmp_path):
     assert any("other" in reason for reason in result["verdict"]["net"]["reasons"])
 
 
+def test_regions_that_overlap_agree_structure_by_structure(dataset, tmp_path):
+    rng = np.random.default_rng(5)
+    for name, radius in (("liver", 7.0), ("lesion", 3.0)):
+        write_labels(dataset.root / f"{name}.nii.gz", ball(radius, rng), GRID)
+    drawn = LabelFile(masks={name: dataset.root / f"{name}.nii.gz" for name in ("liver", "lesion")})
+    both = tuple(replace(case, raters={"A": drawn, "B": drawn}, truth=None) for case in dataset.cases)
+    labels = LabelSet({"background": 0, "liver": 5, "lesion": 6})
+    result = agree(replace(dataset, labels=labels, cases=both), out=tmp_path / "out", **FAST)
+    for label in ("liver", "lesion"):
+        assert result["labels"][label]["human_human"]["dice"]["mean"] == 1.0
+    assert (tmp_path / "out" / "report.html").stat().st_size > 1000
+
+
 def test_a_page_says_whether_it_shows_patients(dataset, tmp_path):
     shown = agree(dataset, tmp_path / "net", out=tmp_path / "with", **FAST)
     hidden = agree(dataset, tmp_path / "net", out=tmp_path / "without", images=False, **FAST)

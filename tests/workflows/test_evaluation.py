@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -183,3 +184,26 @@ def test_progress_is_told_case_by_case(dataset, predictions, tmp_path):
     told: list[tuple[int, int]] = []
     evaluate(dataset, predictions, tmp_path / "out", on_case=lambda done, total: told.append((done, total)))
     assert told == [(1, 2), (2, 2)]
+
+
+def masks_file(root, rater, case, **slabs):
+    """A binary file for each structure of a rater; livers of 0 to n columns that lesions may cover."""
+    paths = {}
+    for name, (first, last) in slabs.items():
+        mask = np.zeros(GRID.shape, dtype=np.uint8)
+        mask[first : last + 1, 2:6, 1:7] = 1
+        paths[name] = root / rater / f"{case}_{name}.nii.gz"
+        write_labels(paths[name], mask, GRID)
+    return LabelFile(masks=paths)
+
+
+def test_overlapping_regions_are_evaluated_one_by_one(dataset, tmp_path):
+    drawn = masks_file(dataset.root, "A", "c1", liver=(0, 5), lesion=(4, 5))
+    write_dataset(replace(dataset, raters=("A",), cases=(CaseEntry("c1", dataset.cases[0].image, {"A": drawn}),)))
+    net = predict(tmp_path / "own", c1=volume(4, 2))
+    result = evaluate(dataset.root, net, tmp_path / "out")
+    rows = read_rows(tmp_path / "out")
+    assert float(rows["c1", "liver", "A"]["dice"]) == pytest.approx(2 * 4 / (6 + 4))
+    assert float(rows["c1", "liver", "A"]["volume_reference_ml"]) == pytest.approx(6 * 24 * 0.003)
+    assert float(rows["c1", "lesion", "A"]["dice"]) == 0.0
+    assert "A/c1_lesion.nii.gz" in str(result["provenance"])
