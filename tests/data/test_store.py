@@ -66,12 +66,12 @@ def test_regions_that_do_not_overlap_are_merged_and_trained_on() -> None:
 
 
 def test_regions_that_overlap_are_refused_in_one_sentence() -> None:
-    with pytest.raises(LabelError, match="case c1, rater A: regions that overlap.*liver and spleen share 24 voxels"):
+    with pytest.raises(LabelError, match=r"case c1, rater A: regions that overlap.*liver and spleen share 24 voxels"):
         store("random", A=regions(liver=(0, 1), spleen=(1, 4)))
 
 
 def test_regions_of_only_some_structures_are_refused() -> None:
-    with pytest.raises(LabelError, match="case c1, rater A: a reading of only some structures .* got liver"):
+    with pytest.raises(LabelError, match=r"case c1, rater A: a reading of only some structures .* got liver"):
         store("random", A=regions(liver=(0, 1)))
 
 

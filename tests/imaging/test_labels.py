@@ -129,7 +129,7 @@ def test_whole_numbers_take_the_smallest_integer_type(value, kind):
 
 @pytest.mark.parametrize("value", [0.5, np.nan, np.inf, 1e30])
 def test_values_that_are_no_whole_numbers_are_refused(value):
-    with pytest.raises(LabelError, match="a.nii: 1 label voxels are no integers"):
+    with pytest.raises(LabelError, match=r"a\.nii: 1 label voxels are no integers"):
         whole_numbers(np.array([0.0, value]), where="a.nii")
 
 
