@@ -201,23 +201,30 @@ def test_an_outline_around_no_pixel_still_was_drawn() -> None:
     assert missing_slices(planes, HEIGHTS) == []
 
 
+def radius(mask: BoolArray) -> float:
+    return float(np.sqrt(mask.sum() / np.pi))
+
+
 def test_slices_between_two_discs_are_filled_with_discs_of_radii_between() -> None:
-    planes = {0: rasterise([disc(12, 12, 4)], SLICE), 4: rasterise([disc(12, 12, 10)], SLICE)}
+    planes = {0: rasterise([disc(60.3, 59.6, 20)], (128, 128)), 4: rasterise([disc(60.3, 59.6, 50)], (128, 128))}
 
     made = interpolated(planes, Gap(0, 4), HEIGHTS, (1.0, 1.0))
 
-    radii = [np.sqrt(made[index].sum() / np.pi) for index in (1, 2, 3)]
-    assert radii == pytest.approx([5.5, 7, 8.5], abs=0.25)
+    assert [radius(made[index]) for index in (1, 2, 3)] == pytest.approx([27.5, 35, 42.5], abs=0.25)
 
 
-def test_filling_follows_heights_and_keeps_equal_outlines() -> None:
-    planes = {0: rasterise([disc(12, 12, 4)], SLICE), 2: rasterise([disc(12, 12, 10)], SLICE)}
-    same = {0: planes[2], 2: planes[2]}
+def test_filling_follows_the_heights_of_uneven_slices() -> None:
+    planes = {0: rasterise([disc(60.3, 59.6, 20)], (128, 128)), 2: rasterise([disc(60.3, 59.6, 50)], (128, 128))}
 
-    early = interpolated(planes, Gap(0, 2), np.array([0, 1, 6.0]), (1.0, 1.0))[1]
+    made = interpolated(planes, Gap(0, 2), np.array([0, 1, 6.0]), (1.0, 1.0))
 
-    assert np.sqrt(early.sum() / np.pi) == pytest.approx(5, abs=0.25)
-    assert np.array_equal(interpolated(same, Gap(0, 2), HEIGHTS, (1.0, 1.0))[1], planes[2])
+    assert radius(made[1]) == pytest.approx(25, abs=0.25)
+
+
+def test_between_equal_outlines_there_is_the_same_outline() -> None:
+    plane = rasterise([disc(12, 12, 9), rectangle(9.5, 9.5, 11.5, 15.5)], SLICE)
+
+    assert np.array_equal(interpolated({0: plane, 2: plane}, Gap(0, 2), HEIGHTS, (0.7, 1.3))[1], plane)
 
 
 def test_a_region_without_counterpart_shrinks_away_inside_the_gap() -> None:
