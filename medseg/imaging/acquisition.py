@@ -15,8 +15,10 @@ from medseg.imaging.geometry import Geometry
 from medseg.shapes import BoolArray, FloatArray, IntArray
 
 Labels = TypeVar("Labels", IntArray, BoolArray)
+_Moved = tuple[FloatArray, slice, slice]  # values and where they lie along X and Y
 AIR_HU = -1024.0
 ON_PLANE_MM = 0.1  # as far off its place as a slice of an even series may lie: positions are often rounded to 0.1 mm
+SAME_MM = 1e-3
 PARALLEL_TOLERANCE = 2e-3  # cosines, and pixels relative to their size: headers round both
 
 
@@ -94,24 +96,27 @@ class Acquisition:
     @cached_property
     def plane_of_slice(self) -> IntArray:
         """(N,) the plane of the volume that lies nearest to each slice; the lower one of two that are equally near."""
-        step = self.geometry.affine[:3, 2] @ _normal(self.geometry)
-        return np.clip(np.ceil(self.heights_mm / step - 0.5), 0, self.geometry.shape[2] - 1).astype(np.int64)
+        return np.clip(np.ceil(self.heights_mm / self._step_mm - 0.5 - 1e-6), 0, self.geometry.shape[2] - 1).astype(
+            np.int64
+        )
 
     def to_grid(self, labels: Labels) -> Labels:
         """Integer or boolean labels (X, Y, N) drawn on the slices, on the volume's grid (X, Y, Z).
 
         Each plane takes the labels of the nearest slice, moved by whole pixels where the slice is shifted; beyond
-        the slices there is background (0). An exact copy where the acquisition is `plain`.
+        the slice there is background (0). An exact copy where the acquisition is `plain`.
 
         Raises:
             GeometryError: the array is not the acquisition's slices.
         """
-        self._check(labels, (*self.shape, self.slices), "labels of the slices")
+        _check(labels, (*self.shape, self.slices), "labels of the slices")
         if self.plain:
             return labels.copy(order="K")
         out = np.zeros(self.geometry.shape, dtype=labels.dtype, order=_order(labels))
-        for z, (lower, upper, weight, shift) in enumerate(self._ways):
-            _place(labels[:, :, upper if weight > 0.5 else lower], out[:, :, z], _whole(shift))
+        for z in range(out.shape[2]):
+            lower, upper, weight = self._between(z)
+            k = upper if weight > 0.5 else lower
+            _place(labels[:, :, k], out[:, :, z], self._whole_shift(k, z))
         return out
 
     def to_slices(self, labels: Labels) -> Labels:
@@ -122,68 +127,84 @@ class Acquisition:
         Raises:
             GeometryError: the array is not on the volume's grid.
         """
-        self._check(labels, self.geometry.shape, "labels of the volume")
+        _check(labels, self.geometry.shape, "labels of the volume")
         if self.plain:
             return labels.copy(order="K")
         out = np.zeros((*self.shape, self.slices), dtype=labels.dtype, order=_order(labels))
-        for k, z in enumerate(self.plane_of_slice):
-            x, y = _whole(self._ways[z][3])
+        for k, z in enumerate(self.plane_of_slice.tolist()):
+            x, y = self._whole_shift(k, z)
             _place(labels[:, :, z], out[:, :, k], (-x, -y))
         return out
 
     def hu_to_grid(self, slice_hu: Callable[[int], FloatArray], *, threads: int = 2) -> FloatArray:
         """HU (X, Y, Z) float32, x fastest, on the volume's grid, of slices that `slice_hu(k)` gives as (X, Y).
 
-        One linear interpolation between the two slices around a plane, along the way from one to the other, and
-        within the plane; air (-1024) beyond half a pixel outside the slices. Each thread keeps two slices, so the
-        memory is the result and a few slices; slices at the seams between threads are asked for twice.
+        One linear interpolation, within the slices and along their normal between the two around a plane. Where only
+        one of them reaches, its value; beyond half a pixel outside both, air (-1024). Each thread keeps two slices, so
+        the memory is the result and a few slices; slices at the seams between threads are asked for twice.
         """
         out = np.empty(self.geometry.shape, dtype=np.float32, order="F")
         blocks = np.array_split(np.arange(out.shape[2]), max(1, min(threads, out.shape[2])))
         with ThreadPoolExecutor(len(blocks)) as pool:
-            list(pool.map(lambda block: self._fill(out, block, slice_hu), blocks))
+            list(pool.map(lambda block: self._fill(out, block.tolist(), slice_hu), blocks))
         return out
 
-    def _fill(self, out: FloatArray, planes: IntArray, slice_hu: Callable[[int], FloatArray]) -> None:
-        kept: dict[int, FloatArray] = {}
+    def _fill(self, out: FloatArray, planes: list[int], slice_hu: Callable[[int], FloatArray]) -> None:
+        moved: dict[tuple[int, float, float], _Moved] = {}  # on an upright grid a slice is moved once for all planes
+        read: dict[int, FloatArray] = {}
         for z in planes:
-            lower, upper, weight, shift = self._ways[z]
-            kept = {k: kept[k] if k in kept else slice_hu(k) for k in (lower, upper)}
-            plane = kept[lower]
-            if weight:
-                plane = plane + np.float32(weight) * (kept[upper] - plane)
-            out[:, :, z] = _shifted(plane, shift, out.shape[:2])
+            lower, upper, weight = self._between(z)
+            keys = [(k, *self._shift(k, z)) for k in ((lower, upper) if weight else (lower,))]
+            read = {k: read[k] if k in read else slice_hu(k) for k, *_ in keys}
+            moved = {key: moved[key] if key in moved else _moved(read[key[0]], key[1:], out.shape) for key in keys}
+            _blend(out[:, :, z], [moved[key] for key in keys], np.float32(weight))
+
+    def _between(self, z: int) -> tuple[int, int, float]:
+        """The slices around a plane and the weight of the upper one, 0 where a slice is the plane."""
+        height, last = z * self._step_mm, self.slices - 1
+        nearest = int(np.argmin(np.abs(self.heights_mm - height)))
+        if abs(self.heights_mm[nearest] - height) <= (ON_PLANE_MM if self._on_planes else SAME_MM) or not last:
+            return nearest, nearest, 0.0
+        lower = int(np.clip(np.searchsorted(self.heights_mm, height) - 1, 0, last - 1))
+        below, above = self.heights_mm[lower : lower + 2]
+        return lower, lower + 1, float(np.clip((height - below) / (above - below), 0, 1))
+
+    def _shift(self, k: int, z: int) -> tuple[float, float]:
+        """What to add to a pixel (i, j) of plane z for the pixel of slice k that lies below or above it."""
+        shift = self._offsets[0][k] + z * self._offsets[1]
+        whole = np.round(shift)
+        near = np.abs(shift - whole) * self._pixel_mm <= ON_PLANE_MM
+        x, y = np.where(near & self._unshifted, whole, np.round(shift, 3))
+        return float(x), float(y)
+
+    def _whole_shift(self, k: int, z: int) -> tuple[int, int]:
+        x, y = np.floor(np.array(self._shift(k, z)) + 0.5).astype(int)
+        return int(x), int(y)
 
     @cached_property
-    def _ways(self) -> list[tuple[int, int, float, tuple[float, float]]]:
-        """For each plane: the slices around it, the weight of the upper one, and its shift in pixels.
+    def _offsets(self) -> tuple[FloatArray, FloatArray]:
+        """(N, 2) the shift of each slice from plane 0 in pixels, and (2,) what every further plane adds to it."""
+        pixels = np.linalg.pinv(self.geometry.affine[:3, :2]).T
+        return (self.geometry.affine[:3, 3] - self.affines[:, :3, 3]) @ pixels, self.geometry.affine[:3, 2] @ pixels
 
-        Pixel (i, j) of the plane is pixel (i, j) + shift of the two slices: what lies between two slices is found on
-        the line from one to the other, as on a sheared grid. A slice within ON_PLANE_MM is the plane.
-        """
-        normal, last = _normal(self.geometry), self.slices - 1
-        origins = self.geometry.world(np.arange(self.geometry.shape[2])[:, None] * np.array([0.0, 0.0, 1.0]))
-        inplane = np.linalg.pinv(self.geometry.affine[:3, :2])
-        ways: list[tuple[int, int, float, tuple[float, float]]] = []
-        for origin in origins:
-            height = (origin - origins[0]) @ normal
-            nearest = int(np.argmin(np.abs(self.heights_mm - height)))
-            if abs(self.heights_mm[nearest] - height) <= ON_PLANE_MM or not last:
-                lower = upper = nearest
-                weight, start = 0.0, self.affines[nearest, :3, 3]
-            else:
-                lower = int(np.clip(np.searchsorted(self.heights_mm, height) - 1, 0, last - 1))
-                upper = lower + 1
-                gap = self.heights_mm[upper] - self.heights_mm[lower]
-                weight = float(np.clip((height - self.heights_mm[lower]) / gap, 0, 1))
-                start = (1 - weight) * self.affines[lower, :3, 3] + weight * self.affines[upper, :3, 3]
-            x, y = np.round(inplane @ (origin - start), 3)
-            ways.append((lower, upper, weight, (float(x), float(y))))
-        return ways
+    @cached_property
+    def _unshifted(self) -> BoolArray:
+        """(2,) whether the slices lie on whole pixels of their planes, up to rounded positions, along X and along Y."""
+        own = self._offsets[0] + self.plane_of_slice[:, None] * self._offsets[1]
+        return np.all(np.abs(own - np.round(own)) * self._pixel_mm <= ON_PLANE_MM, axis=0)
 
-    def _check(self, array: IntArray | BoolArray, shape: tuple[int, ...], what: str) -> None:
-        if array.shape != shape:
-            raise GeometryError(f"not the {what}", expected=str(shape), got=str(array.shape))
+    @cached_property
+    def _on_planes(self) -> bool:
+        """Whether every slice lies at the height of a plane, up to rounded positions."""
+        return bool(np.abs(self.heights_mm - self.plane_of_slice * self._step_mm).max() <= ON_PLANE_MM)
+
+    @property
+    def _pixel_mm(self) -> FloatArray:
+        return np.array(self.geometry.spacing_mm[:2])
+
+    @cached_property
+    def _step_mm(self) -> float:
+        return float(self.geometry.affine[:3, 2] @ _normal(self.geometry))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain lists and numbers for a JSON file; no identifiers."""
@@ -221,12 +242,13 @@ def _normal(geometry: Geometry) -> FloatArray:
     return normal / np.linalg.norm(normal) * np.sign(normal @ geometry.affine[:3, 2])
 
 
+def _check(array: IntArray | BoolArray, shape: tuple[int, ...], what: str) -> None:
+    if array.shape != shape:
+        raise GeometryError(f"not the {what}", expected=str(shape), got=str(array.shape))
+
+
 def _order(array: IntArray | BoolArray) -> Any:
     return "F" if array.flags.f_contiguous else "C"
-
-
-def _whole(shift: tuple[float, float]) -> tuple[int, int]:
-    return int(np.floor(shift[0] + 0.5)), int(np.floor(shift[1] + 0.5))
 
 
 def _place(source: IntArray | BoolArray, target: IntArray | BoolArray, shift: tuple[int, int]) -> None:
@@ -238,19 +260,40 @@ def _place(source: IntArray | BoolArray, target: IntArray | BoolArray, shift: tu
         target[x0:x1, y0:y1] = source[x0 + x : x1 + x, y0 + y : y1 + y]
 
 
-def _shifted(plane: FloatArray, shift: tuple[float, float], shape: tuple[int, ...]) -> FloatArray:
-    """The plane at its pixels + shift, linear; its edge up to half a pixel outside, then air."""
-    for axis in (0, 1):
-        n, index = plane.shape[axis], np.arange(shape[axis]) + shift[axis]
-        inside = np.clip(index, 0, n - 1)
-        below = np.floor(inside).astype(np.intp)
-        weight = (inside - below).astype(np.float32)
+def _moved(plane: FloatArray, shift: tuple[float, ...], shape: tuple[int, ...]) -> _Moved:
+    """The plane at its pixels + shift, linear within, its edge repeated up to half a pixel outside."""
+    window: list[slice] = []
+    for axis, s in enumerate(shift):
+        n = plane.shape[axis]
+        first, last = max(0, int(np.ceil(-0.5 - s))), min(shape[axis], int(np.floor(n - 0.5 - s)) + 1)
+        index = np.clip(np.arange(first, max(first, last)) + s, 0, n - 1)
+        below = np.floor(index).astype(np.intp)
+        weight = (index - below).astype(np.float32)
         moved = plane.take(below, axis=axis)
         if weight.any():
             weight = weight[:, None] if axis == 0 else weight
             moved = moved + weight * (plane.take(np.minimum(below + 1, n - 1), axis=axis) - moved)
-        outside = (index < -0.5) | (index > n - 0.5)
-        if outside.any():
-            moved[(outside, slice(None)) if axis == 0 else (slice(None), outside)] = AIR_HU
+        window.append(slice(first, max(first, last)))
         plane = moved
-    return plane
+    return plane, window[0], window[1]
+
+
+def _blend(out: FloatArray, moved: list[_Moved], weight: np.floating[Any]) -> None:
+    """Air, over it what either slice has alone, over it both as the weight of the second says."""
+    out[:] = AIR_HU
+    for values, x, y in moved:
+        out[x, y] = values
+    if len(moved) == 2:
+        (low, x0, y0), (high, x1, y1) = moved
+        x, y = _common(x0, x1), _common(y0, y1)
+        both = low[_within(x, x0), _within(y, y0)]
+        out[x, y] = both + weight * (high[_within(x, x1), _within(y, y1)] - both)
+
+
+def _common(one: slice, other: slice) -> slice:
+    start = max(one.start, other.start)
+    return slice(start, max(start, min(one.stop, other.stop)))
+
+
+def _within(part: slice, whole: slice) -> slice:
+    return slice(part.start - whole.start, part.stop - whole.start)
