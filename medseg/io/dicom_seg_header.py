@@ -1,0 +1,144 @@
+"""What a DICOM segmentation says of itself before its pixels are looked at: its kind and the CT that it belongs to."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+
+from medseg.errors import DicomError, FileReadError, MedsegError
+
+SEGMENTATION = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # and Label Map Segmentation
+DEFLATED = "1.2.840.10008.1.2.1.99"
+MAX_UNPACKED = 2**31  # bytes that a deflated file may hold
+BROKEN = (
+    OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError, RuntimeError, ArithmeticError,
+    AssertionError, MemoryError, struct.error, zlib.error, InvalidDicomError,
+)  # fmt: skip
+
+
+class SeriesFacts(Protocol):
+    """What a segmentation must agree with: any object with these, such as `dicom.Series`."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def uid(self) -> str: ...
+    @property
+    def frame_of_reference_uid(self) -> str: ...
+    @property
+    def instance_uids(self) -> Mapping[str, Any]: ...
+
+
+def is_segmentation(path: str | Path) -> bool:
+    """Whether the path is a DICOM file whose meta header says that it is a segmentation."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            meta = pydicom.filereader.read_file_meta_info(path)
+            return str(meta.get("MediaStorageSOPClassUID", "")) in SEGMENTATION
+    except BROKEN:
+        return False
+
+
+def referenced_series(path: str | Path, *, where: str = "") -> frozenset[str]:
+    """The UIDs of the series that a segmentation says it was made on; for finding its CT, never to be shown.
+
+    Raises:
+        FileReadError, DicomError: no such file, or no DICOM segmentation.
+    """
+    return _referenced_series(read_dataset(Path(path), where or "a DICOM segmentation", pixels=False))
+
+
+def read_dataset(path: Path, where: str, *, pixels: bool) -> Any:
+    """The dataset of a file that is a segmentation."""
+    if not path.is_file():
+        what = "a folder, not a file" if path.is_dir() else "no such file"
+        raise FileReadError(what, where=where, expected="one DICOM SEG file", do="Check the path.")
+    with reading(where):
+        try:
+            meta = pydicom.filereader.read_file_meta_info(path)
+            if str(meta.get("TransferSyntaxUID", "")) == DEFLATED:
+                dataset = _read_deflated(path.read_bytes(), meta, where)
+            else:
+                dataset = pydicom.dcmread(path, stop_before_pixels=not pixels)
+        except InvalidDicomError:
+            raise FileReadError("not a DICOM file", where=where, do="Check the path.") from None
+        if (sop_class := str(dataset.get("SOPClassUID", ""))) not in SEGMENTATION:
+            kind = str(dataset.get("Modality", "")) or "an unnamed object"
+            raise DicomError("no DICOM segmentation", where=where, expected="a SEG file",
+                             got=kind if len(kind) < 20 and sop_class else "an unnamed object")  # fmt: skip
+        if int(dataset.get("InConcatenationTotalNumber", 1) or 1) > 1:
+            raise DicomError("one part of a segmentation that is spread over several files", where=where,
+                             do="Export it as one file.")  # fmt: skip
+        return dataset
+
+
+def _read_deflated(content: bytes, meta: Any, where: str) -> Any:
+    """Inflates a deflated dataset (PS3.5 A.5) up to a limit; pydicom would unpack a bomb until the memory is full."""
+    start = 144 + int(meta.FileMetaInformationGroupLength)  # preamble, "DICM" and the element that holds the length
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    body = stream.decompress(content[start:], MAX_UNPACKED)
+    if not stream.eof:
+        what = "truncated" if not stream.unconsumed_tail else "larger than any segmentation when it is unpacked"
+        raise FileReadError(f"the deflated file is {what}", where=where, expected=f"at most {MAX_UNPACKED} bytes",
+                            do="Export it again, without deflation.")  # fmt: skip
+    dataset = pydicom.filereader.read_dataset(io.BytesIO(body), is_implicit_VR=False, is_little_endian=True)
+    dataset.file_meta = meta
+    return dataset
+
+
+def check_reference(dataset: Any, series: SeriesFacts, where: str) -> None:
+    """The file must say that it was made on this series, and lie in its frame of reference."""
+    if str(dataset.get("FrameOfReferenceUID", "") or "") != str(series.frame_of_reference_uid or ""):
+        raise DicomError(f"the segmentation lies in another frame of reference than {series.id}", where=where,
+                         do="Positions in different frames cannot be compared: name its CT (--series).")  # fmt: skip
+    named, images = _referenced_series(dataset), _referenced_images(dataset)
+    if not named and not images:
+        raise DicomError(f"the segmentation does not say that it was made on {series.id}", where=where,
+                         expected="a reference to the series or its images", got="no reference",
+                         do="Export it together with its CT.")  # fmt: skip
+    if named and str(series.uid or "") not in named and images.isdisjoint(series.instance_uids):
+        raise DicomError(f"the segmentation was made on another series than {series.id}", where=where,
+                         got=f"references to {len(named)} other series", do="Name its own CT (--series).")  # fmt: skip
+    if images and images.isdisjoint(series.instance_uids):
+        raise DicomError(f"the segmentation was made on other images than those of {series.id}", where=where,
+                         got=f"references to {len(images)} other images", do="Name its own CT (--series).")  # fmt: skip
+
+
+def _referenced_series(dataset: Any) -> frozenset[str]:
+    items = dataset.get("ReferencedSeriesSequence") or []
+    return frozenset(str(item.SeriesInstanceUID) for item in items if item.get("SeriesInstanceUID"))
+
+
+def _referenced_images(dataset: Any) -> frozenset[str]:
+    """SOPInstanceUIDs that the file names, for the whole object or per frame."""
+    found = [image for series in dataset.get("ReferencedSeriesSequence") or []
+             for image in series.get("ReferencedInstanceSequence") or []]  # fmt: skip
+    shared, per_frame = (dataset.get(f"{name}FunctionalGroupsSequence") or [] for name in ("Shared", "PerFrame"))
+    for groups in (*shared, *per_frame):
+        for derivation in groups.get("DerivationImageSequence") or []:
+            found += derivation.get("SourceImageSequence") or []
+    return frozenset(str(image.ReferencedSOPInstanceUID) for image in found if image.get("ReferencedSOPInstanceUID"))
+
+
+@contextmanager
+def reading(where: str) -> Iterator[None]:
+    """Turns whatever a damaged file makes pydicom raise into one error; its warnings would show header values."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except MedsegError:
+        raise
+    except BROKEN as error:
+        raise DicomError(f"the segmentation cannot be read ({type(error).__name__})", where=where,
+                         do="The file is damaged or truncated: export it again.") from error  # fmt: skip
