@@ -188,9 +188,8 @@ def _referenced_series(dataset: Any) -> Iterator[str]:
 def _rois(dataset: Any, where: str) -> tuple[Roi, ...]:
     listed = _items(dataset, "StructureSetROISequence")
     outlined = _items(dataset, "ROIContourSequence")
-    _check_numbers(
-        [int(item.ROINumber) for item in listed], [int(item.ReferencedROINumber) for item in outlined], where
-    )
+    numbers = [int(item.ROINumber) for item in listed]
+    _check_numbers(numbers, [int(item.ReferencedROINumber) for item in outlined], where)
     if (count := sum(len(_items(item, "ContourSequence")) for item in outlined)) > MAX_CONTOURS:
         raise DicomError("more contours than any structure set holds", where=where, expected=f"at most {MAX_CONTOURS}",
                          got=str(count))  # fmt: skip
