@@ -1,0 +1,36 @@
+"""The table of all layouts that `medseg import` knows: a new one is a file with a `find_...` and a line here."""
+
+from __future__ import annotations
+
+from medseg.config import nearest
+from medseg.errors import UsageError
+from medseg.io.layouts.bids import find_bids
+from medseg.io.layouts.curvas import find_curvas
+from medseg.io.layouts.kits import find_kits
+from medseg.io.layouts.layout import Importer
+from medseg.io.layouts.msd import find_msd
+from medseg.io.layouts.nnunet import find_nnunet
+from medseg.io.layouts.raters import find_raters
+
+BIDS_OPTIONS = ("labels", "partial", "rater", "raters", "rater_from", "only")
+LAYOUTS = {
+    "nnunet": Importer(find_nnunet, ("labels", "partial", "rater", "only", "assume_ct"), "nnU-Net raw data, v1 and v2"),
+    "msd": Importer(find_msd, ("labels", "partial", "rater", "assume_ct"), "Medical Segmentation Decathlon"),
+    "bids": Importer(
+        find_bids, ("labels", "partial", "rater", "raters", "rater_from", "only"), "BIDS derivatives, VerSe"
+    ),
+    "kits": Importer(find_kits, ("labels", "partial", "rater", "kits_labels"), "KiTS19, KiTS21, KiTS23"),
+    "curvas": Importer(find_curvas, ("labels", "partial"), "CURVAS, three radiologists"),
+    "raters": Importer(find_raters, ("labels", "partial", "raters"), "images/ and raters/<rater>/"),
+}
+
+
+def find_importer(name: str) -> Importer:
+    """The importer of a layout.
+
+    Raises:
+        UsageError: there is none of that name; the nearest is named.
+    """
+    if name not in LAYOUTS:
+        raise UsageError(f"no layout '{name}'{nearest(name, LAYOUTS)}", expected="one of " + ", ".join(LAYOUTS))
+    return LAYOUTS[name]
