@@ -25,7 +25,6 @@ from medseg.imaging.geometry import Geometry
 from medseg.imaging.lattice import Embedding
 from medseg.io.dicom_seg_frames import FrameLayout, Frames, read_frames
 from medseg.io.dicom_seg_header import (
-    SeriesFacts,
     check_reference,
     is_segmentation,
     read_dataset,
@@ -33,6 +32,7 @@ from medseg.io.dicom_seg_header import (
     referenced_series,
 )
 from medseg.io.dicom_seg_planes import fit, fit_to_grid, functional_group, own_grid, read_planes
+from medseg.io.series_facts import SeriesFacts
 from medseg.shapes import BoolArray, IntArray
 
 __all__ = ["Segment", "Segmentation", "is_segmentation", "read_segmentation", "referenced_series"]

@@ -6,15 +6,16 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pydicom
 from pydicom.errors import InvalidDicomError
 
 from medseg.errors import DicomError, FileReadError, MedsegError
+from medseg.io.series_facts import SeriesFacts
 
 SEGMENTATION = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # and Label Map Segmentation
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -23,19 +24,6 @@ BROKEN = (
     OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError, RuntimeError, ArithmeticError,
     AssertionError, MemoryError, struct.error, zlib.error, InvalidDicomError,
 )  # fmt: skip
-
-
-class SeriesFacts(Protocol):
-    """What a segmentation must agree with: any object with these, such as `dicom.Series`."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def uid(self) -> str: ...
-    @property
-    def frame_of_reference_uid(self) -> str: ...
-    @property
-    def instance_uids(self) -> Mapping[str, Any]: ...
 
 
 def is_segmentation(path: str | Path) -> bool:
