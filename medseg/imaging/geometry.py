@@ -63,6 +63,12 @@ class Geometry:
         return float(x), float(y), float(z)
 
     @property
+    def field_of_view_mm(self) -> Triple:
+        """From the first voxel's outer edge to the last one's along X, Y, Z."""
+        x, y, z = (n * mm for n, mm in zip(self.shape, self.spacing_mm, strict=True))
+        return x, y, z
+
+    @property
     def voxel_ml(self) -> float:
         """Volume of one voxel in millilitres."""
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0

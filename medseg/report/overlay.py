@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import struct
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -15,12 +12,11 @@ from skimage.measure import find_contours
 
 from medseg.errors import GeometryError
 from medseg.report.palette import Stroke, strokes
+from medseg.report.png import slice_url
 from medseg.report.wording import short
-from medseg.shapes import BoolArray, FloatArray
+from medseg.shapes import BoolArray
 
-WINDOW_HU = (-160.0, 240.0)  # the usual soft-tissue window: width 400, level 40
 SIDE = 360.0  # width of the drawing, and its greatest height, in SVG units (about screen pixels)
-MOST_PIXELS = 320  # a longer side is averaged down, so that a page with many slices stays below 3 MB
 MODEL_WIDTH = 5.5
 RATER_WIDTHS = (3.3, 1.5)  # of the first and the last rater: equal outlines show as bands, none hides another
 TRUTH = "truth"
@@ -106,31 +102,7 @@ def _ground(overlay: Overlay, rows: slice, columns: slice, width: float, height:
     box = f'width="{width:.1f}" height="{height:.1f}"'
     if overlay.hu is None:
         return f'<rect {box} fill="#fff" stroke="#bbb"/>'
-    low, high = WINDOW_HU
-    hu = _shrink(np.asarray(overlay.hu[rows, columns], dtype=np.float32))
-    grey = np.rint((np.clip(hu, low, high) - low) / (high - low) * 255).astype(np.uint8)
-    data = base64.b64encode(_png(grey)).decode()
-    return f'<image {box} preserveAspectRatio="none" href="data:image/png;base64,{data}"/>'
-
-
-def _shrink(hu: FloatArray) -> FloatArray:
-    """Block means, so that no side is longer than `MOST_PIXELS`; the last rows may repeat the edge."""
-    steps = [-(-length // MOST_PIXELS) for length in hu.shape]
-    padded = np.pad(hu, [(0, -length % step) for length, step in zip(hu.shape, steps, strict=True)], mode="edge")
-    blocks = padded.reshape(padded.shape[0] // steps[0], steps[0], padded.shape[1] // steps[1], steps[1])
-    return blocks.mean(axis=(1, 3))
-
-
-def _png(grey: npt.NDArray[np.uint8]) -> bytes:
-    """An 8-bit grey PNG with the Sub filter (ISO/IEC 15948): differences along a row compress better than values."""
-    differences = np.diff(grey, axis=1, prepend=np.zeros((grey.shape[0], 1), np.uint8))
-    lines = np.concatenate([np.ones((grey.shape[0], 1), np.uint8), differences], axis=1).tobytes()
-    header = struct.pack(">IIBBBBB", grey.shape[1], grey.shape[0], 8, 0, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
-    body = b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )
-    return b"\x89PNG\r\n\x1a\n" + body
+    return f'<image {box} preserveAspectRatio="none" href="{slice_url(overlay.hu[rows, columns])}"/>'
 
 
 @dataclass(frozen=True)

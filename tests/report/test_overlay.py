@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from medseg.errors import GeometryError
-from medseg.report.overlay import MODEL_WIDTH, MOST_PIXELS, Overlay, outline_path, overlay_svg
+from medseg.report.overlay import MODEL_WIDTH, Overlay, outline_path, overlay_svg
 from medseg.report.palette import RATER_COLOURS, strokes
+from medseg.report.png import MOST_PIXELS
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -21,7 +21,7 @@ from medseg.workflows import check
 from medseg.workflows.checking import CheckReport, Problem, render
 
 LABELS = LabelSet({"background": 0, "left_kidney": 1, "right_kidney": 2}, (("left_kidney", "right_kidney"),))
-GRID = Geometry((10, 8, 6), np.diag([1.0, 1.0, 2.0, 1.0]))  # X grows to the patient's right
+GRID = Geometry((20, 16, 12), np.diag([1.0, 1.0, 2.0, 1.0]))  # X grows to the patient's right
 
 
 def bodies(thickness: int = 2) -> np.ndarray:
@@ -34,10 +34,10 @@ def bodies(thickness: int = 2) -> np.ndarray:
 @pytest.fixture
 def dataset(tmp_path: Path) -> Dataset:
     """Three sound cases, each read by A and B."""
-    hu = np.full(GRID.shape, 40, np.float32)
-    hu[0] = -1000
     cases = []
-    for case in ("c1", "c2", "c3"):
+    for number, case in enumerate(("c1", "c2", "c3")):
+        hu = np.full(GRID.shape, 40 + number, np.float32)
+        hu[0] = -1000
         nifti.write_volume(tmp_path / f"{case}.nii.gz", Volume(hu, GRID))
         for rater, thickness in (("A", 2), ("B", 3)):
             nifti.write_labels(tmp_path / rater / f"{case}.nii.gz", bodies(thickness), GRID)
@@ -56,11 +56,11 @@ def only_problem(report: CheckReport) -> Problem:
 
 
 def test_a_sound_data_set_is_ok_and_listed(dataset: Dataset) -> None:
-    report = check(dataset)
+    report = check(dataset, deep=True)
 
     row = report.cases[0]
     assert report.ok and report.problems == ()
-    assert (row.shape, row.spacing_mm, row.orientation) == ((10, 8, 6), (1, 1, 2), "RAS")
+    assert (row.shape, row.spacing_mm, row.orientation) == ((20, 16, 12), (1, 1, 2), "RAS")
     assert row.hu_range == (-1000, 40)
     assert row.volumes_ml["A"] == pytest.approx({"left_kidney": 0.016, "right_kidney": 0.016})  # 8 voxels of 2 mm3
     assert row.volumes_ml["B"]["left_kidney"] == pytest.approx(0.024)
@@ -81,7 +81,7 @@ def test_all_problems_of_all_cases_are_collected(dataset: Dataset) -> None:
     nib.save(nib.Nifti1Image(np.full(GRID.shape, np.nan), GRID.affine), dataset.root / "c2.nii.gz")
     nifti.write_labels(dataset.root / "B" / "c3.nii.gz", bodies() * 4, GRID)
 
-    report = check(dataset)
+    report = check(dataset, deep=True)
 
     assert not report.ok
     assert [(problem.severity, problem.case) for problem in report.problems] == [
@@ -93,7 +93,7 @@ def test_all_problems_of_all_cases_are_collected(dataset: Dataset) -> None:
     found = [problem.message for problem in report.problems]
     assert "case c1, image c1.nii.gz: no such file" in found[0]
     assert "case c1, rater A (A/c1.nii.gz): the file is truncated" in found[1]
-    assert "480 of 480 voxels are NaN" in found[2]
+    assert "3840 of 3840 voxels are NaN" in found[2]
     assert "case c3, rater B" in found[3] and "got 4, 8" in found[3]
     assert all(problem.do for problem in report.problems)
     assert [row.case for row in report.cases] == ["c1", "c2", "c3"] and report.cases[0].shape is None
@@ -110,7 +110,7 @@ def test_labels_on_another_grid_are_an_error_that_names_the_difference(dataset: 
         )
     nifti.write_labels(dataset.root / "B" / "c2.nii.gz", labels, Geometry(labels.shape, affine))
 
-    problem = only_problem(check(dataset))
+    problem = only_problem(check(dataset, deep=True))
 
     assert (problem.severity, problem.case) == ("error", "c2")
     assert "rater B" in problem.message and f"got {fault} " in problem.message
@@ -120,7 +120,7 @@ def test_labels_on_another_grid_are_an_error_that_names_the_difference(dataset: 
 def test_a_case_without_rater_is_an_error_unless_no_rater_is_declared(dataset: Dataset) -> None:
     bare = CaseEntry("c9", dataset.cases[0].image, {}, split="train")
 
-    problem = only_problem(check(changed(dataset, *dataset.cases, bare)))
+    problem = only_problem(check(changed(dataset, *dataset.cases[1:], bare)))
     to_predict = only_problem(check(changed(dataset, bare, raters=())))
 
     assert (problem.severity, problem.case) == ("error", "c9") and "no rater" in problem.message
@@ -138,18 +138,23 @@ def test_one_patient_in_two_splits_is_an_error(dataset: Dataset) -> None:
     assert problem.message == "patient p1 is in several splits: test, train (c1, c2)"
 
 
-def test_a_reading_without_any_label_is_a_warning(dataset: Dataset) -> None:
+def test_a_reading_without_any_label_is_an_error_unless_the_rater_says_what_they_looked_for(dataset: Dataset) -> None:
     nifti.write_labels(dataset.root / "A" / "c1.nii.gz", bodies() * 0, GRID)
+    first, *others = dataset.cases
+    looked = LabelFile(first.raters["A"].path, labelled=("left_kidney", "right_kidney"))
+    declared = CaseEntry("c1", first.image, {**first.raters, "A": looked}, split="train")
 
-    problem = only_problem(check(dataset))
+    problem = only_problem(check(dataset, deep=True))
 
-    assert problem.severity == "warning" and problem.message == "case c1, rater A: nothing is labelled"
+    assert problem.severity == "error" and problem.message == "case c1, rater A: nothing is labelled"
+    assert "take the file out" in problem.do and "`labelled:`" in problem.do
+    assert check(changed(dataset, declared, *others), deep=True).problems == ()
 
 
 def test_a_label_that_nobody_drew_is_a_warning(dataset: Dataset) -> None:
     labels = LabelSet({**LABELS.values, "spleen": 3}, LABELS.mirror_pairs)
 
-    problem = only_problem(check(Dataset(dataset.root, labels, dataset.raters, dataset.cases)))
+    problem = only_problem(check(Dataset(dataset.root, labels, dataset.raters, dataset.cases), deep=True))
 
     assert problem.severity == "warning" and problem.message == "spleen is in no reading of any case"
 
@@ -157,7 +162,7 @@ def test_a_label_that_nobody_drew_is_a_warning(dataset: Dataset) -> None:
 def test_identical_raters_are_a_warning(dataset: Dataset) -> None:
     nifti.write_labels(dataset.root / "B" / "c3.nii.gz", bodies(), GRID)
 
-    problem = only_problem(check(dataset))
+    problem = only_problem(check(dataset, deep=True))
 
     assert problem.severity == "warning" and "raters A and B are identical" in problem.message
 
@@ -166,7 +171,7 @@ def test_swapped_sides_are_a_warning_with_the_distance(dataset: Dataset) -> None
     swapped = np.array([0, 2, 1], np.uint8)[bodies()]
     nifti.write_labels(dataset.root / "A" / "c1.nii.gz", swapped, GRID)
 
-    problem = only_problem(check(dataset))
+    problem = only_problem(check(dataset, deep=True))
 
     assert problem.severity == "warning"
     assert "case c1, rater A: left_kidney lies 6 mm to the patient's right of right_kidney" in problem.message
@@ -182,29 +187,32 @@ def test_a_structure_outside_labelled_is_a_warning(dataset: Dataset) -> None:
     first = dataset.cases[0]
     raters = {**first.raters, "A": LabelFile(first.raters["A"].path, labelled=("left_kidney",))}
 
-    problem = only_problem(check(changed(dataset, CaseEntry("c1", first.image, raters))))
+    problem = only_problem(check(changed(dataset, CaseEntry("c1", first.image, raters)), deep=True))
 
     assert "rater A: right_kidney is drawn but not in `labelled`" in problem.message
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "message"), [(0, 2000, "near the HU of air"), (-1000, 65_000, "outside any CT scale")]
+    ("slope", "intercept", "message"),
+    [(0.001, 0, "99 % of them span only 1"), (1, 1024, "none is below 0"), (60, 0, "outside any CT scale")],
 )
-def test_values_that_are_no_hu_are_a_warning(dataset: Dataset, low: float, high: float, message: str) -> None:
-    hu = np.linspace(low, high, 480, dtype=np.float32).reshape(GRID.shape)
-    nifti.write_volume(dataset.root / "c1.nii.gz", Volume(hu, GRID))
+def test_values_that_are_no_hu_are_an_error(dataset: Dataset, slope: float, intercept: float, message: str) -> None:
+    hu = np.full(GRID.shape, 40, np.float32)
+    hu[0] = -1000
+    nifti.write_volume(dataset.root / "c1.nii.gz", Volume(hu * slope + intercept, GRID))
 
-    problem = only_problem(check(dataset))
+    problem = only_problem(check(dataset, deep=True))
 
-    assert (problem.severity, problem.case) == ("warning", "c1") and message in problem.message
+    assert (problem.severity, problem.case) == ("error", "c1")
+    assert "the values are no HU" in problem.message and message in problem.message
 
 
 def test_the_truth_is_checked_like_a_reading(dataset: Dataset) -> None:
     first = dataset.cases[0]
-    nifti.write_labels(dataset.root / "truth.nii.gz", bodies()[1:], Geometry((9, 8, 6), GRID.affine))
+    nifti.write_labels(dataset.root / "truth.nii.gz", bodies()[1:], Geometry((19, 16, 12), GRID.affine))
     entry = CaseEntry("c1", first.image, first.raters, truth=dataset.root / "truth.nii.gz")
 
-    report = check(changed(dataset, entry))
+    report = check(changed(dataset, entry), deep=True)
 
     assert "case c1, truth: the label map lies on another grid" in only_problem(report).message
     assert set(report.cases[0].volumes_ml) == {"A", "B", "truth"}
@@ -212,7 +220,7 @@ def test_the_truth_is_checked_like_a_reading(dataset: Dataset) -> None:
 
 def test_json_and_tables_hold_cases_problems_and_how_to_mend_them(dataset: Dataset) -> None:
     (dataset.root / "B" / "c2.nii.gz").unlink()
-    report = check(dataset)
+    report = check(dataset, deep=True)
     console = Console(width=200, record=True, file=StringIO())
 
     console.print(render(report))
@@ -220,6 +228,6 @@ def test_json_and_tables_hold_cases_problems_and_how_to_mend_them(dataset: Datas
     data, text = json.loads(report.to_json()), console.export_text()
     assert data["ok"] is False and data["cases"][1]["volumes_ml"].keys() == {"A"}
     assert data["problems"][0]["do"] == "Check the path."
-    assert "10 x 8 x 6" in text and "no such file" in text and "Check the path." in text
-    assert "3 cases, 2 raters: 1 errors, 0 warnings" in text
+    assert "20 x 16 x 12" in text and "no such file" in text and "Check the path." in text
+    assert "3 cases, 2 raters: 1 error, 0 warnings. Looked at: voxels of 3 cases" in text
     assert str(dataset.root) not in text + report.to_json()
