@@ -19,6 +19,7 @@ from pydicom.encaps import generate_frames
 from medseg.errors import DicomError
 from medseg.shapes import IntArray
 
+NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99")  # little endian
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"  # each frame a raw deflate stream
 RLE = "1.2.840.10008.1.2.5"
 JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
@@ -72,7 +73,7 @@ def read_frames(dataset: Any, layout: FrameLayout, where: str) -> Frames:
     stored = dataset.PixelData
     if not isinstance(stored, bytes):
         raise ValueError("the pixel data are no bytes")
-    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+    if layout.syntax not in NATIVE:
         return _encapsulated(stored, layout, where)
     needed = (layout.pixels * layout.frames * layout.bits + 7) // 8
     if not needed <= len(stored) <= needed + 1:  # padded to an even length
@@ -98,7 +99,7 @@ def _native(stored: IntArray, layout: FrameLayout) -> Callable[[int], IntArray]:
 
 def _encapsulated(stored: bytes, layout: FrameLayout, where: str) -> Frames:
     if (decode := _codec(layout.syntax)) is None:
-        raise DicomError("a compression that is not read for segmentations", where=where,
+        raise DicomError("a byte order or compression that is not read for segmentations", where=where,
                          do="Decompress the file first.")  # fmt: skip
     kind = np.uint16 if layout.bits == 16 else np.uint8
     limit = LARGEST_GAIN.get(layout.syntax)

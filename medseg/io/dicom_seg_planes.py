@@ -18,6 +18,7 @@ from medseg.imaging.lattice import OFF_LATTICE_EDGE, OFF_LATTICE_MM, Embedding, 
 from medseg.shapes import FloatArray
 
 SAME_PLACE_MM = 1e-3
+EXACT_MM = 0.02  # where the distance is inferred from one gap, chance must not make multiples
 MAX_VOXELS = 2**31  # of one mask; more than 4,000 slices of 700 x 700
 UNIT_TOLERANCE = 0.01  # of the length of a direction cosine
 PERPENDICULAR_TOLERANCE = 1e-3
@@ -98,8 +99,9 @@ def _numbers(value: Any, count: int) -> FloatArray:
 def own_grid(planes: Sequence[FramePlane], shape: tuple[int, int], where: str) -> Geometry:
     """The smallest even grid, X along rows, Y along columns, on which every frame lies; absent slices included.
 
-    The distance between slices is the declared one when all positions are multiples of it, else the smallest gap
-    when they are multiples of that. One plane needs the declared one: a thickness says nothing about distance.
+    The distance between slices is the declared one when all positions are multiples of it; else that of the frames
+    when they follow one another evenly; else the smallest gap when all positions are multiples of it. One plane needs
+    the declared one: a thickness says nothing about distance.
 
     Args:
         shape: columns and rows of a frame.
@@ -137,19 +139,17 @@ def _even_step(origins: FloatArray, plane: FramePlane, where: str) -> tuple[Floa
             raise DicomError("one slice without SpacingBetweenSlices has no depth", where=where,
                              do="Read it together with its CT series.")  # fmt: skip
         return plane.normal * plane.spacing_mm, 1
+    way = origins[-1] - origins[0]
     lengths = np.linalg.norm(origins - origins[0], axis=1)
     gaps = np.diff(lengths)
-    for step in (plane.spacing_mm, float(gaps.min())):
-        if not step:
-            continue
-        count = round(float(lengths[-1]) / step) + 1
-        if not 2 <= count <= MAX_VOXELS:
+    dense = float(lengths[-1]) / (len(origins) - 1)
+    for step, limit in ((plane.spacing_mm, OFF_LATTICE_MM), (dense, OFF_LATTICE_MM), (float(gaps.min()), EXACT_MM)):
+        if not step or not 2 <= (count := round(float(lengths[-1]) / step) + 1) <= MAX_VOXELS:
             continue
         places = np.rint(lengths / step)
-        even = origins[0] + places[:, None] * (origins[-1] - origins[0]) / (count - 1)
-        limit = min(OFF_LATTICE_MM, OFF_LATTICE_EDGE * step)
-        if np.linalg.norm(origins - even, axis=1).max() <= limit and len(set(places)) == len(places):
-            return (origins[-1] - origins[0]) / (count - 1), count
+        off = np.linalg.norm(origins - origins[0] - places[:, None] * way / (count - 1), axis=1).max()
+        if off <= min(limit, OFF_LATTICE_EDGE * step) and len(set(places)) == len(places):
+            return way / (count - 1), count
     listed = ", ".join(f"{gap:.4g}" for gap in sorted({float(f"{gap:.4g}") for gap in gaps})[:8])
     raise DicomError("the frames lie at uneven distances", where=where, got=f"gaps of {listed} mm",
                      do="Read it together with its CT series.")  # fmt: skip
