@@ -6,6 +6,7 @@ is the lowest bit (PS3.5 8.1.1). Compressed frames stand alone.
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
 JPEG_2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
 HTJ2K = ("1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203")
+JPEG_2000_START, JPEG_START = b"\xff\x4f\xff\x51", b"\xff\xd8"
+JPEG_FRAME_MARKERS = {0xC3, 0xF7}  # lossless, JPEG-LS
 LARGEST_GAIN = {RLE: 64, DEFLATED_FRAMES: 1032}  # bytes out per byte in that the method can reach
 
 
@@ -129,12 +132,33 @@ def _codec(syntax: str) -> Callable[[bytes, FrameLayout], Any] | None:
         return _inflated
     if syntax == RLE:
         return _run_lengths
-    table = {JPEG_LOSSLESS: imagecodecs.ljpeg_decode, JPEG_LS: imagecodecs.jpegls_decode,
+    table: dict[tuple[str, ...], Callable[[bytes], Any]] = {JPEG_LOSSLESS: imagecodecs.ljpeg_decode, JPEG_LS: imagecodecs.jpegls_decode,
              JPEG_2000: imagecodecs.jpeg2k_decode, HTJ2K: imagecodecs.jpeg2k_decode}  # fmt: skip
     for syntaxes, decode in table.items():
         if syntax in syntaxes:
-            return lambda data, _layout, decode=decode: np.asarray(decode(data))
+            return lambda data, layout, decode=decode: _decoded(decode, data, layout)
     return None
+
+
+def _decoded(decode: Callable[[bytes], Any], data: bytes, layout: FrameLayout) -> Any:
+    """What an image codec gives; asked only when its own header declares the right size, for it trusts that header."""
+    if _declared_size(data) != (layout.rows, layout.columns):
+        raise ValueError("the compressed frame has not the size that the header gives")
+    return np.asarray(decode(data))
+
+
+def _declared_size(data: bytes) -> tuple[int, int]:
+    """Rows and columns in a JPEG, JPEG-LS (ISO 10918-1 B.2, 14495-1 C.2) or JPEG 2000 stream (ISO 15444-1 A.5.1)."""
+    if data[:4] == JPEG_2000_START:
+        right, lower, left, upper = struct.unpack(">4L", data[8:24])
+        return lower - upper, right - left
+    at = 2
+    while data[:2] == JPEG_START and at + 9 <= len(data) and data[at] == 0xFF:
+        if data[at + 1] in JPEG_FRAME_MARKERS:
+            rows, columns = struct.unpack(">2H", data[at + 5 : at + 9])
+            return rows, columns
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    raise ValueError("no stream of the declared compression")
 
 
 def _inflated(data: bytes, layout: FrameLayout) -> IntArray:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from medseg.errors import DicomError, FileReadError, MedsegError
 from medseg.io.series_facts import SeriesFacts
@@ -22,7 +22,7 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 MAX_UNPACKED = 2**31  # bytes that a deflated file may hold
 BROKEN = (
     OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError, RuntimeError, ArithmeticError,
-    AssertionError, MemoryError, struct.error, zlib.error, InvalidDicomError,
+    AssertionError, MemoryError, struct.error, zlib.error, InvalidDicomError, BytesLengthException,
 )  # fmt: skip
 
 
