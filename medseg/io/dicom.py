@@ -1,253 +1,225 @@
-"""A folder of DICOM slices as a CT volume in HU, or a sentence that says why it is none.
+"""DICOM CT as volumes in HU: from a folder tree, a zip, a DICOMDIR or one file, or a sentence that says why not.
 
 Slices are ordered by ImagePositionPatient along the normal of the image plane, never by name or InstanceNumber.
-Localisers, secondary captures and objects without a CT plane (RTSTRUCT, SEG, reports) in the folder are passed over.
+Localisers, dose reports, captures and objects without a CT plane (RTSTRUCT, SEG, SR) are passed over and named.
 Messages name a series by a hash of its UID and a slice by its place, because file names are often UIDs.
+
+| module | does |
+|---|---|
+| `dicom_sources`, `dicom_zip`, `dicom_directory` | find the files |
+| `dicom_elements`, `dicom_headers`, `dicom_enhanced` | bytes of a header, their meaning, frames of Enhanced CT |
+| `dicom_grouping`, `dicom_series`, `dicom_scan` | which images are one stack, `Series`, all headers at a path |
+| `dicom_stack` | order, tilt and gaps |
+| `dicom_frames`, `dicom_codecs`, `dicom_pixels` | bytes of a frame, stored values, HU |
 """
 
 from __future__ import annotations
 
-import hashlib
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pydicom
-from pydicom.errors import InvalidDicomError
-from pydicom.multival import MultiValue
-from pydicom.uid import ImplicitVRLittleEndian
 
-from medseg.errors import DicomError, FileReadError
+from medseg.errors import DicomError
+from medseg.imaging.acquisition import Acquisition
 from medseg.imaging.volume import Volume
-from medseg.io.dicom_stack import SlicePlane, stack_planes
-from medseg.shapes import FloatArray
+from medseg.io.dicom_headers import Image
+from medseg.io.dicom_pixels import WORKERS, SliceReader
+from medseg.io.dicom_scan import Progress, holds_dicom, scan, silent
+from medseg.io.dicom_series import Scan, Series
+from medseg.io.dicom_stack import Gaps, SlicePlane, Stack, Tilt, stack_planes
 
-PADDING_HU = -1024.0  # pixels outside the reconstruction circle become air
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and its multi-frame relatives, which continue this UID
-PASSED_OVER = {"SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "RTIMAGE", "REG", "SR", "PR", "KO", "DOC", "ECG", "OT"}
-HEADER_TAGS = [
-    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality", "ImageType",
-    "NumberOfFrames", "Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient",
-    "SamplesPerPixel", "RescaleSlope", "RescaleIntercept", "RescaleType",
-]  # fmt: skip
-REQUIRED = (
-    "Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope",
-    "RescaleIntercept",
-)  # fmt: skip
-BROKEN = (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError, InvalidDicomError)
-
-
-@dataclass(frozen=True)
-class _Header:
-    path: Path
-    tags: Mapping[str, Any]  # HEADER_TAGS by name, None where absent
+__all__ = ["Scan", "Series", "choose_series", "is_series", "list_series", "read_series", "read_series_grid",
+           "read_volume_of", "scan", "series_id"]  # fmt: skip
+LISTED = 20  # series in a message
+REQUIRED = {  # what an image must have, by the name of its element
+    "PixelSpacing": "pixel_mm", "ImagePositionPatient": "position", "ImageOrientationPatient": "orientation",
+    "RescaleSlope": "slope", "RescaleIntercept": "intercept",
+}  # fmt: skip
 
 
 def is_series(path: str | Path) -> bool:
-    """Whether the path is a folder that holds at least one DICOM file."""
-    path = Path(path)
-    return path.is_dir() and any(_is_dicom(file) for file in sorted(path.iterdir()) if file.is_file())
+    """Whether the path is a folder tree, zip, DICOMDIR or file that holds at least one DICOM file."""
+    return holds_dicom(path)
+
+
+def list_series(path: str | Path, *, where: str = "", progress: Progress = silent) -> tuple[Series, ...]:
+    """The CT image series at a path, the largest first; at least one.
+
+    Raises:
+        FileReadError, DicomError: as `scan`, and when there is no CT series.
+    """
+    found = scan(path, where=where, progress=progress)
+    if not found.series:
+        raise _no_ct(found, ", ".join(part for part in (where, Path(path).name) if part))
+    return found.series
+
+
+def choose_series(path: str | Path, *, series: str | None = None, where: str = "",
+                  progress: Progress = silent) -> Series:  # fmt: skip
+    """The only CT series at a path, or the one whose `id` is `series`.
+
+    Raises:
+        FileReadError, DicomError: as `list_series`; several series and none chosen; no series of that id.
+    """
+    found = scan(path, where=where, progress=progress)
+    where = ", ".join(part for part in (where, Path(path).name) if part)
+    if not found.series:
+        raise _no_ct(found, where)
+    left_out = f" Passed over: {found.left_out}." if found.left_out else ""
+    lines = "; ".join(one.line for one in found.series[:LISTED])
+    lines += f"; and {len(found.series) - LISTED} more" if len(found.series) > LISTED else ""
+    if series is None and len(found.series) > 1:
+        counts = ", ".join(str(len(one.images)) for one in found.series[:LISTED])
+        raise DicomError(f"mixed: the folder holds {len(found.series)} series", where=where, expected="one",
+                         got=f"series of {counts} images: {lines}",
+                         do=f"Choose one, for example with --series {found.series[0].id}.{left_out}")  # fmt: skip
+    chosen = [one for one in found.series if series in (None, one.id)]
+    chosen = chosen or [one for one in found.series if one.id.rpartition("_")[0] == series]
+    if len(chosen) != 1:
+        what = f"several stacks of series {series}" if chosen else f"no series {series}"
+        raise DicomError(what, where=where, expected="one of those that are here", got=lines,
+                         do="Give --series one of these names.")  # fmt: skip
+    return chosen[0]
 
 
 def series_id(path: str | Path) -> str:
-    """`series_` and 8 hex digits: a name that does not give the UID away.
+    """`series_` and 8 hex digits of the only series at the path: a name that does not give the UID away.
 
     They are of the SHA-256 of SeriesInstanceUID; when that is empty, of every slice's other UIDs and its position.
 
     Raises:
-        FileReadError, DicomError: the folder holds no CT slices, or more than one series.
+        FileReadError, DicomError: no CT series, or more than one.
     """
-    return _series_id(_one_series(Path(path)))
+    return choose_series(path).id
 
 
-def read_series(path: str | Path, *, where: str = "") -> Volume:
+def read_series(
+    path: str | Path, *, series: str | None = None, tilt: Tilt = "resample", gaps: Gaps = "refuse", where: str = "",
+    progress: Progress = silent,
+) -> Volume:  # fmt: skip
     """The CT volume in HU (float32, X along pixel rows, Y along pixel columns, Z along the normal) in RAS.
 
-    The affine is rounded to float32, as NIfTI headers are. `where` comes before the series in messages.
+    The affine is rounded to float32, as NIfTI headers are; the array is x fastest. `where` comes before the series in
+    messages. `tilt` and `gaps` as in `stack_planes`.
 
     Raises:
-        FileReadError: no such folder, or no DICOM file in it.
-        DicomError: not one CT series of even, upright slices, something missing in a header, or pixels that cannot
-            be decoded. The series is named by its `series_id`.
+        FileReadError: nothing there, or a zip that is damaged, encrypted or a bomb.
+        DicomError: not one CT series, one that the options refuse, something missing in a header, or pixels that
+            cannot be decoded. The series is named by its `series_id`.
     """
-    headers = _one_series(Path(path))
-    where = ", ".join(part for part in (where, _series_id(headers)) if part)
-    _check_modality(headers, where)
-    with _reading(where, "a header"):
-        _check_headers(headers, where)
-    stack = stack_planes([_plane(header.tags, where) for header in headers], where=where)
-    hu = np.empty(stack.geometry.shape, dtype=np.float32)
-    for index, group in enumerate(stack.groups):
-        place = f"{where}, slice {index + 1} of {len(stack.groups)}"
-        first, *others = (_slice_hu(headers[member].path, place) for member in group)
-        if any(not np.array_equal(first, other) for other in others):
-            crowded = sum(len(members) > 1 for members in stack.groups)
-            raise DicomError("several different images lie at one position", where=where, expected="one image a place",
-                             got=f"{len(headers)} images at {len(stack.groups)} places, {crowded} of them crowded",
-                             do="Separate the time points or reconstructions into folders.")  # fmt: skip
-        hu[:, :, index] = first
-    return Volume(hu, stack.geometry)
+    return read_volume_of(choose_series(path, series=series, where=where, progress=progress), tilt=tilt, gaps=gaps,
+                          where=where, progress=progress)  # fmt: skip
 
 
-def _one_series(folder: Path) -> list[_Header]:
-    """Headers of the images of the only series in the folder."""
-    images, passed_over = _image_headers(folder)
-    where = folder.name
-    if not images:
-        found = ", ".join(f"{count} {name}" for name, count in sorted(passed_over.items()))
-        raise DicomError("no image slices in the folder", where=where, got=found or "no DICOM file")
-    series = Counter(str(header.tags["SeriesInstanceUID"] or "") for header in images)
-    if len(series) > 1:
-        counts = ", ".join(str(count) for count in sorted(series.values(), reverse=True)[:8])
-        raise DicomError(f"mixed: the folder holds {len(series)} series", where=where, expected="one",
-                         got=f"series of {counts} images", do="Give each series its own folder.")  # fmt: skip
-    return images
+def read_series_grid(
+    path: str | Path, *, series: str | None = None, tilt: Tilt = "resample", gaps: Gaps = "refuse", where: str = "",
+) -> tuple[Series, Acquisition]:  # fmt: skip
+    """The series and its grid by headers alone: what `read_series` would give without the voxels.
+
+    Raises:
+        FileReadError, DicomError: as `read_series`, but for pixels.
+    """
+    chosen = choose_series(path, series=series, where=where)
+    return chosen, grid_of(chosen, tilt=tilt, gaps=gaps, where=where)
 
 
-def _image_headers(folder: Path) -> tuple[list[_Header], Counter[str]]:
-    if not folder.is_dir():
-        kind = "not a folder" if folder.exists() else "no such folder"
-        raise FileReadError(kind, where=folder.name, expected="the folder of one DICOM series", do="Check the path.")
-    images: list[_Header] = []
-    passed_over: Counter[str] = Counter()
-    for path in sorted(file for file in folder.iterdir() if file.is_file()):
-        if not _is_dicom(path):
-            continue
-        with _reading(f"{folder.name}, a DICOM file", "its header"):
-            dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADER_TAGS, force=True)
-            tags = {name: dataset.get(name) for name in HEADER_TAGS}
-            if reason := _reason_to_pass_over(tags):
-                passed_over[reason] += 1
-            else:
-                images.append(_Header(path, tags))
-    return images, passed_over
+def grid_of(series: Series, *, tilt: Tilt = "resample", gaps: Gaps = "refuse", where: str = "") -> Acquisition:
+    """The grid of a series that `list_series` gave, by headers alone.
+
+    Raises:
+        DicomError: as `read_series`, but for pixels.
+    """
+    return _stack(series, tilt, gaps, _named(series, where)).acquisition
 
 
-def _is_dicom(path: Path) -> bool:
-    """By the magic number, or for files without preamble by a first element of group 0002 or 0008."""
+def read_volume_of(
+    series: Series, *, tilt: Tilt = "resample", gaps: Gaps = "refuse", where: str = "", progress: Progress = silent
+) -> Volume:
+    """The volume of a series that `list_series` gave; what was dropped is added to `series.notes`.
+
+    Raises:
+        DicomError: as `read_series`.
+    """
+    where = _named(series, where)
+    stack = _stack(series, tilt, gaps, where)
+    slices = [[series.images[index] for index in group] for group in stack.groups]
+    reader = SliceReader(slices, where)
+    if stack.acquisition.plain:
+        hu = reader.read_all(lambda done, of: progress("slices", done, of))
+    else:
+        hu = stack.acquisition.hu_to_grid(reader.read, threads=WORKERS)
+    if reader.dropped:
+        series.notes.append(f"{len(reader.dropped)} images that repeat another one at the same place were dropped")
+    return Volume(hu, stack.geometry, stack.acquisition)
+
+
+def _named(series: Series, where: str) -> str:
+    return ", ".join(part for part in (where, series.id) if part)
+
+
+def _stack(series: Series, tilt: Tilt, gaps: Gaps, where: str) -> Stack:
+    if set(series.modalities) != {"CT"}:
+        raise _not_ct(series.modalities, "", where)
+    _check_images(series.images, where)
+    return stack_planes([_plane(image, where) for image in series.images], tilt=tilt, gaps=gaps, where=where)
+
+
+def _no_ct(found: Scan, where: str) -> DicomError:
+    """Why there is no CT series: other images, told with what else is wrong with the largest, or none at all."""
+    if not found.others:
+        return DicomError("no image slices in the folder", where=where, got=found.left_out or "no DICOM file")
+    first = found.others[0].id.partition("_")[2].partition("_")[0]
+    stacks = [other for other in found.others if other.id.partition("_")[2].partition("_")[0] == first]
+    images = [image for other in stacks for image in other.images]
+    modalities = sum((other.modalities for other in stacks), Counter[str]())
     try:
-        with open(path, "rb") as stream:
-            head = stream.read(132)
-    except OSError:
-        return False
-    return head[128:] == b"DICM" or (len(head) > 8 and head[:2] in (b"\x02\x00", b"\x08\x00") and head[3] == 0)
-
-
-def _reason_to_pass_over(tags: Mapping[str, Any]) -> str:
-    modality = str(tags["Modality"] or "unnamed object")
-    image_type = tags["ImageType"] or []
-    if tags["Rows"] is None or modality in PASSED_OVER:
-        return modality
-    if str(tags["SOPClassUID"]).startswith(SECONDARY_CAPTURE):
-        return "secondary capture"
-    return "localiser" if "LOCALIZER" in ([image_type] if isinstance(image_type, str) else image_type) else ""
-
-
-def _series_id(headers: Sequence[_Header]) -> str:
-    uid = str(headers[0].tags["SeriesInstanceUID"] or "")
-    if not uid:  # anonymised too eagerly; two such series must still get two names
-        names = ("SOPInstanceUID", "FrameOfReferenceUID", "ImagePositionPatient")
-        uid = "\n".join(sorted(str([header.tags[name] for name in names]) for header in headers))
-    return f"series_{hashlib.sha256(uid.encode()).hexdigest()[:8]}"
-
-
-def _check_modality(headers: Sequence[_Header], where: str) -> None:
-    modalities = Counter(str(header.tags["Modality"] or "none") for header in headers)
-    if set(modalities) == {"CT"}:
-        return
-    try:
-        stack_planes([_plane(header.tags, where) for header in headers], where=where)
+        stack_planes([_plane(image, where) for image in images], tilt="refuse", where=where)
         also = ""
     except DicomError as error:
         also = f"; besides, {error.what}"
+    return _not_ct(modalities, also, f"{where}, series_{first}")
+
+
+def _not_ct(modalities: Counter[str], also: str, where: str) -> DicomError:
     got = ", ".join(f"{name} ({count} images)" for name, count in modalities.items())
-    raise DicomError("not a CT series", where=where, expected="modality CT", got=got + also)
+    return DicomError("not a CT series", where=where, expected="modality CT", got=got + also)
 
 
-def _check_headers(headers: Sequence[_Header], where: str) -> None:
-    frames = sorted(count for header in headers if (count := int(header.tags["NumberOfFrames"] or 1)) > 1)
-    if frames:
-        raise DicomError("multi-frame DICOM is not read yet", where=where, expected="one slice a file",
-                         got=f"{len(frames)} of {len(headers)} files with up to {frames[-1]} frames",
-                         do="Convert it to single frames or NIfTI first.")  # fmt: skip
-    for name in REQUIRED:
-        if missing := sum(header.tags[name] in (None, "") for header in headers):
-            raise DicomError(f"{name} is missing", where=where, got=f"{missing} of {len(headers)} slices without it",
+def _check_images(images: Sequence[Image], where: str) -> None:
+    for name, attribute in REQUIRED.items():
+        if missing := sum(getattr(image, attribute) is None for image in images):
+            raise DicomError(f"{name} is missing", where=where, got=f"{missing} of {len(images)} slices without it",
                              do="Export the original CT series again.")  # fmt: skip
-    if others := {str(header.tags["RescaleType"] or "HU") for header in headers} - {"HU", "US"}:
-        raise DicomError("the values are no HU", where=where, expected="RescaleType HU", got=", ".join(sorted(others)))
-    if any(int(header.tags["SamplesPerPixel"] or 1) != 1 for header in headers):
-        raise DicomError("colour images", where=where, expected="one sample a pixel")
-    if (count := len({str(header.tags["FrameOfReferenceUID"]) for header in headers})) > 1:
+    photometric = {image.pixels.photometric or "none" for image in images}
+    if others := photometric - {"MONOCHROME2"}:
+        raise DicomError(f"{' and '.join(sorted(_word(other) for other in others))} images", where=where,
+                         expected="MONOCHROME2", do="Export the original CT series; captures hold no HU.")  # fmt: skip
+    if others := {image.rescale_type or "HU" for image in images} - {"HU", "US"}:
+        raise DicomError("the values are no HU", where=where, expected="RescaleType HU",
+                         got=", ".join(sorted(_word(other) for other in others)))  # fmt: skip
+    if any(image.slope == 0 for image in images):
+        raise DicomError("RescaleSlope is 0", where=where, do="Export the original CT series again.")
+    if (count := len({image.frame_of_reference for image in images})) > 1:
         raise DicomError(f"the slices lie in {count} frames of reference", where=where, expected="one",
                          do="Positions of different frames cannot be compared.")  # fmt: skip
 
 
-def _plane(tags: Mapping[str, Any], where: str) -> SlicePlane:
-    with _reading(where, "the position of a slice"):
-        position, row_column = _numbers(tags, "ImagePositionPatient", 3), _numbers(tags, "ImageOrientationPatient", 6)
-        row, column, spacing = row_column[:3], row_column[3:], _numbers(tags, "PixelSpacing", 2)
-        lengths = np.linalg.norm(row), np.linalg.norm(column)
-        if np.abs(np.array(lengths) - 1).max() > 0.01 or spacing.min() <= 0:
-            raise ValueError("no unit vectors, or a spacing that is not positive")
-        return SlicePlane(position, row / lengths[0], column / lengths[1], (float(spacing[0]), float(spacing[1])),
-                          (int(tags["Rows"]), int(tags["Columns"])))  # fmt: skip
+def _word(value: str) -> str:
+    """A word of the standard as it stands in a header; other text is not shown."""
+    return value if value.replace("_", "").replace(" ", "").isalnum() and len(value) <= 16 else "another"
 
 
-def _numbers(tags: Mapping[str, Any], name: str, count: int) -> FloatArray:
-    value = tags[name]
-    numbers = np.array([float(number) for number in (value if isinstance(value, MultiValue) else [value])])
-    if numbers.shape != (count,) or not np.isfinite(numbers).all():
-        raise ValueError(f"{name} does not hold {count} numbers")
-    return numbers
-
-
-def _slice_hu(path: Path, where: str) -> FloatArray:
-    """HU (X, Y) of one slice: stored value x slope + intercept of this slice, padding as air."""
-    with _reading(where, "the pixels"):
-        dataset = pydicom.dcmread(path, force=True)
-        if "TransferSyntaxUID" not in dataset.file_meta:
-            dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian  # PS3.5 10.1: the default
-        stored = _decoded(dataset, where)
-        if stored.shape != (int(dataset.Rows), int(dataset.Columns)):
-            raise ValueError("the pixel array has not the size that the header gives")
-        hu = stored.astype(np.float64) * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
-        hu[_padding(stored, dataset)] = PADDING_HU
-        return hu.T.astype(np.float32)
-
-
-def _decoded(dataset: Any, where: str) -> Any:
-    try:
-        return dataset.pixel_array
-    except (RuntimeError, NotImplementedError) as error:  # pydicom: no installed plugin decodes this syntax
-        raise DicomError(f"no decoder for {dataset.file_meta.TransferSyntaxUID.name}", where=where,
-                         do="Install python-gdcm, or decompress the series first.") from error  # fmt: skip
-
-
-def _padding(stored: Any, dataset: Any) -> Any:
-    """Where the stored values are padding (PS3.3 C.7.5.1.1.2), the two limits included."""
-    low = dataset.get("PixelPaddingValue")
-    if low is None:
-        return np.zeros(stored.shape, dtype=bool)
-    high = dataset.get("PixelPaddingRangeLimit", low)
-    # Written as unsigned in files whose pixels are signed, and the other way round: compare as the stored type does
-    bytes_ = stored.dtype.itemsize
-    wrapped = [np.array(int(v) % 256**bytes_, dtype=f"u{bytes_}").astype(stored.dtype) for v in (low, high)]
-    return (stored >= min(wrapped)) & (stored <= max(wrapped))
-
-
-@contextmanager
-def _reading(where: str, what: str) -> Iterator[None]:
-    """Turns whatever a damaged file makes pydicom raise into one error; its warnings would show header values."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except BROKEN as error:
-        raise DicomError(f"{what} cannot be read ({type(error).__name__})", where=where,
-                         do="The file is damaged or truncated: export the series again.") from error  # fmt: skip
+def _plane(image: Image, where: str) -> SlicePlane:
+    place, cosines, spacing = image.position, image.orientation, image.pixel_mm
+    if place is None or cosines is None or spacing is None:
+        raise DicomError("the position of a slice is missing", where=where)
+    row, column = np.array(cosines[:3]), np.array(cosines[3:])
+    lengths = np.linalg.norm(row), np.linalg.norm(column)
+    if np.abs(np.array(lengths) - 1).max() > 0.01 or min(spacing) <= 0:
+        raise DicomError("the position of a slice cannot be read", where=where,
+                         expected="directions of length 1 and spacings above 0",
+                         do="The file is damaged: export the series again.")  # fmt: skip
+    return SlicePlane(np.array(place), row / lengths[0], column / lengths[1], (spacing[0], spacing[1]),
+                      image.pixels.shape)  # fmt: skip

@@ -63,7 +63,7 @@ def write_series(tmp_path: Path) -> WriteSeries:
 
     def write(heights: Sequence[float], *, name: str = "series", **elements: Any) -> Path:
         folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True, parents=True)
         for index, height in enumerate(heights):
             own = {key: value[index] if isinstance(value, list) else value for key, value in elements.items()}
             _slice(index, height, own).save_as(folder / f"slice{index}", enforce_file_format=True)

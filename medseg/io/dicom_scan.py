@@ -1,0 +1,109 @@
+"""What lies at a path: every file's header read once, by threads, and sorted into series."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from medseg.errors import FileReadError
+from medseg.io.dicom_directory import is_directory, named_files
+from medseg.io.dicom_elements import is_dicom, read_elements
+from medseg.io.dicom_enhanced import images_of, is_enhanced
+from medseg.io.dicom_headers import Header, Image, image_of, kind_of, reading
+from medseg.io.dicom_series import Scan, build_scan
+from medseg.io.dicom_sources import HEAD, READ_ERRORS, FileItem, Item, files_below, is_archive, is_zip
+from medseg.io.dicom_zip import members
+
+Progress = Callable[[str, int, int], None]  # what is being read, how many are done, of how many
+CHUNK = 16  # files that a thread reads at a time
+THREADS = 4  # headers are parsed one at a time; the threads wait for slow disks together
+
+
+def silent(what: str, done: int, of: int) -> None:
+    """The progress that tells nothing."""
+
+
+def scan(path: str | Path, *, where: str = "", progress: Progress = silent) -> Scan:
+    """The series in a folder tree, a zip, a DICOMDIR or one file, by headers alone.
+
+    Raises:
+        FileReadError: nothing there, or a zip that is damaged, encrypted or a bomb.
+        DicomError: a header that cannot be read, or a DICOMDIR whose files are not there.
+    """
+    path = Path(path)
+    where = ", ".join(part for part in (where, path.name) if part)
+    items = list(_items(path, where))
+    images: list[Image] = []
+    passed_over: Counter[str] = Counter()
+    chunks = [range(start, min(start + CHUNK, len(items))) for start in range(0, len(items), CHUNK)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        done = 0
+        for found, kinds in _in_turn(pool, lambda chunk: _read_chunk(items, chunk, where), chunks):
+            images += found
+            passed_over.update(kinds)
+            done += min(CHUNK, len(items) - done)
+            progress("headers", done, len(items))
+    del passed_over["DICOMDIR"]
+    return build_scan(images, passed_over, len(items) - passed_over["not DICOM"] - passed_over["unopened archive"])
+
+
+def holds_dicom(path: str | Path) -> bool:
+    """Whether a folder tree, zip, DICOMDIR or file holds at least one DICOM file; False where nothing is."""
+    path = Path(path)
+    try:
+        return any(is_dicom(_head(item)) for item in _items(path, path.name))
+    except FileReadError:
+        return is_zip(path)  # a zip that is refused is refused by the reader of DICOM
+    except READ_ERRORS:
+        return False
+
+
+def _items(path: Path, where: str) -> Iterator[Item]:
+    if path.is_dir():
+        return (FileItem(file) for file in files_below(path))
+    if not path.is_file():
+        kind = "not a file or folder" if path.exists() else "no such folder"
+        raise FileReadError(kind, where=where, expected="DICOM: a folder, zip, DICOMDIR or file", do="Check the path.")
+    if is_zip(path):
+        return iter(members(path))
+    if is_directory(path):
+        return iter(named_files(path))
+    return iter([FileItem(path)])
+
+
+def _in_turn(pool: ThreadPoolExecutor, work: Callable[[range], tuple[list[Image], list[str]]],
+             chunks: Sequence[range]) -> Iterator[tuple[list[Image], list[str]]]:  # fmt: skip
+    try:
+        yield from pool.map(work, chunks)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _read_chunk(items: Sequence[Item], chunk: Iterable[int], where: str) -> tuple[list[Image], list[str]]:
+    images: list[Image] = []
+    kinds: list[str] = []
+    for index in chunk:
+        place = where if len(items) == 1 else f"{where}, file {index + 1} of {len(items)}"
+        with reading(place, "a header"):
+            elements = read_elements(items[index])
+            if elements is None:
+                kinds.append("unopened archive" if is_archive(_head(items[index])) else "not DICOM")
+                continue
+            header = Header(elements)
+            if kind := kind_of(header):
+                kinds.append(kind)
+                continue
+            folder = _folder(items[index])
+            images += images_of(header, folder, place) if is_enhanced(header) else [image_of(header, folder)]
+    return images, kinds
+
+
+def _head(item: Item) -> bytes:
+    with item.open() as stream:
+        return stream.read(HEAD)
+
+
+def _folder(item: Item) -> str:
+    return str(item.path.parent) if isinstance(item, FileItem) else ""
