@@ -18,10 +18,11 @@ from medseg.errors import DicomError, LabelError
 from medseg.imaging.acquisition import Acquisition
 from medseg.imaging.contour_gaps import Gap, interpolated, missing_slices
 from medseg.io.dicom_rtstruct_file import DEFAULT_WHERE, Roi, StructureSet, is_structure_set, read_structure_set
-from medseg.io.dicom_rtstruct_references import SeriesFacts, check_references, tie
+from medseg.io.dicom_rtstruct_references import check_references, tie
 from medseg.io.dicom_rtstruct_slices import CLOSED, XOR, Drawn, Slices, draw, told_slices
 from medseg.io.roi_names import Region, RoiRules
 from medseg.io.roi_suggestions import shown_name
+from medseg.io.series_facts import SeriesFacts
 from medseg.shapes import BoolArray
 
 __all__ = ["Contoured", "Outlines", "StructureSet", "is_structure_set", "tie", "read_rtstruct",

@@ -10,28 +10,16 @@ UIDs are never shown: they appear as the first 8 hex digits of their SHA-256, as
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from medseg.errors import DicomError
 from medseg.io.dicom_rtstruct_file import Roi, StructureSet
 from medseg.io.roi_suggestions import shown_name
+from medseg.io.series_facts import SeriesFacts
 
 Trust = Literal["all", "frame", "images", "positions"]
 SHOWN = 3  # identifiers in one message
-
-
-class SeriesFacts(Protocol):
-    """What a structure set must agree with: any object with these, such as `dicom.Series`."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def uid(self) -> str: ...
-    @property
-    def frame_of_reference_uid(self) -> str: ...
-    @property
-    def instance_uids(self) -> Mapping[str, Any]: ...
 
 
 def check_references(

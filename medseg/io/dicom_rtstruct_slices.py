@@ -17,9 +17,9 @@ from medseg.errors import DicomError
 from medseg.imaging.acquisition import Acquisition
 from medseg.imaging.contours import Crossing, crossings, rasterise, repeated, unite
 from medseg.io.dicom_rtstruct_file import Contour, Roi
-from medseg.io.dicom_rtstruct_references import SeriesFacts
 from medseg.io.roi_names import RoiRules
 from medseg.io.roi_suggestions import shown_name
+from medseg.io.series_facts import SeriesFacts
 from medseg.shapes import BoolArray, FloatArray
 
 LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
