@@ -12,9 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.errors import InputError, LabelError, OutputExistsError, UsageError
+from medseg.errors import InputError, OutputExistsError, UsageError
 from medseg.files import check_output_folder
 from medseg.imaging.case import check_same_grid
+from medseg.imaging.cosines import Shear
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.regions import Reading
 from medseg.io.label_files import read_labels, read_regions
@@ -30,6 +31,10 @@ from medseg.workflows.whole_folder import whole_folder
 
 KIND = "data set"
 THREADS = min(4, os.cpu_count() or 1)  # unpacking runs outside the interpreter's lock
+REMEDIES = {
+    "`tilt: keep` in dataset.yaml": "Convert the series again with --tilt resample, or pass --tilt keep.",
+    "`labels:` in dataset.yaml": "Name them with --labels, or correct the file.",
+}
 Progress = Callable[[str, int, int, str], None]
 
 
@@ -110,6 +115,7 @@ class _Writer:
         image, options, grid = found.image, found.image_options, None
         raters: dict[str, LabelFile] = {}
         with faults.gathered():
+            found = replace(found, image_options=self._image_options(found))
             image, options, grid = self._image(case_id, found)
         folders = safe_names(list(self.layout.raters))
         for rater, reading in found.raters.items():
@@ -117,8 +123,24 @@ class _Writer:
                 target = self.root / "labels" / folders[rater] / f"{case_id}.nii.gz"
                 raters[rater] = self._labels(found, rater, reading, grid, target)
         if faults.found:
-            return None, faults.found
+            return None, [_remedied(fault) for fault in faults.found]
         return CaseEntry(case_id, image, raters, None, patient, found.group, found.split, options), []
+
+    def _image_options(self, found: FoundCase) -> ImageOptions:
+        """How the image is read; a DICOM layout says so itself, for files it is as the user says.
+
+        Raises:
+            UsageError: files cannot be read as the user says.
+        """
+        reader = find_reader(found.image, where=self.layout.shown(found.image))
+        if "series" in reader.options:
+            return found.image_options
+        wish = replace(found.image_options, tilt=self.options.tilt, nan_hu=self.options.nan_hu)
+        for name, value in wish.reading.items():
+            if name not in reader.options or value not in (reader.options[name] or (value,)):
+                raise UsageError(f"{name} {value} means nothing for this kind of image", where=found.image.name,
+                                 expected=reader.options_text)  # fmt: skip
+        return wish
 
     def _image(self, case_id: str, found: FoundCase) -> tuple[Path, ImageOptions, Geometry]:
         where = self.layout.shown(found.image)
@@ -137,9 +159,9 @@ class _Writer:
             self._check_grid(grid, drawn.reading, f"{found.name}, {rater}")
             return write_drawn(drawn, target)
         file = reading if reading.labelled is not None else replace(reading, labelled=self.options.partial)
-        where = self.layout.shown(file.paths[0])
-        self._check_grid(grid, _read(file, self.layout, where), where)
-        return copy_labels(file, target, where) if self.copy else file
+        where, tilt = self.layout.shown(file.paths[0]), found.image_options.label_tilt
+        self._check_grid(grid, _read(file, self.layout, tilt, where), where)
+        return copy_labels(file, target, tilt, where) if self.copy else file
 
     def _partial(self, drawn: Drawn) -> Drawn:
         if drawn.reading.labelled is not None or self.options.partial is None:
@@ -151,15 +173,19 @@ class _Writer:
             check_same_grid(grid, reading.geometry, where=where)
 
 
-def _read(file: LabelFile, layout: Layout, where: str) -> Reading:
-    facts = {"labelled": file.labelled, "slices_read": file.slices_read, "where": where}
+def _read(file: LabelFile, layout: Layout, tilt: Shear, where: str) -> Reading:
+    labels, labelled, slices_read = layout.labels, file.labelled, file.slices_read
     if file.path is None:
-        return read_regions(file.masks, layout.labels, **facts)
-    try:
-        return read_labels(file.path, layout.labels, **facts)
-    except LabelError as error:
-        do = "Name them with --labels, or correct the file." if "dataset.yaml" in error.do else error.do
-        raise LabelError(error.what, where=error.where, expected=error.expected, got=error.got, do=do) from None
+        return read_regions(file.masks, labels, where=where, labelled=labelled, slices_read=slices_read, tilt=tilt)
+    return read_labels(file.path, labels, where=where, labelled=labelled, slices_read=slices_read, tilt=tilt)
+
+
+def _remedied(fault: InputError) -> InputError:
+    """The fault with what to do about it on import; the readers' own advice is for an edited `dataset.yaml`."""
+    for advice, option in REMEDIES.items():
+        if advice in fault.do:
+            return type(fault)(fault.what, where=fault.where, expected=fault.expected, got=fault.got, do=option)
+    return fault
 
 
 def _import_cases(layout: Layout, writer: _Writer, progress: Progress) -> tuple[CaseEntry, ...]:

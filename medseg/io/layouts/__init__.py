@@ -12,16 +12,14 @@ from medseg.io.layouts.msd import find_msd
 from medseg.io.layouts.nnunet import find_nnunet
 from medseg.io.layouts.raters import find_raters
 
-BIDS_OPTIONS = ("labels", "partial", "rater", "raters", "rater_from", "only")
+FILES = ("labels", "partial", "tilt", "nan_hu")  # options of every layout of image files
 LAYOUTS = {
-    "nnunet": Importer(find_nnunet, ("labels", "partial", "rater", "only", "assume_ct"), "nnU-Net raw data, v1 and v2"),
-    "msd": Importer(find_msd, ("labels", "partial", "rater", "assume_ct"), "Medical Segmentation Decathlon"),
-    "bids": Importer(
-        find_bids, ("labels", "partial", "rater", "raters", "rater_from", "only"), "BIDS derivatives, VerSe"
-    ),
-    "kits": Importer(find_kits, ("labels", "partial", "rater", "kits_labels"), "KiTS19, KiTS21, KiTS23"),
-    "curvas": Importer(find_curvas, ("labels", "partial"), "CURVAS, three radiologists"),
-    "raters": Importer(find_raters, ("labels", "partial", "raters"), "images/ and raters/<rater>/"),
+    "nnunet": Importer(find_nnunet, (*FILES, "rater", "only", "assume_ct"), "nnU-Net raw data, v1 and v2"),
+    "msd": Importer(find_msd, (*FILES, "rater", "assume_ct"), "Medical Segmentation Decathlon"),
+    "bids": Importer(find_bids, (*FILES, "rater", "raters", "rater_from", "only"), "BIDS derivatives, VerSe"),
+    "kits": Importer(find_kits, (*FILES, "rater", "kits_labels"), "KiTS19, KiTS21, KiTS23"),
+    "curvas": Importer(find_curvas, FILES, "CURVAS, three radiologists"),
+    "raters": Importer(find_raters, (*FILES, "raters"), "images/ and raters/<rater>/"),
 }
 
 

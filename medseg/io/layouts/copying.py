@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medseg.errors import InputError
+from medseg.imaging.cosines import Shear
 from medseg.imaging.labels import LabelMap
 from medseg.imaging.volume import Volume
 from medseg.io import nifti
@@ -26,10 +27,10 @@ def copy_image(volume: Volume, source: Path, target: Path, options: ImageOptions
     """
     nifti.write_volume(target, volume, like=source if nifti.is_nifti(source) else None)
     invented = options.invented if volume.acquisition is None else volume.acquisition.invented
-    return ImageOptions(invented=invented)
+    return ImageOptions(tilt="keep" if options.tilt == "keep" else None, invented=invented)
 
 
-def copy_labels(file: LabelFile, target: Path, where: str) -> LabelFile:
+def copy_labels(file: LabelFile, target: Path, tilt: Shear, where: str) -> LabelFile:
     """Writes the label map to `target`, or each mask beside it, and returns the same reading of the copies.
 
     Raises:
@@ -37,11 +38,11 @@ def copy_labels(file: LabelFile, target: Path, where: str) -> LabelFile:
         WriteError: the disk refused.
     """
     if file.path is not None:
-        _copy(file.path, target, where)
+        _copy(file.path, target, tilt, where)
         return replace(file, path=target)
     targets = mask_paths(target, list(file.masks))
     for name, path in file.masks.items():
-        _copy(path, targets[name], f"{where}, {name}")
+        _copy(path, targets[name], tilt, f"{where}, {name}")
     return replace(file, masks=targets)
 
 
@@ -91,6 +92,6 @@ def safe_names(names: list[str]) -> dict[str, str]:
     return safe
 
 
-def _copy(source: Path, target: Path, where: str) -> None:
-    labels, geometry = read_label_values(source, where=where)
+def _copy(source: Path, target: Path, tilt: Shear, where: str) -> None:
+    labels, geometry = read_label_values(source, where=where, tilt=tilt)
     nifti.write_labels(target, labels, geometry, like=source if nifti.is_nifti(source) else None)

@@ -22,6 +22,7 @@ import numpy as np
 
 from medseg.errors import FileReadError, InputError, LabelError
 from medseg.imaging.case import check_same_grid
+from medseg.imaging.cosines import Shear
 from medseg.imaging.labels import LabelSet
 from medseg.imaging.regions import RegionMap
 from medseg.io.label_files import read_label_grid, read_mask
@@ -165,7 +166,8 @@ def _case(
                                            do="Pass --kits-labels aggregated, or copy the folder again."))  # fmt: skip
         for number in folder.annotations:
             if labelled := folder.labelled(number):
-                make = partial(_draw, folder, number, labelled, labels, source)
+                tilt: Shear = "keep" if options.tilt == "keep" else "refuse"
+                make = partial(_draw, folder, number, labelled, labels, source, tilt=tilt)
                 raters[f"annotation_{number}"] = Derived(make)
     elif folder.aggregated is not None:
         raters[options.rater if not folder.masks else MAJORITY] = LabelFile(folder.aggregated)
@@ -175,14 +177,16 @@ def _case(
     return FoundCase(name, folder.image, raters, patient=name, split="test" if unlabelled else "train")
 
 
-def _draw(folder: CaseFolder, number: int, labelled: tuple[str, ...], labels: LabelSet, source: Path) -> Drawn:
+def _draw(
+    folder: CaseFolder, number: int, labelled: tuple[str, ...], labels: LabelSet, source: Path, *, tilt: Shear
+) -> Drawn:
     """One label map of all masks that have an annotation number, on the grid of the image."""
-    grid = read_label_grid(folder.image, where=shown(folder.image, source))
+    grid = read_label_grid(folder.image, where=shown(folder.image, source), tilt=tilt)
     masks: dict[str, BoolArray] = {}
     for (structure, _), files in sorted(folder.masks.items()):
         if structure in labelled:
             where = shown(files[number], source)
-            mask, geometry = read_mask(files[number], where=where)
+            mask, geometry = read_mask(files[number], where=where, tilt=tilt)
             check_same_grid(grid, geometry, where=where)
             masks[structure] = np.logical_or(masks[structure], mask) if structure in masks else mask
     regions = RegionMap(masks, grid, labels, labelled)

@@ -135,14 +135,19 @@ def from_nnunet(table: Any, class_order: Any, *, where: str) -> tuple[LabelSet, 
     several = {name: values for name, values in entries.items() if len(values) > 1}
     if 0 in used:
         raise LabelError("a label or region contains the background value 0", where=where)
-    for value in (value for value in used if value not in single.values()):
-        smallest = min((values for values in several.values() if value in values), key=len)
-        region = next(name for name, values in several.items() if values == smallest)
-        single[f"{region}_{value}"] = value
+    for value in sorted(set(used) - set(single.values())):
+        name = f"{_smallest(several, value)}_{value}"
+        if name in entries:
+            raise LabelError(f"'{name}' is already a name, and value {value} has none", where=where,
+                             do=f"Name value {value} in the labels.")  # fmt: skip
+        single[name] = value
     labels = build_label_set(single, ignore=ignore[0] if ignore else None, where=where)
-    if len(labels.values) != len(used) + 1:
-        raise LabelError("two names for one value", where=where, got=str(used))
     return labels, _regions(entries, class_order, where) if several else None
+
+
+def _smallest(regions: Mapping[str, tuple[int, ...]], value: int) -> str:
+    """The region of fewest values that holds a value; the first of several."""
+    return min((name for name, values in regions.items() if value in values), key=lambda name: len(regions[name]))
 
 
 def _regions(entries: Mapping[str, tuple[int, ...]], class_order: Any, where: str) -> RegionTable:

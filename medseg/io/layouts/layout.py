@@ -17,6 +17,8 @@ from medseg.imaging.labels import LabelSet
 from medseg.imaging.regions import Reading
 from medseg.io.layouts.region_table import RegionTable
 from medseg.io.manifest import ImageOptions, LabelFile
+from medseg.io.manifest_schema import Gaps, Tilt
+from medseg.io.roi_names import RoiRules
 
 LISTED = 5  # names or faults shown in an error, before "and N more"
 PLAIN = ImageOptions()
@@ -36,6 +38,14 @@ class ImportOptions:
         only: of several channels or phases take this one: a channel's name, or an entity such as `acq-venous`.
         assume_ct: the one channel holds HU although its name is not CT.
         kits_labels: KiTS: one reading for each of the three `annotations`, or the `aggregated` one.
+        nan_hu: HU for voxels that an image file leaves undefined (NaN); without it they are refused.
+        rois: DICOM: what the regions of structure sets and the segments of SEG files become (`roi_names.RoiRules`).
+        trust: DICOM: instead of `trust` in `rois`: what suffices as a tie between a structure set and its CT.
+        fill_slices: DICOM: interpolate outlines on slices that a region leaves out.
+        threshold: DICOM: from which fraction on a voxel of a fractional SEG belongs to the segment.
+        show_paths: DICOM: name files by their paths in messages, although these may be called like patients.
+        tilt: what becomes of a gantry tilt; files that were stored tilted (sheared axes) are read with `keep`.
+        gaps: DICOM: what becomes of missing slices, see `dicom.read_series`.
     """
 
     labels: LabelSet | str | Path | None = None
@@ -46,6 +56,14 @@ class ImportOptions:
     only: str | None = None
     assume_ct: bool = False
     kits_labels: Literal["annotations", "aggregated"] | None = None
+    nan_hu: float | None = None
+    rois: RoiRules | str | Path | None = None
+    trust: str | None = None
+    fill_slices: bool = False
+    threshold: float | None = None
+    show_paths: bool = False
+    tilt: Tilt | None = None
+    gaps: Gaps | None = None
 
     def given(self) -> list[str]:
         """Names of the options that differ from their defaults."""
