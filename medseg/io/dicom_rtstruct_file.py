@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom.dataelem import RawDataElement
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset, read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RTStructureSetStorage
 
@@ -36,7 +36,7 @@ MAX_POINTS = 100_000  # in one contour: one for each pixel of a 512 x 512 slice 
 MAX_COORDINATE_MM = 1e4
 BROKEN = (
     OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError, RuntimeError, ArithmeticError,
-    AssertionError, MemoryError, struct.error, zlib.error, InvalidDicomError,
+    AssertionError, MemoryError, struct.error, zlib.error, InvalidDicomError, BytesLengthException,
 )  # fmt: skip
 
 
@@ -139,9 +139,9 @@ def _read(path: Path, where: str) -> Any:
         _check_whole(dataset, where)
         sop_class, modality = _text(dataset, "SOPClassUID"), _text(dataset, "Modality")
         if sop_class != RTStructureSetStorage and (sop_class or modality != "RTSTRUCT"):
+            known = modality.isalnum() and len(modality) <= 16 and modality != "RTSTRUCT"
             raise DicomError("no DICOM structure set", where=where, expected="an RTSTRUCT file",
-                             got=modality if modality.isalnum() and len(modality) <= 16 else "an unnamed object",
-                             do="Check the path.")  # fmt: skip
+                             got=modality if known else "an unnamed object", do="Check the path.")  # fmt: skip
     return dataset
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from scipy.spatial.transform import Rotation
 from medseg.errors import DicomError, FileReadError, LabelError, MedsegError
 from medseg.imaging.acquisition import Acquisition
 from medseg.imaging.geometry import Geometry
-from medseg.io import nifti
+from medseg.imaging.volume import Volume
+from medseg.io import dicom, nifti
 from medseg.io.dicom_rtstruct import Contoured, is_structure_set, read_rtstruct, read_structure_set, tie
 from medseg.io.dicom_rtstruct_references import hashed
 from medseg.io.roi_names import RoiRules
@@ -29,6 +30,7 @@ from tests.support.rtstruct_writer import (
     in_patient,
     made_uid,
     structure_set,
+    write_ct,
     write_rtstruct,
 )
 
@@ -85,6 +87,20 @@ def test_masks_written_as_contours_come_back_voxel_by_voxel(tmp_path: Path) -> N
     assert np.array_equal(contoured.masks["liver"], shell)
     assert np.array_equal(contoured.masks["tumour"], tumour)
     assert contoured.label == "AB" and contoured.notes == () and contoured.filled == {}
+
+
+def test_a_hospitals_files_go_through_list_series_to_masks(tmp_path: Path) -> None:
+    hu = np.random.default_rng(0).integers(-1000, 400, GRID.shape).astype(np.float32)
+    written = write_ct(tmp_path / "ct", Volume(hu, GRID))
+    write_rtstruct(tmp_path / "ct" / "rs.dcm", written, {"liver": ball(20, 15, 5, 12)})
+
+    (series,) = dicom.list_series(tmp_path / "ct")
+    volume = dicom.read_volume_of(series)
+    assert volume.acquisition is not None
+    contoured = read_rtstruct(tmp_path / "ct" / "rs.dcm", series, volume.acquisition, rules())
+
+    assert np.array_equal(volume.hu, hu) and volume.geometry.differences(GRID) == []
+    assert np.array_equal(contoured.masks["liver"], ball(20, 15, 5, 12)) and contoured.notes == ()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -541,15 +557,35 @@ def test_any_damage_is_one_readable_error_or_a_structure_set(tmp_path: Path, see
 def test_the_sarcomas_contours_are_their_masks(shared_data: Path, case: str) -> None:
     folder = shared_data / "sts_dicom" / case
     values, geometry = nifti.read_label_values(shared_data / "sts_nifti" / case / "CT_mask.nii.gz")
-    headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in (folder / "image").iterdir()]
-    uids = {str(header.SOPInstanceUID): index for index, header in
-            enumerate(sorted(headers, key=lambda header: float(header.ImagePositionPatient[2])))}  # fmt: skip
+
+    series, acquisition = dicom.read_series_grid(folder / "image")
+    contoured = read_rtstruct(folder / "mask" / "RS.dcm", series, acquisition, rules())
+
+    assert acquisition.geometry.differences(geometry) == []
+    assert np.array_equal(contoured.masks["tumour"], values > 0)
+
+
+def test_real_broken_references_are_named(shared_data: Path) -> None:
+    folder = shared_data / "dicom" / "rtstruct_rtutils" / "mock_data"
+    headers = [pydicom.dcmread(folder / f"ct_{number}.dcm", stop_before_pixels=True) for number in (1, 2)]
+    affine = np.diag([-0.488281, -0.488281, 5.0, 1.0])
+    affine[:3, 3] = (125, 125, 60)  # ImagePositionPatient (-125, -125, 60)
 
     class Real(WrittenSeries):
         uid, frame_of_reference_uid = str(headers[0].SeriesInstanceUID), str(headers[0].FrameOfReferenceUID)
-        instance_uids = uids
+        instance_uids: Mapping[str, int] = {str(header.SOPInstanceUID): k for k, header in enumerate(headers)}
 
-    series = Real(geometry)
-    contoured = read_rtstruct(folder / "mask" / "RS.dcm", series, series.acquisition, rules())
+    def attempt(name: str, **settings: Any) -> Contoured:
+        series = Real(Geometry((512, 512, 2), affine))
+        wanted = rules(labels={"roi": {"value": 1, "match": "roi.*", "several": "unite"}}, **settings)
+        return read_rtstruct(folder / name, series, series.acquisition, wanted)
 
-    assert np.array_equal(contoured.masks["tumour"], values > 0)
+    with pytest.raises(DicomError, match="'ROI-1' was drawn on images that are not in series_0123abcd"):
+        attempt("invalid_reference_rt.dcm")
+    with pytest.raises(DicomError, match=r"1 of 3 contours on no slice .* up to 5 mm"):
+        attempt("invalid_reference_rt.dcm", trust="frame")
+    with pytest.raises(DicomError, match="a reference to series_0123abcd, got a reference to no series"):
+        attempt("non_existent_reference_rt.dcm")
+    with pytest.raises(DicomError, match="'ROI-1' lies in another frame of reference"):
+        attempt("rt.dcm")
+    assert attempt("rt.dcm", trust="images").masks["roi"].any(axis=(0, 1)).tolist() == [True, False]
