@@ -33,6 +33,10 @@ class Volume:
             raise GeometryError("array and grid differ", expected=str(self.geometry.shape), got=str(self.hu.shape))
         if self.acquisition and (faults := self.acquisition.geometry.differences(self.geometry)):
             raise GeometryError("the acquisition belongs to another grid", got="; ".join(faults))
+        # a finite sum proves that every voxel is finite, in less than half the time of asking each
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(self.hu.sum()):
+                return
         if bad := int(self.hu.size - np.count_nonzero(np.isfinite(self.hu))):
             raise VoxelError(
                 f"{bad} of {self.hu.size} voxels are NaN or infinite",

@@ -14,23 +14,24 @@ import numpy as np
 
 from medseg.errors import FileReadError, LabelError
 from medseg.imaging.case import check_same_grid
+from medseg.imaging.cosines import Shear, squared
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelMap, LabelSet, count_values
 from medseg.imaging.regions import RegionMap
-from medseg.io import nifti
+from medseg.io import itk_images, nifti
 from medseg.shapes import BoolArray, IntArray
 
 
 class ReadValues(Protocol):
     """The integers (X, Y, Z) of a label file and their grid; `where` stands first in its messages."""
 
-    def __call__(self, path: str | Path, *, where: str = "") -> tuple[IntArray, Geometry]: ...
+    def __call__(self, path: str | Path, *, where: str = "", tilt: Shear = "refuse") -> tuple[IntArray, Geometry]: ...
 
 
 class ReadGrid(Protocol):
     """The grid of a file, by its header alone."""
 
-    def __call__(self, path: str | Path, *, where: str = "") -> Geometry: ...
+    def __call__(self, path: str | Path, *, where: str = "", tilt: Shear = "refuse") -> Geometry: ...
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class LabelFormat:
 
     Args:
         accepts: whether a path has the name of such a file.
-        values, grid: the readers.
+        values, grid: the readers; `tilt="keep"` accepts the sheared axes of a tilted gantry.
         stem: the file name without the format's suffixes.
         names: the names of the values that the file itself carries; empty when it carries none.
     """
@@ -51,9 +52,19 @@ class LabelFormat:
     names: Callable[[str | Path], Mapping[int, str]]
 
 
-SUFFIXES_SHOWN = "a name that ends in .nii.gz or .nii"
+def _itk_values(path: str | Path, *, where: str = "", tilt: Shear = "refuse") -> tuple[IntArray, Geometry]:
+    values, geometry = itk_images.read_label_values(path, where=where)
+    return values, squared(geometry, shear=tilt, where=where)
+
+
+def _itk_grid(path: str | Path, *, where: str = "", tilt: Shear = "refuse") -> Geometry:
+    return squared(itk_images.read_geometry(path, where=where), shear=tilt, where=where)
+
+
+SUFFIXES = (*nifti.SUFFIXES, *itk_images.SUFFIXES)
 LABEL_FORMATS = {
     "nifti": LabelFormat(nifti.is_nifti, nifti.read_label_values, nifti.read_geometry, nifti.stem, lambda path: {}),
+    "itk": LabelFormat(itk_images.is_itk, _itk_values, _itk_grid, itk_images.stem, itk_images.label_names),
 }
 
 
@@ -71,8 +82,8 @@ def find_format(path: str | Path, *, where: str = "") -> LabelFormat:
     for form in LABEL_FORMATS.values():
         if form.accepts(path):
             return form
-    raise FileReadError("not a label file", where=where or Path(path).name, expected=SUFFIXES_SHOWN,
-                        do="Convert it, or check the path.")  # fmt: skip
+    expected = "a name that ends in " + ", ".join(SUFFIXES)
+    raise FileReadError("not a label file", where=where or Path(path).name, expected=expected, do="Convert it.")
 
 
 def label_stem(path: str | Path) -> str:
@@ -84,7 +95,7 @@ def label_stem(path: str | Path) -> str:
     return find_format(path).stem(path)
 
 
-def read_label_values(path: str | Path, *, where: str = "") -> tuple[IntArray, Geometry]:
+def read_label_values(path: str | Path, *, where: str = "", tilt: Shear = "refuse") -> tuple[IntArray, Geometry]:
     """The integers (X, Y, Z) of a label file in the smallest fitting type, and their grid.
 
     Raises:
@@ -92,17 +103,17 @@ def read_label_values(path: str | Path, *, where: str = "") -> tuple[IntArray, G
         LabelError: a value is no integer.
     """
     where = where or Path(path).name
-    return find_format(path, where=where).values(path, where=where)
+    return find_format(path, where=where).values(path, where=where, tilt=tilt)
 
 
-def read_label_grid(path: str | Path, *, where: str = "") -> Geometry:
+def read_label_grid(path: str | Path, *, where: str = "", tilt: Shear = "refuse") -> Geometry:
     """The grid of a label file by its header alone.
 
     Raises:
         FileReadError, GeometryError: see the reader of the format.
     """
     where = where or Path(path).name
-    return find_format(path, where=where).grid(path, where=where)
+    return find_format(path, where=where).grid(path, where=where, tilt=tilt)
 
 
 def label_names(path: str | Path) -> Mapping[int, str]:
@@ -117,6 +128,7 @@ def read_labels(
     where: str = "",
     labelled: tuple[str, ...] | None = None,
     slices_read: tuple[int, int] | None = None,
+    tilt: Shear = "refuse",
 ) -> LabelMap:
     """One reading in the data set's own label values; see `LabelMap` for `labelled` and `slices_read`.
 
@@ -125,7 +137,7 @@ def read_labels(
         LabelError: values that are no integers or not in `label_set`, or slices that the file does not have.
     """
     where = where or Path(path).name
-    labels, geometry = read_label_values(path, where=where)
+    labels, geometry = read_label_values(path, where=where, tilt=tilt)
     try:
         label_set.to_indices(np.array(count_values(labels)[0], dtype=np.int64))
     except LabelError as error:
@@ -134,7 +146,7 @@ def read_labels(
     return LabelMap(labels, geometry, label_set, labelled=labelled, slices_read=slices_read)
 
 
-def read_mask(path: str | Path, *, where: str = "") -> tuple[BoolArray, Geometry]:
+def read_mask(path: str | Path, *, where: str = "", tilt: Shear = "refuse") -> tuple[BoolArray, Geometry]:
     """The mask (X, Y, Z) of a file that holds one structure, and its grid.
 
     Raises:
@@ -142,7 +154,7 @@ def read_mask(path: str | Path, *, where: str = "") -> tuple[BoolArray, Geometry
         LabelError: a value is no integer, or there are several besides 0: then it is a label map, not a mask.
     """
     where = where or Path(path).name
-    values, geometry = read_label_values(path, where=where)
+    values, geometry = read_label_values(path, where=where, tilt=tilt)
     if len(marked := [value for value in count_values(values)[0] if value != 0]) > 1:
         raise LabelError("a mask file with several values", where=where, expected="0 and one other value",
                          got=", ".join(map(str, marked[:10])) + (" ..." if len(marked) > 10 else ""),
@@ -157,6 +169,7 @@ def read_regions(
     where: str = "",
     labelled: tuple[str, ...] | None = None,
     slices_read: tuple[int, int] | None = None,
+    tilt: Shear = "refuse",
 ) -> RegionMap:
     """One reading from a mask file for each structure, on the grid of the first; see `RegionMap`.
 
@@ -166,7 +179,7 @@ def read_regions(
     """
     grid, masks = None, {}
     for name, path, here in _each(paths, where):
-        masks[name], geometry = read_mask(path, where=here)
+        masks[name], geometry = read_mask(path, where=here, tilt=tilt)
         grid = grid or geometry
         check_same_grid(grid, geometry, where=here, first=f"the mask of {next(iter(paths))}")
     assert grid is not None
@@ -174,7 +187,7 @@ def read_regions(
     return RegionMap(masks, grid, label_set, labelled=labelled, slices_read=slices_read)
 
 
-def read_regions_grid(paths: Mapping[str, Path], *, where: str = "") -> Geometry:
+def read_regions_grid(paths: Mapping[str, Path], *, where: str = "", tilt: Shear = "refuse") -> Geometry:
     """The grid on which all the mask files lie, by their headers alone.
 
     Raises:
@@ -183,7 +196,7 @@ def read_regions_grid(paths: Mapping[str, Path], *, where: str = "") -> Geometry
     """
     grid = None
     for _, path, here in _each(paths, where):
-        geometry = read_label_grid(path, where=here)
+        geometry = read_label_grid(path, where=here, tilt=tilt)
         grid = grid or geometry
         check_same_grid(grid, geometry, where=here, first=f"the mask of {next(iter(paths))}")
     assert grid is not None

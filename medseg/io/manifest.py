@@ -16,6 +16,7 @@ from medseg.config import dump_yaml, nearest
 from medseg.errors import ConfigError, FileReadError, LabelError, UsageError
 from medseg.files import write_text
 from medseg.imaging.case import Case
+from medseg.imaging.cosines import Shear
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelMap, LabelSet
 from medseg.imaging.regions import Reading
@@ -29,25 +30,32 @@ FILE_NAME = "dataset.yaml"
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """How the image of a case is read; all but `invented` are arguments of `dicom.read_series`, for DICOM only.
+    """How the image of a case is read; all but `invented` are arguments of its reader, see `readers.READERS`.
 
     Args:
-        series: id of the series among several.
-        tilt: what becomes of a gantry tilt: `resample`, `keep` or `refuse`; None for the reader's own rule.
-        gaps: what becomes of missing or uneven slices: `refuse` or `resample`; None for the reader's own rule.
+        series: id of the DICOM series among several.
+        tilt: what becomes of a gantry tilt: `resample` (DICOM), `keep` or `refuse`; None for the reader's own rule.
+        gaps: what becomes of missing or uneven DICOM slices: `refuse` or `resample`; None for the reader's own rule.
+        nan_hu: HU of voxels that a NIfTI file leaves undefined (NaN); None refuses them.
         invented: slices (along Z) of an image file that were interpolated before it was written.
     """
 
     series: str | None = None
     tilt: Tilt | None = None
     gaps: Gaps | None = None
+    nan_hu: float | None = None
     invented: tuple[int, ...] = ()
 
     @property
-    def reading(self) -> dict[str, str]:
+    def reading(self) -> dict[str, Any]:
         """The options that are set, as arguments for the reader."""
-        options = {"series": self.series, "tilt": self.tilt, "gaps": self.gaps}
+        options = {"series": self.series, "tilt": self.tilt, "gaps": self.gaps, "nan_hu": self.nan_hu}
         return {name: value for name, value in options.items() if value is not None}
+
+    @property
+    def label_tilt(self) -> Shear:
+        """Labels may be sheared where the image was kept so."""
+        return "keep" if self.tilt == "keep" else "refuse"
 
 
 @dataclass(frozen=True)
@@ -158,7 +166,7 @@ def _entry(case: CaseConfig, root: Path, raters: tuple[str, ...]) -> CaseEntry:
     files = {name: label_file(case.raters[name]) for name in raters if name in case.raters}
     truth = None if case.truth is None else absolute(case.truth)
     image = case.image
-    options = ImageOptions(image.series, image.tilt, image.gaps, image.invented)
+    options = ImageOptions(image.series, image.tilt, image.gaps, image.nan_hu, image.invented)
     return CaseEntry(case.id, absolute(image.path), files, truth, case.patient or "", case.group, case.split, options)
 
 
@@ -224,7 +232,7 @@ def read_image(dataset: Dataset, entry: CaseEntry) -> Volume:
 
     Raises:
         FileReadError, GeometryError, VoxelError, DicomError: see the readers; the case is named.
-        ConfigError: `series`, `tilt` or `gaps` is given for an image that is no DICOM.
+        ConfigError: an option under `image:` that this kind of image does not know.
     """
     reader, where = _image_reader(dataset, entry)
     return reader.read(entry.image, where=where, **entry.image_options.reading)
@@ -244,8 +252,10 @@ def read_image_grid(dataset: Dataset, entry: CaseEntry) -> Geometry:
 def _image_reader(dataset: Dataset, entry: CaseEntry) -> tuple[Reader, str]:
     where = f"case {entry.id}, image {dataset.shown(entry.image)}"
     reader = find_reader(entry.image, where=where)
-    if foreign := [name for name in entry.image_options.reading if name not in reader.options]:
-        raise ConfigError(f"{', '.join(foreign)}: for DICOM images only", where=where, do="Take it out of `image:`.")
+    for name, value in entry.image_options.reading.items():
+        if name not in reader.options or value not in (reader.options[name] or (value,)):
+            raise ConfigError(f"`{name}: {value}` means nothing for this kind of image", where=where,
+                              expected=reader.options_text, do="Take it out of `image:`.")  # fmt: skip
     return reader, where
 
 
@@ -257,10 +267,12 @@ def read_reading(dataset: Dataset, entry: CaseEntry, rater: str) -> Reading:
         FileReadError, GeometryError: see `label_files.read_labels`.
     """
     file, where = _label_file(dataset, entry, rater)
-    options = {"where": where, "labelled": file.labelled, "slices_read": file.slices_read}
+    tilt, labels = entry.image_options.label_tilt, dataset.labels
     if file.path is None:
-        return read_regions(file.masks, dataset.labels, **options)
-    return read_labels(file.path, dataset.labels, **options)
+        return read_regions(
+            file.masks, labels, where=where, labelled=file.labelled, slices_read=file.slices_read, tilt=tilt
+        )
+    return read_labels(file.path, labels, where=where, labelled=file.labelled, slices_read=file.slices_read, tilt=tilt)
 
 
 def read_reading_grid(dataset: Dataset, entry: CaseEntry, rater: str) -> Geometry:
@@ -271,7 +283,10 @@ def read_reading_grid(dataset: Dataset, entry: CaseEntry, rater: str) -> Geometr
         FileReadError, GeometryError: see `label_files.read_label_grid`.
     """
     file, where = _label_file(dataset, entry, rater)
-    return read_regions_grid(file.masks, where=where) if file.path is None else read_label_grid(file.path, where=where)
+    tilt = entry.image_options.label_tilt
+    if file.path is None:
+        return read_regions_grid(file.masks, where=where, tilt=tilt)
+    return read_label_grid(file.path, where=where, tilt=tilt)
 
 
 def _label_file(dataset: Dataset, entry: CaseEntry, rater: str) -> tuple[LabelFile, str]:
@@ -292,7 +307,7 @@ def read_truth(dataset: Dataset, entry: CaseEntry) -> LabelMap | None:
     if entry.truth is None:
         return None
     where = f"case {entry.id}, truth ({dataset.shown(entry.truth)})"
-    return read_labels(entry.truth, dataset.labels, where=where)
+    return read_labels(entry.truth, dataset.labels, where=where, tilt=entry.image_options.label_tilt)
 
 
 def read_case(dataset: Dataset, entry: CaseEntry) -> Case:

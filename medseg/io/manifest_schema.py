@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, ValidationError, field_validator, model_validator
+from pydantic import Field, FiniteFloat, NonNegativeInt, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
 from medseg.config import Config, build_config, nearest, read_yaml
@@ -18,7 +18,7 @@ from medseg.imaging.labels import BACKGROUND, LabelSet
 SCHEMA = "medseg.dataset/1"
 CASE_ID = r"^\w[\w.+@=\- ]*$"  # it becomes a file name: no slash, no leading dot
 Key = tuple[str | int, ...]
-Tilt = Literal["resample", "keep", "refuse"]  # of `dicom.read_series`: what becomes of a gantry tilt
+Tilt = Literal["resample", "keep", "refuse"]  # of the readers: what becomes of a gantry tilt
 Gaps = Literal["refuse", "resample"]  # of `dicom.read_series`: what becomes of missing or uneven slices
 RelativePath = Annotated[str, Field(min_length=1)]
 Facts = dict[str, Any]  # plain values, see `_plain_facts`
@@ -29,12 +29,13 @@ def _from_bare_path(value: Any) -> Any:
 
 
 class ImageFile(Config):
-    """The image of a case: a bare path, or a mapping that says which DICOM series is meant and how to read it."""
+    """The image of a case: a bare path, or a mapping that says which DICOM series is meant and how it is read."""
 
     path: RelativePath
     series: str | None = Field(default=None, min_length=1)
     tilt: Tilt | None = None
     gaps: Gaps | None = None
+    nan_hu: FiniteFloat | None = None
     invented: tuple[NonNegativeInt, ...] = ()
 
     _bare = model_validator(mode="before")(_from_bare_path)

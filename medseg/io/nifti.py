@@ -1,61 +1,87 @@
 """NIfTI files in and out; every check of a file from outside stands here.
 
-Which affine counts: the sform when its code is above 0, else the qform when its code is above 0, else the file is
-refused, because it does not say where its voxels lie. When both are valid and put a corner of the grid further apart
-than half the smallest voxel edge, the file is refused too: one of them is wrong and the file does not say which.
+Which position counts:
+
+1. The sform when its code is above 0, else the qform when its code is above 0, else the file is refused, because it
+   does not say where its voxels lie (the codes' own meaning, scanner or template, is not judged).
+2. When both are valid and put a corner of the grid further apart than half the smallest voxel edge, the file is
+   refused with the angle and the distance: one of them is wrong and the file does not say which.
+3. `pixdim` belongs to the qform; beside an sform it does not count.
+4. Lengths in metres or micrometres become mm; no unit means mm.
+5. Axes that are off a right angle by up to 0.1 degrees are projected to the nearest right angles (float32 rounding, up
+   to 1e-4 degrees, is left as it is); a larger shear is refused with its degrees. A gantry tilt that `medseg convert
+   --tilt keep` kept is such a shear: `tilt="keep"` (in dataset.yaml `image: {path: ..., tilt: keep}`) reads it back,
+   where two of the axes, those of the slices, are at right angles and the shear is no more than 45 degrees.
+
+`read_notes` tells what rules 2 to 5 settled. Voxels are `stored * scl_slope + scl_inter`, computed in float64; a slope
+of 0 scales nothing. Several frames, several parts (`.hdr` and `.img`), colours and complex numbers are refused.
 
 Files that are written hold both forms with code 1 (scanner), no description and no extension: nothing of a patient.
 Headers keep float32: an affine that was read from an sform is written back bit by bit; pass `like=` to carry any
 other header's position fields over unchanged.
+
+Source: the NIfTI-1 and NIfTI-2 data formats, https://nifti.nimh.nih.gov.
 """
 
 from __future__ import annotations
 
-import gzip
-import zlib
+import math
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
+import numpy.typing as npt
 
-from medseg.errors import FileReadError, GeometryError, LabelError, UsageError, VoxelError
-from medseg.files import atomic_path
+from medseg.errors import LabelError, VoxelError
+from medseg.imaging.cosines import Shear
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import count_values as count_values
 from medseg.imaging.labels import whole_numbers
 from medseg.imaging.volume import Volume
-from medseg.io.nifti_header import FORM_TOLERANCE_VOXELS, contradiction, read_grid
+from medseg.io.nifti_header import grid_notes, open_file, read_grid, read_stored
+from medseg.io.nifti_output import SUFFIXES, is_nifti, write_array
 from medseg.shapes import FloatArray, IntArray
 
-SUFFIXES = (".nii.gz", ".nii")
-SCANNER = 1  # NIFTI_XFORM_SCANNER_ANAT
-POSITION_FIELDS = (
-    "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
-    "srow_x", "srow_y", "srow_z", "xyzt_units",
-)  # fmt: skip
-BROKEN = (OSError, EOFError, zlib.error, ValueError, OverflowError, HeaderDataError, WrapStructError)
+__all__ = [
+    "is_nifti",
+    "read_geometry",
+    "read_label_values",
+    "read_notes",
+    "read_volume",
+    "stem",
+    "write_labels",
+    "write_probabilities",
+    "write_volume",
+]
 
 
-def read_volume(path: str | Path, *, where: str = "") -> Volume:
-    """The image in HU (float32, scl_slope and scl_inter applied) on its own grid, axes as stored.
+def read_volume(path: str | Path, *, where: str = "", tilt: Shear = "refuse", nan_hu: float | None = None) -> Volume:
+    """The image in HU (float32, x fastest, scl_slope and scl_inter applied) on its own grid, axes as stored.
+
+    Memory: the volume and a few MB, whatever the type of the stored voxels.
+
+    Args:
+        where: what stands first in messages; the file's own name by default.
+        tilt: `keep` accepts the sheared axes of a tilted gantry (rule 5 above).
+        nan_hu: HU to put where voxels are NaN, for images without values outside the field of view; None refuses.
 
     Raises:
-        FileReadError: missing, truncated, no NIfTI, or several frames.
-        GeometryError: no volume, no valid position, or sform and qform contradict each other.
+        FileReadError: missing, damaged, no NIfTI, several frames, or more bytes than the header announces.
+        GeometryError: no volume, no valid position, a shear, or sform and qform contradict each other.
         VoxelError: NaN or infinite voxels.
     """
     where = where or Path(path).name
-    voxels, geometry = _read(Path(path), where)
+    hu, geometry = _read(Path(path), where, tilt, np.dtype(np.float32))
+    if nan_hu is not None:
+        hu[np.isnan(hu)] = nan_hu
     try:
-        return Volume(voxels.astype(np.float32, copy=False), geometry)
+        return Volume(hu, geometry)
     except VoxelError as error:
-        raise VoxelError(error.what, where=where, do=error.do) from None
+        do = "Export it again; where NaN stands for air outside the field of view, `nan_hu: -1000` says so."
+        raise VoxelError(error.what, where=where, do=do) from None
 
 
-def read_label_values(path: str | Path, *, where: str = "") -> tuple[IntArray, Geometry]:
+def read_label_values(path: str | Path, *, where: str = "", tilt: Shear = "refuse") -> tuple[IntArray, Geometry]:
     """The integers (X, Y, Z) of a label file in the smallest fitting type, and their grid.
 
     Raises:
@@ -63,18 +89,31 @@ def read_label_values(path: str | Path, *, where: str = "") -> tuple[IntArray, G
         LabelError: a value is no integer.
     """
     where = where or Path(path).name
-    values, geometry = _read(Path(path), where)
+    values, geometry = _read(Path(path), where, tilt, None)
     return whole_numbers(values, where=where), geometry
 
 
-def read_geometry(path: str | Path, *, where: str = "") -> Geometry:
+def read_geometry(path: str | Path, *, where: str = "", tilt: Shear = "refuse") -> Geometry:
     """The grid alone; only the header is read, so a file that is truncated further on passes.
 
     Raises:
         FileReadError, GeometryError: as for `read_volume`.
     """
     where = where or Path(path).name
-    return read_grid(_open(Path(path), where, whole=False)[1], where)
+    with open_file(Path(path), where) as (_, header):
+        return read_grid(header, where, tilt=tilt)
+
+
+def read_notes(path: str | Path, *, where: str = "", tilt: Shear = "refuse") -> tuple[str, ...]:
+    """What had to be settled about the file's position, a sentence each; empty for a usual file.
+
+    Raises:
+        FileReadError, GeometryError: as for `read_geometry`.
+    """
+    where = where or Path(path).name
+    with open_file(Path(path), where) as (_, header):
+        read_grid(header, where, tilt=tilt)
+        return tuple(grid_notes(header, where))
 
 
 def write_volume(path: str | Path, volume: Volume, *, like: str | Path | None = None) -> None:
@@ -89,8 +128,9 @@ def write_volume(path: str | Path, volume: Volume, *, like: str | Path | None = 
         WriteError: the disk refused; an old file stays.
     """
     hu = np.asarray(volume.hu, dtype=np.float32)
-    whole = hu.size > 0 and hu.min() >= -32768 and hu.max() <= 32767 and bool((hu == np.rint(hu)).all())
-    _write(Path(path), hu.astype(np.int16) if whole else hu, volume.geometry, like)
+    fits = hu.min() >= -32768 and hu.max() <= 32767
+    whole = fits and all((hu[:, :, k] == np.rint(hu[:, :, k])).all() for k in range(hu.shape[2]))
+    write_array(Path(path), hu.astype(np.int16) if whole else hu, volume.geometry, like)
 
 
 def write_labels(path: str | Path, labels: IntArray, geometry: Geometry, *, like: str | Path | None = None) -> None:
@@ -105,7 +145,7 @@ def write_labels(path: str | Path, labels: IntArray, geometry: Geometry, *, like
         labels = labels.astype(np.uint8)
     if not np.issubdtype(labels.dtype, np.integer):
         raise LabelError("labels must be integers", where=Path(path).name, got=str(labels.dtype))
-    _write(Path(path), whole_numbers(labels), geometry, like)
+    write_array(Path(path), whole_numbers(labels), geometry, like)
 
 
 def write_probabilities(
@@ -116,7 +156,7 @@ def write_probabilities(
     Raises:
         UsageError, GeometryError, WriteError: as for `write_labels`.
     """
-    _write(Path(path), np.asarray(probabilities, dtype=np.float32), geometry, like)
+    write_array(Path(path), np.asarray(probabilities, dtype=np.float32), geometry, like)
 
 
 def stem(path: str | Path) -> str:
@@ -129,90 +169,13 @@ def stem(path: str | Path) -> str:
     return next((name[: -len(suffix)] for suffix in SUFFIXES if name.lower().endswith(suffix)), Path(name).stem)
 
 
-def is_nifti(path: str | Path) -> bool:
-    """Whether the name is that of a NIfTI file."""
-    return Path(path).name.lower().endswith(SUFFIXES)
-
-
-def _read(path: Path, where: str) -> tuple[Any, Geometry]:
-    """The voxels as stored (scaled, any numeric type) and their grid."""
-    content, header, kind = _open(path, where, whole=True)
-    geometry = read_grid(header, where)
-    kind_of_voxel = header.get_data_dtype()
-    if kind_of_voxel.kind not in "iuf":
-        raise FileReadError("the voxels are no plain numbers", where=where, expected="integers or floats",
-                            got=str(header.get_value_label("datatype")))  # fmt: skip
-    needed = int(header.get_data_offset()) + kind_of_voxel.itemsize * int(np.prod(geometry.shape))
-    if len(content) < needed:
-        raise FileReadError("the file is truncated", where=where, expected=f"{needed} bytes of header and voxels",
-                            got=str(len(content)), do="Copy or export it again.")  # fmt: skip
-    try:
-        return np.asanyarray(kind.from_bytes(content).dataobj).reshape(geometry.shape), geometry
-    except BROKEN as error:
-        raise _broken(where, error) from error
-
-
-def _open(path: Path, where: str, *, whole: bool) -> tuple[bytes, Any, Any]:
-    """Unpacked bytes (all, or the header's), the header and the nibabel class; gzip is told by its magic number.
-
-    The whole stream is read, so that gzip compares its checksum and a damaged file cannot pass.
-    """
-    try:
-        with open(path, "rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            stream = gzip.GzipFile(fileobj=raw) if packed else raw
-            content = stream.read() if whole else stream.read(nib.Nifti2Header.sizeof_hdr)
-        for kind in (nib.Nifti1Image, nib.Nifti2Image):
-            block = content[: kind.header_class.sizeof_hdr]
-            if len(block) == kind.header_class.sizeof_hdr and kind.header_class.may_contain_header(block):
-                return content, kind.header_class(block), kind
-    except FileNotFoundError:
-        raise FileReadError("no such file", where=where, do="Check the path.") from None
-    except BROKEN as error:
-        raise _broken(where, error) from error
-    raise FileReadError("not a NIfTI file (.nii or .nii.gz)", where=where, do="Convert it, or check the path.")
-
-
-def _broken(where: str, error: Exception) -> FileReadError:
-    fault = "the file is truncated" if isinstance(error, EOFError) else f"cannot be read ({type(error).__name__})"
-    return FileReadError(fault, where=where, do="Copy or export it again.")
-
-
-def _write(path: Path, array: Any, geometry: Geometry, like: str | Path | None) -> None:
-    if not is_nifti(path):
-        raise UsageError("not a NIfTI name", where=path.name, expected="a name that ends in .nii.gz or .nii")
-    if array.shape[:3] != geometry.shape:
-        raise GeometryError("array and grid differ", where=path.name, expected=str(geometry.shape),
-                            got=str(array.shape))  # fmt: skip
-    image = _image(array, geometry) if like is None else _image_like(array, geometry, Path(like))
-    with atomic_path(path) as temporary, open(temporary, "wb") as raw:
-        if path.name.lower().endswith(".gz"):
-            # no name and no time in the gzip header: equal content gives equal bytes
-            with gzip.GzipFile(filename="", mode="wb", compresslevel=4, fileobj=raw, mtime=0) as stream:
-                image.to_stream(stream)
-        else:
-            image.to_stream(raw)
-
-
-def _image(array: Any, geometry: Geometry) -> Any:
-    image = nib.Nifti1Image(array, geometry.affine, dtype=array.dtype)
-    image.header.set_xyzt_units("mm")
-    image.set_qform(geometry.affine, code=SCANNER)
-    image.set_sform(geometry.affine, code=SCANNER)
-    qform = Geometry(geometry.shape, np.asarray(image.header.get_qform()))
-    if contradiction(geometry, qform)[0] > FORM_TOLERANCE_VOXELS * min(geometry.spacing_mm):
-        image.header["qform_code"] = 0  # a sheared grid (gantry tilt): no quaternion can say it
-    return image
-
-
-def _image_like(array: Any, geometry: Geometry, like: Path) -> Any:
-    _, header, kind = _open(like, like.name, whole=False)
-    if faults := geometry.differences(read_grid(header, like.name)):
-        raise GeometryError("the array lies on another grid than the file it is to be like", where=like.name,
-                            got="; ".join(faults))  # fmt: skip
-    image = kind(array, header.get_best_affine(), dtype=array.dtype)
-    for field in POSITION_FIELDS:
-        image.header[field] = header[field]
-    image.header["pixdim"][:4] = header["pixdim"][:4]
-    return image
+def _read(path: Path, where: str, tilt: Shear, kind: np.dtype[Any] | None) -> tuple[npt.NDArray[Any], Geometry]:
+    """The voxels (X, Y, Z), scaled, as `kind` (as stored for None; float64 when scaled), and their grid."""
+    with open_file(path, where) as (content, header):
+        geometry = read_grid(header, where, tilt=tilt)
+        stored = read_stored(header, math.prod(geometry.shape), where)
+        content.check_size(stored.end, where)
+        own = np.dtype(np.float64) if stored.scaling else stored.kind.newbyteorder("=")
+        voxels = np.empty(stored.count, kind or own)
+        content.fill(voxels, stored, where)
+    return voxels.reshape(geometry.shape, order="F"), geometry

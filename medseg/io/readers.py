@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from medseg.errors import FileReadError
+from medseg.imaging.cosines import Shear, squared
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.volume import Volume
-from medseg.io import dicom, nifti
+from medseg.io import dicom, itk_images, nifti
+
+PAIR_SUFFIXES = (".hdr", ".img")
 
 
 @dataclass(frozen=True)
@@ -21,23 +24,46 @@ class Reader:
         read: `(path, *, where="", **options) -> Volume`; `where` stands first in its messages.
         case_id: the case id that a path gives.
         grid: `(path, *, where="", **options) -> Geometry`, by headers alone.
-        options: what `read` and `grid` may be told besides.
+        options: what `read` and `grid` may be told besides, and the values that each may have (None: any).
     """
 
     accepts: Callable[[str | Path], bool]
     read: Callable[..., Volume]
     case_id: Callable[[str | Path], str]
     grid: Callable[..., Geometry]
-    options: tuple[str, ...] = ()
+    options: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
+
+    @property
+    def options_text(self) -> str:
+        """The options for a message."""
+        parts = [name + (f": {' or '.join(values)}" if values else "") for name, values in self.options.items()]
+        return ", ".join(parts) or "no options"
 
 
 def _series_grid(path: str | Path, *, where: str = "", **options: str) -> Geometry:
     return dicom.read_series(path, where=where, **options).geometry
 
 
+def _nifti_grid(path: str | Path, *, where: str = "", tilt: Shear = "refuse", nan_hu: float | None = None) -> Geometry:
+    return nifti.read_geometry(path, where=where, tilt=tilt)
+
+
+def _itk_volume(path: str | Path, *, where: str = "", tilt: Shear = "refuse") -> Volume:
+    volume = itk_images.read_volume(path, where=where)
+    geometry = squared(volume.geometry, shear=tilt, where=where or Path(path).name)
+    return volume if geometry is volume.geometry else Volume(volume.hu, geometry)
+
+
+def _itk_grid(path: str | Path, *, where: str = "", tilt: Shear = "refuse") -> Geometry:
+    return squared(itk_images.read_geometry(path, where=where), shear=tilt, where=where or Path(path).name)
+
+
+STORED_TILT = {"tilt": ("refuse", "keep")}
+SERIES_OPTIONS = {"series": None, "tilt": ("resample", "keep", "refuse"), "gaps": ("refuse", "resample")}
 READERS = {
-    "nifti": Reader(nifti.is_nifti, nifti.read_volume, nifti.stem, nifti.read_geometry),
-    "dicom": Reader(dicom.is_series, dicom.read_series, dicom.series_id, _series_grid, ("series", "tilt", "gaps")),
+    "nifti": Reader(nifti.is_nifti, nifti.read_volume, nifti.stem, _nifti_grid, {**STORED_TILT, "nan_hu": None}),
+    "itk": Reader(itk_images.is_itk, _itk_volume, itk_images.stem, _itk_grid, STORED_TILT),
+    "dicom": Reader(dicom.is_series, dicom.read_series, dicom.series_id, _series_grid, SERIES_OPTIONS),
 }
 
 
@@ -54,5 +80,11 @@ def find_reader(path: str | Path, *, where: str = "") -> Reader:
     for reader in READERS.values():
         if reader.accepts(path):
             return reader
-    what = "neither a NIfTI file nor a folder of DICOM files" if Path(path).exists() else "no such file or folder"
-    raise FileReadError(what, where=where or Path(path).name, do="Check the path.")
+    where = where or Path(path).name
+    if not Path(path).exists():
+        raise FileReadError("no such file or folder", where=where, do="Check the path.")
+    if Path(path).name.lower().removesuffix(".gz").endswith(PAIR_SUFFIXES):
+        raise FileReadError("one half of a NIfTI or Analyze pair (.hdr and .img)", where=where,
+                            do="Save it as a single NIfTI file (.nii or .nii.gz).")  # fmt: skip
+    raise FileReadError("neither a NIfTI, NRRD or MetaImage file nor a folder of DICOM files", where=where,
+                        do="Check the path.")  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 
 from medseg.errors import FileReadError, GeometryError, LabelError, UsageError
 from medseg.evaluation.agreement import TRUTH
+from medseg.imaging.cosines import squared
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import BACKGROUND, LabelMap, LabelSet
 from medseg.imaging.regions import Reading, turned
@@ -17,6 +18,7 @@ from medseg.imaging.volume import Volume
 from medseg.io.label_files import is_label_file, label_stem, read_label_values, read_labels
 from medseg.io.manifest import CaseEntry, Dataset, read_dataset, read_image, read_reading, read_truth
 
+UPRIGHT = "Import the series with --tilt resample: distances are measured along axes at right angles."
 LISTED = 10  # names shown in an error
 
 
@@ -155,10 +157,12 @@ def on_one_grid(readings: Mapping[str, Reading], case_id: str) -> dict[str, Read
     """The readings on the grid of the first; the same lattice stored with other axes or flips is turned exactly.
 
     Raises:
-        GeometryError: a reading lies on another lattice; case, reader and both numbers are named.
+        GeometryError: a reading lies on another lattice, or on a sheared one (a gantry tilt that was kept), where no
+            distance could be measured along the axes; case, reader and numbers are named.
     """
     names = list(readings)
     first = readings[names[0]].geometry
+    squared(first, where=f"case {case_id}, {names[0]}", do=UPRIGHT)
     return {name: _onto(first, reading, case_id, name, names[0]) for name, reading in readings.items()}
 
 
@@ -195,7 +199,7 @@ def _read_entry(dataset: Dataset, entry: CaseEntry, model: str | None, predictio
     }
     if model is not None and prediction is not None:
         where = f"case {entry.id}, model {model} ({prediction.name})"
-        readings[model] = read_labels(prediction, dataset.labels, where=where)
+        readings[model] = read_labels(prediction, dataset.labels, where=where, tilt=entry.image_options.label_tilt)
     truth = read_truth(dataset, entry)
     together = on_one_grid({**readings, **({TRUTH: truth} if truth else {})}, entry.id)
     truth = together.pop(TRUTH, None)

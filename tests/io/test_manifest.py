@@ -222,7 +222,7 @@ def test_the_image_of_a_case_may_be_a_dicom_series(tmp_path: Path, write_series:
 
     assert read_image(dataset, dataset.entry("c1")).geometry.spacing_mm[2] == 2
     write_series([0, 2, 4], name="series", Modality="MR")
-    with pytest.raises(DicomError, match=r"case c1, image series, series_[0-9a-f]{8}: not a CT series"):
+    with pytest.raises(DicomError, match=r"case c1, image series, .*series_[0-9a-f]{8}: not a CT series"):
         read_image(dataset, dataset.entry("c1"))
 
 
@@ -230,5 +230,5 @@ def test_an_image_of_no_known_kind_is_refused(tmp_path: Path, volume: Volume) ->
     (tmp_path / "scan.png").write_bytes(b"png")
     dataset = Dataset(tmp_path, LabelSet({"background": 0}), (), (CaseEntry("c1", tmp_path / "scan.png", {}),))
 
-    with pytest.raises(FileReadError, match=r"case c1, image scan.png: neither a NIfTI file nor a folder of DICOM"):
+    with pytest.raises(FileReadError, match=r"case c1, image scan.png: neither a NIfTI, NRRD or MetaImage file nor a"):
         read_image(dataset, dataset.entry("c1"))

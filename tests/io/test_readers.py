@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
 
 from medseg.errors import FileReadError
 from medseg.imaging.volume import Volume
@@ -17,7 +18,9 @@ from medseg.io.readers import READERS, find_reader
 def images(tmp_path: Path, volume: Volume, write_series: Callable[..., Path]) -> dict[str, Path]:
     """One image of every kind in the table."""
     nifti.write_volume(tmp_path / "c001.nii.gz", volume)
-    return {"nifti": tmp_path / "c001.nii.gz", "dicom": write_series([0, 1, 2])}
+    itk = sitk.GetImageFromArray(volume.hu.T.copy())
+    sitk.WriteImage(itk, str(tmp_path / "c002.nrrd"))
+    return {"nifti": tmp_path / "c001.nii.gz", "itk": tmp_path / "c002.nrrd", "dicom": write_series([0, 1, 2])}
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -26,7 +29,8 @@ def test_each_reader_accepts_and_reads_its_own_kind_only(images: dict[str, Path]
 
     assert reader is READERS[name]
     assert [kind for kind, other in READERS.items() if other.accepts(images[name])] == [name]
-    assert min(reader.read(images[name]).geometry.shape) > 1
+    geometry = reader.read(images[name]).geometry
+    assert min(geometry.shape) > 1 and not geometry.differences(reader.grid(images[name]))
 
 
 def test_case_ids_are_the_stem_and_the_hashed_series(images: dict[str, Path]) -> None:
@@ -35,7 +39,15 @@ def test_case_ids_are_the_stem_and_the_hashed_series(images: dict[str, Path]) ->
 
 
 def test_what_no_reader_accepts_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileReadError, match="neither a NIfTI file nor a folder of DICOM files"):
+    with pytest.raises(FileReadError, match="neither a NIfTI, NRRD or MetaImage file nor a folder of DICOM files"):
         find_reader(tmp_path)
     with pytest.raises(FileReadError, match="no such file or folder"):
         find_reader(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("name", ["a.hdr", "a.img", "a.HDR.gz"])
+def test_files_of_two_parts_are_refused_by_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+
+    with pytest.raises(FileReadError, match=r"one half of a NIfTI or Analyze pair.*single NIfTI file"):
+        find_reader(tmp_path / name)
