@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -14,13 +14,22 @@ from medseg.shapes import BoolArray, FloatArray
 
 SHORT_GAP_MM = 10.0  # so close together, outlines that overlap are taken for one object
 TAPERED = 0.5  # an end: the outline has shrunk to this share of the largest one of its run
+ALIKE = 0.5  # Dice of two parts of outlines that show one object
+SMALLEST_PART = 16  # pixels; smaller ones come and go where a threshold drew them
 
 
-class Gap(NamedTuple):
-    """Slices without an outline between two that have one."""
+@dataclass(frozen=True)
+class Gap:
+    """Slices without an outline between two that have one.
+
+    Args:
+        below, above: the two slices.
+        outlines: (X, Y) masks on the two: all that is drawn there, or the part that the slices between leave out.
+    """
 
     below: int
     above: int
+    outlines: tuple[BoolArray, BoolArray] = field(compare=False, repr=False)
 
     @property
     def slices(self) -> tuple[int, ...]:
@@ -29,35 +38,71 @@ class Gap(NamedTuple):
 
 
 def missing_slices(planes: Mapping[int, BoolArray], heights_mm: FloatArray) -> list[Gap]:
-    """The gaps inside one object; in a gap between two objects nothing is missing.
+    """The gaps inside one object, in order; in a gap between two objects nothing is missing.
 
-    A gap lies inside an object when the outlines on its two sides have a pixel in common, unless both sides look
-    like natural ends, as of two lesions above one another: the outlines are more than SHORT_GAP_MM apart, and each
-    has shrunk to half (TAPERED) of the largest outline in its unbroken run of slices. An outline that is the only
-    one of its run has not shrunk: a structure drawn on every second slice is never taken for many.
+    Slices on which nothing is drawn lie inside an object when the outlines on their two sides have a pixel in common,
+    unless both sides look like natural ends, as of two lesions above one another: the outlines are more than
+    SHORT_GAP_MM apart, and each has shrunk to half (TAPERED) of the largest outline in its unbroken run of slices. An
+    outline that is the only one of its run has not shrunk: a structure drawn on every second slice is never taken
+    for many.
+
+    Slices on which only other parts are drawn were seen by the reader. They are missing when a part ends below them
+    and one that is much the same (Dice of at least ALIKE) begins above them, within SHORT_GAP_MM.
 
     Args:
         planes: (X, Y) mask for each slice on which the structure is drawn, by the slice's index.
         heights_mm: (N,) positions of all slices along the normal.
     """
+    found = [*_undrawn(planes, heights_mm), *_left_out_parts(planes, heights_mm)] if planes else []
+    return sorted(found, key=lambda gap: (gap.below, gap.above))
+
+
+def _undrawn(planes: Mapping[int, BoolArray], heights_mm: FloatArray) -> Iterator[Gap]:
     areas = {index: int(np.count_nonzero(plane)) for index, plane in sorted(planes.items())}
     drawn = np.array(list(areas), dtype=int)
     runs = [run.tolist() for run in np.split(drawn, np.flatnonzero(np.diff(drawn) > 1) + 1)]
-    found = []
     for lower, upper in pairwise(runs):
-        gap = Gap(lower[-1], upper[0])
-        if not (planes[gap.below] & planes[gap.above]).any():
+        below, above = lower[-1], upper[0]
+        if not (planes[below] & planes[above]).any():
             continue
         ends = all(areas[side] <= TAPERED * max(areas[index] for index in run)
-                   for side, run in ((gap.below, lower), (gap.above, upper)))  # fmt: skip
-        if not (ends and heights_mm[gap.above] - heights_mm[gap.below] > SHORT_GAP_MM):
-            found.append(gap)
-    return found
+                   for side, run in ((below, lower), (above, upper)))  # fmt: skip
+        if not (ends and heights_mm[above] - heights_mm[below] > SHORT_GAP_MM):
+            yield Gap(below, above, (planes[below], planes[above]))
 
 
-def interpolated(
-    planes: Mapping[int, BoolArray], gap: Gap, heights_mm: FloatArray, spacing_mm: tuple[float, float]
-) -> dict[int, BoolArray]:
+def _left_out_parts(planes: Mapping[int, BoolArray], heights_mm: FloatArray) -> Iterator[Gap]:
+    window = _window(np.logical_or.reduce(list(planes.values())))
+    drawn = {index: plane[window] for index, plane in planes.items()}
+    parts = {index: list(_parts(plane)) for index, plane in drawn.items()}
+    for below in sorted(drawn):
+        for part in (part for part in parts[below] if below + 1 in drawn and not (drawn[below + 1] & part).any()):
+            above = next((index for index in range(below + 2, len(heights_mm))
+                          if index not in drawn or (drawn[index] & part).any()), None)  # fmt: skip
+            if above is None or above not in drawn or heights_mm[above] - heights_mm[below] > SHORT_GAP_MM:
+                continue
+            for other in (other for other in parts[above] if not (drawn[above - 1] & other).any()):
+                if _dice(part, other) >= ALIKE:
+                    pair = [np.zeros(planes[below].shape, dtype=bool, order="F") for _ in range(2)]
+                    pair[0][window], pair[1][window] = part, other
+                    yield Gap(below, above, (pair[0], pair[1]))
+
+
+def _dice(a: BoolArray, b: BoolArray) -> float:
+    return 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
+
+
+def _parts(plane: BoolArray) -> Iterator[BoolArray]:
+    """The connected parts of an outline, but for the very small ones."""
+    numbered, count = ndimage.label(plane)  # type: ignore[misc]
+    if count > 1:
+        sizes = np.bincount(numbered.ravel())
+        yield from (numbered == number for number in range(1, count + 1) if sizes[number] >= SMALLEST_PART)
+    elif count and np.count_nonzero(plane) >= SMALLEST_PART:
+        yield plane
+
+
+def interpolated(gap: Gap, heights_mm: FloatArray, spacing_mm: tuple[float, float]) -> dict[int, BoolArray]:
     """(X, Y) masks for the slices of a gap: shapes between the outlines on its two sides.
 
     The signed distances to the two outlines are interpolated linearly in height, and the region is where the result
@@ -65,10 +110,10 @@ def interpolated(
     counterpart on the other side shrinks away within the gap.
 
     Args:
-        planes, heights_mm: as in `missing_slices`.
+        heights_mm: as in `missing_slices`.
         spacing_mm: pixel size along X, Y.
     """
-    below, above = planes[gap.below], planes[gap.above]
+    below, above = gap.outlines
     window = _window(below | above)
     distances = [_signed_distance(plane[window], spacing_mm) for plane in (below, above)]
     made = {}
@@ -80,9 +125,9 @@ def interpolated(
 
 
 def _window(mask: BoolArray) -> Window:
-    """The box around the mask; outside of both outlines both distances are negative."""
-    x, y = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return slice(x[0], x[-1] + 1), slice(y[0], y[-1] + 1)
+    """The box around the mask; empty for an empty one."""
+    x, y = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return slice(x[0], x[-1] + 1) if x.size else slice(0, 0), slice(y[0], y[-1] + 1) if y.size else slice(0, 0)
 
 
 def _signed_distance(mask: BoolArray, spacing_mm: tuple[float, float]) -> FloatArray:

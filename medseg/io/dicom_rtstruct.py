@@ -118,7 +118,7 @@ def read_rtstruct(
             if roi.contours and rules.labels[regions[roi.name].label].gaps == "refuse"}  # fmt: skip
     if not fill_slices:
         _check_gaps(used, gaps, slices, where)
-    made = {number: _filled(drawn[number], found, slices) for number, found in gaps.items()}
+    made = {number: _filled(found, slices) for number, found in gaps.items()}
     notes += [note for each in drawn.values() for note in each.notes]
     notes += [f"ROI {shown_name(roi.name)}: interpolated on {told_slices(sorted(made[roi.number]), slices)}"
               for roi in used if made.get(roi.number)]  # fmt: skip
@@ -141,7 +141,7 @@ def _check_kinds(rois: Sequence[Roi], where: str) -> None:
 
 
 def _check_gaps(rois: Sequence[Roi], gaps: Mapping[int, Sequence[Gap]], slices: Slices, where: str) -> None:
-    left_out = [(roi, [index for gap in gaps.get(roi.number, ()) for index in gap.slices]) for roi in rois]
+    left_out = [(roi, sorted({index for gap in gaps.get(roi.number, ()) for index in gap.slices})) for roi in rois]
     found = [f"{shown_name(roi.name)}: {told_slices(indices, slices)}" for roi, indices in left_out if indices]
     if found:
         count = sum(len(indices) for _, indices in left_out)
@@ -151,10 +151,11 @@ def _check_gaps(rois: Sequence[Roi], gaps: Mapping[int, Sequence[Gap]], slices: 
                          "above one another (`gaps: keep` for its label in rois.yaml).")  # fmt: skip
 
 
-def _filled(drawn: Drawn, gaps: Sequence[Gap], slices: Slices) -> dict[int, BoolArray]:
+def _filled(gaps: Sequence[Gap], slices: Slices) -> dict[int, BoolArray]:
     made: dict[int, BoolArray] = {}
     for gap in gaps:
-        made |= interpolated(drawn.planes, gap, slices.heights_mm, slices.spacing_mm)
+        for index, plane in interpolated(gap, slices.heights_mm, slices.spacing_mm).items():
+            made[index] = made[index] | plane if index in made else plane
     return made
 
 

@@ -165,8 +165,7 @@ def test_a_slice_left_out_of_an_object_is_missing() -> None:
     planes = spheres((8, 4.5))
     del planes[8]
 
-    assert missing_slices(planes, HEIGHTS) == [Gap(7, 9)]
-    assert Gap(7, 9).slices == (8,)
+    assert [gap.slices for gap in missing_slices(planes, HEIGHTS)] == [(8,)]
 
 
 @pytest.mark.parametrize("step", [2, 3, 4])
@@ -185,7 +184,7 @@ def test_two_lesions_above_one_another_miss_nothing() -> None:
 def test_a_block_of_slices_cut_out_of_an_object_is_missing() -> None:
     planes = {index: plane for index, plane in spheres((9, 8.5)).items() if not 6 < index < 12}
 
-    assert missing_slices(planes, HEIGHTS) == [Gap(6, 12)]
+    assert [(gap.below, gap.above) for gap in missing_slices(planes, HEIGHTS)] == [(6, 12)]
 
 
 def test_outlines_beside_one_another_are_two_objects() -> None:
@@ -194,11 +193,34 @@ def test_outlines_beside_one_another_are_two_objects() -> None:
     assert missing_slices(planes, HEIGHTS) == []
 
 
-def test_an_outline_around_no_pixel_still_was_drawn() -> None:
-    planes = spheres((8, 4.5))
-    planes[8] = np.zeros(SLICE, dtype=bool)
+def beside(*slices: int) -> dict[int, BoolArray]:
+    """A long structure on slices 2 to 12, and a small one beside it on the slices given."""
+    long, small = rasterise([rectangle(1, 1, 9, 9)], SLICE), rasterise([rectangle(20, 8, 26, 14)], SLICE)
+    return {index: long | small if index in slices else long for index in range(2, 13)}
 
-    assert missing_slices(planes, HEIGHTS) == []
+
+def test_a_part_left_out_where_another_part_is_drawn_is_missing() -> None:
+    (gap,) = missing_slices(beside(5, 6, 8, 9), HEIGHTS)
+
+    assert gap.slices == (7,) and [int(outline.sum()) for outline in gap.outlines] == [36, 36]
+    assert interpolated(gap, HEIGHTS, (1.0, 1.0))[7].sum() == 36
+
+
+def test_a_part_that_ends_where_another_part_is_drawn_misses_nothing() -> None:
+    assert missing_slices(beside(5, 6, 7), HEIGHTS) == []
+    assert missing_slices(beside(3, 4, 9, 10), HEIGHTS) == []  # 15 mm on, seen by the reader and left empty
+
+
+def test_a_stray_outline_does_not_hide_that_a_slice_is_missing() -> None:
+    planes = spheres((8, 4.5))
+    planes[8] = rasterise([rectangle(0.5, 0.5, 1.5, 1.5)], SLICE)
+
+    assert [gap.slices for gap in missing_slices(planes, HEIGHTS)] == [(8,)]
+
+
+def test_a_structure_without_outlines_has_no_gaps() -> None:
+    assert missing_slices({}, HEIGHTS) == []
+    assert missing_slices({3: np.zeros(SLICE, dtype=bool), 5: np.zeros(SLICE, dtype=bool)}, HEIGHTS) == []
 
 
 def radius(mask: BoolArray) -> float:
@@ -208,7 +230,7 @@ def radius(mask: BoolArray) -> float:
 def test_slices_between_two_discs_are_filled_with_discs_of_radii_between() -> None:
     planes = {0: rasterise([disc(60.3, 59.6, 20)], (128, 128)), 4: rasterise([disc(60.3, 59.6, 50)], (128, 128))}
 
-    made = interpolated(planes, Gap(0, 4), HEIGHTS, (1.0, 1.0))
+    made = interpolated(Gap(0, 4, (planes[0], planes[4])), HEIGHTS, (1.0, 1.0))
 
     assert [radius(made[index]) for index in (1, 2, 3)] == pytest.approx([27.5, 35, 42.5], abs=0.25)
 
@@ -216,7 +238,7 @@ def test_slices_between_two_discs_are_filled_with_discs_of_radii_between() -> No
 def test_filling_follows_the_heights_of_uneven_slices() -> None:
     planes = {0: rasterise([disc(60.3, 59.6, 20)], (128, 128)), 2: rasterise([disc(60.3, 59.6, 50)], (128, 128))}
 
-    made = interpolated(planes, Gap(0, 2), np.array([0, 1, 6.0]), (1.0, 1.0))
+    made = interpolated(Gap(0, 2, (planes[0], planes[2])), np.array([0, 1, 6.0]), (1.0, 1.0))
 
     assert radius(made[1]) == pytest.approx(25, abs=0.25)
 
@@ -224,13 +246,13 @@ def test_filling_follows_the_heights_of_uneven_slices() -> None:
 def test_between_equal_outlines_there_is_the_same_outline() -> None:
     plane = rasterise([disc(12, 12, 9), rectangle(9.5, 9.5, 11.5, 15.5)], SLICE)
 
-    assert np.array_equal(interpolated({0: plane, 2: plane}, Gap(0, 2), HEIGHTS, (0.7, 1.3))[1], plane)
+    assert np.array_equal(interpolated(Gap(0, 2, (plane, plane)), HEIGHTS, (0.7, 1.3))[1], plane)
 
 
 def test_a_region_without_counterpart_shrinks_away_inside_the_gap() -> None:
     both = rasterise([disc(8, 12, 4), disc(24, 12, 4)], SLICE)
     one = rasterise([disc(8, 12, 4)], SLICE)
 
-    made = interpolated({0: both, 3: one}, Gap(0, 3), HEIGHTS, (1.0, 1.0))
+    made = interpolated(Gap(0, 3, (both, one)), HEIGHTS, (1.0, 1.0))
 
     assert made[1][8, 12] and made[2][8, 12] and not made[2][24, 12]
