@@ -28,6 +28,8 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a result t
 Split = Annotated[str | None, typer.Option(help="Only the cases of this split of the data set.")]
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Go on where predictions are missing.")]
 Tolerance = Annotated[float, typer.Option("--tolerance", help="Tolerance of NSD in mm.")]
+Tilt = Annotated[str | None, typer.Option(help="Tilted gantry: resample (default for DICOM), keep or refuse.")]
+Gaps = Annotated[str | None, typer.Option(help="Missing or uneven slices: refuse (default) or resample.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
@@ -52,15 +54,22 @@ def phantom(
 @app.command()
 def check(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="dataset.yaml or its folder.")],
+    deep: Annotated[bool, typer.Option("--deep", help="Read every voxel, not only the headers.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page; with --deep each case in three planes.")] = None,
+    images: Annotated[bool, typer.Option("--images/--no-images", help="Show CT slices on the page.")] = True,
+    jobs: Annotated[int | None, typer.Option(help="Cases looked at at once.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """List cases, raters, geometry, labels, and what is wrong; exit code 1 on an error."""
+    """List cases, raters, geometry, labels, what is wrong and how to mend it; exit code 1 on an error."""
     with progress_bars() as progress:
-        report = workflows.check(dataset, on_case=counting(progress, "Checking"))
+        report = workflows.check(dataset, deep=deep, html=html, images=images, jobs=jobs,
+                                 on_case=counting(progress, "Checking"))  # fmt: skip
     if as_json:
         print(report.to_json())
     else:
         show(workflows.render(report))
+        if html is not None:
+            say(f"Page: {html}")
     raise typer.Exit(0 if report.ok else 1)
 
 
@@ -151,12 +160,90 @@ def agree(
 
 @app.command()
 def convert(
-    series: Annotated[Path, typer.Argument(metavar="SERIES", help="Folder of one DICOM series.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.nii.gz")],
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="DICOM folder, zip, DICOMDIR or file; NRRD, MHA.")],
+    out: Annotated[Path | None, typer.Argument(metavar="OUT.nii.gz")] = None,
+    series: Annotated[str | None, typer.Option(help="The series_... to take where there are several.")] = None,
+    list_series: Annotated[bool, typer.Option("--list", help="Only list the series; writes nothing.")] = False,
+    tilt: Tilt = None,
+    gaps: Gaps = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Convert a DICOM series to NIfTI in HU; refuses what is no even, upright volume."""
-    say(str(workflows.convert(series, out, overwrite=overwrite)))
+    """Convert a study to NIfTI in HU; what is no even, upright volume is refused unless you say how to read it."""
+    if list_series:
+        found = workflows.scan(study)
+        for line in (*(one.line for one in found.series), f"Passed over: {found.left_out or 'nothing'}"):
+            say(line)
+        return
+    if out is None:
+        raise UsageError("no output", expected="STUDY OUT.nii.gz, or STUDY --list")
+    with progress_bars() as progress:
+        written = workflows.convert(study, out, series=series, tilt=tilt, gaps=gaps, overwrite=overwrite,
+                                    progress=progress)  # fmt: skip
+    say(str(written))
+
+
+@app.command(name="import")
+def import_(
+    layout: Annotated[str, typer.Argument(metavar="FORMAT", help="nnunet msd bids kits lidc curvas raters dicom")],
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of the data set.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for dataset.yaml.")] = None,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy voxels as NIfTI with nothing else in the header.")] = False,
+    sources: Annotated[Path | None, typer.Option(help="CSV for the private key from case to source.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Names and values: a YAML file or liver=1,kidney=2.")] = None,
+    partial: Annotated[str | None, typer.Option(help="The only structures looked for: liver,kidney.")] = None,
+    rater: Annotated[str | None, typer.Option(help="Name of the rater where the source tells none.")] = None,
+    raters: Annotated[str | None, typer.Option(help="Take only these raters: A,B.")] = None,
+    rater_from: Annotated[str | None, typer.Option(help="BIDS: pipeline, or an entity such as desc.")] = None,
+    only: Annotated[str | None, typer.Option(help="Of several channels or phases this one.")] = None,
+    assume_ct: Annotated[bool, typer.Option("--assume-ct", help="The one channel holds HU.")] = False,
+    kits_labels: Annotated[str | None, typer.Option(help="KiTS: annotations or aggregated.")] = None,
+    nan_hu: Annotated[float | None, typer.Option(help="HU of undefined voxels (NaN); refused without it.")] = None,
+    rois: Annotated[Path | None, typer.Option(help="DICOM: rois.yaml, what each region becomes.")] = None,
+    suggest_rois: Annotated[Path | None, typer.Option(help="DICOM: only write a rois.yaml to begin with.")] = None,
+    trust: Annotated[str | None, typer.Option(help="DICOM: what ties labels to a CT: frame, images ...")] = None,
+    fill_slices: Annotated[bool, typer.Option("--fill-slices", help="DICOM: interpolate left-out outlines.")] = False,
+    threshold: Annotated[float | None, typer.Option(help="DICOM: of fractional segmentations.")] = None,
+    show_paths: Annotated[bool, typer.Option("--show-paths", help="DICOM: messages name files by path.")] = False,
+    tilt: Tilt = None,
+    gaps: Gaps = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Import a data set of a known layout: writes OUT/dataset.yaml, without copying voxels unless asked."""
+    if suggest_rois is not None:
+        say(f"Check every line: {workflows.suggest_rois(source, suggest_rois, overwrite=overwrite)}")
+        return
+    if out is None:
+        raise UsageError("no output folder", expected="--out DIR")
+    given = {"labels": labels, "partial": names(partial), "rater": rater, "raters": names(raters), "only": only,
+             "rater_from": rater_from, "assume_ct": assume_ct, "kits_labels": kits_labels, "nan_hu": nan_hu,
+             "rois": rois, "trust": trust, "fill_slices": fill_slices, "threshold": threshold,
+             "show_paths": show_paths, "tilt": tilt, "gaps": gaps}  # fmt: skip
+    options = workflows.ImportOptions(**{name: value for name, value in given.items() if value is not None})
+    with progress_bars() as progress:
+        made = workflows.import_(layout, source, out, copy=copy, sources=sources, overwrite=overwrite, options=options,
+                                 progress=progress)  # fmt: skip
+    for note in made.notes:
+        say(f"Note: {note}")
+    say(f"{made.cases} cases, raters {', '.join(made.raters) or 'none'}: {made.path}")
+
+
+@app.command()
+def export(
+    layout: Annotated[str, typer.Argument(metavar="FORMAT", help="nnunet.")],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="dataset.yaml or its folder.")],
+    out: Out = ...,  # type: ignore[assignment]
+    rater: Annotated[str | None, typer.Option(help="Whose labels, where there are several raters.")] = None,
+    raters: Annotated[str | None, typer.Option(help="majority: of all raters.")] = None,
+    name: Annotated[str | None, typer.Option(help="Folder to make in OUT, such as Dataset123_Liver.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Export a data set as nnU-Net's raw data, to compare on the same cases."""
+    with progress_bars() as progress:
+        made = workflows.export(layout, dataset, out, rater=rater, raters=raters, name=name, overwrite=overwrite,
+                                progress=progress)  # fmt: skip
+    for note in made.notes:
+        say(f"Note: {note}")
+    say(f"{made.training} training and {made.test} test cases: {made.path}")
 
 
 @app.command()
@@ -224,6 +311,11 @@ def progress_bars() -> Iterator[Callable[[str, int, int, str], None]]:
             bars.update(tasks[what], completed=done, total=total or None, note=note)
 
         yield progress
+
+
+def names(text: str | None) -> tuple[str, ...] | None:
+    """`A,B` as a tuple."""
+    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def counting(progress: Callable[[str, int, int, str], None], what: str) -> Callable[[int, int], None]:

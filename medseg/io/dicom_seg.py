@@ -30,12 +30,14 @@ from medseg.io.dicom_seg_header import (
     read_dataset,
     reading,
     referenced_series,
+    references,
 )
 from medseg.io.dicom_seg_planes import fit, fit_to_grid, functional_group, own_grid, read_planes
 from medseg.io.series_facts import SeriesFacts
 from medseg.shapes import BoolArray, IntArray
 
-__all__ = ["Segment", "Segmentation", "is_segmentation", "read_segmentation", "referenced_series"]
+__all__ = ["Segment", "Segmentation", "SegmentationHeader", "is_segmentation", "read_segmentation",
+           "read_segmentation_header", "referenced_series"]  # fmt: skip
 BACKGROUND = ("125040", "DCM")
 MAX_SEGMENTS = 65535  # ReferencedSegmentNumber is an unsigned 16-bit number
 
@@ -165,6 +167,36 @@ def read_segmentation(
     if acquisition is not None:
         _check_inside(masks, where)
     return Segmentation(masks, geometry, segments, facts, label)
+
+
+@dataclass(frozen=True)
+class SegmentationHeader:
+    """What a SEG file says before its pixels are read.
+
+    Args:
+        names: of the masks.
+        label: ContentLabel, as in `Segmentation`.
+        series_uids, instance_uids: of the CT that it was made on; for finding it, never to be shown.
+    """
+
+    names: tuple[str, ...]
+    label: str
+    series_uids: frozenset[str] = field(repr=False)
+    instance_uids: frozenset[str] = field(repr=False)
+
+
+def read_segmentation_header(path: str | Path, *, where: str = "") -> SegmentationHeader:
+    """The names in a SEG file, and the CT that it was made on.
+
+    Raises:
+        FileReadError, DicomError, LabelError: as `read_segmentation`, but for pixels and positions.
+    """
+    where = where or "a DICOM segmentation"
+    dataset = read_dataset(Path(path), where, pixels=False)
+    with reading(where):
+        segments, _ = _segments(dataset, _kind(dataset, 1.0, where), where)
+        names = tuple(segment.name for segment in segments)
+        return SegmentationHeader(names, str(dataset.get("ContentLabel", "") or ""), *references(dataset))
 
 
 def _layout(dataset: Any, where: str) -> FrameLayout:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pydicom
+import pydicom.filereader
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from medseg.errors import DicomError, FileReadError, MedsegError
@@ -57,7 +57,7 @@ def read_dataset(path: Path, where: str, *, pixels: bool) -> Any:
             if str(meta.get("TransferSyntaxUID", "")) == DEFLATED:
                 dataset = _read_deflated(path.read_bytes(), meta, where)
             else:
-                dataset = pydicom.dcmread(path, stop_before_pixels=not pixels)
+                dataset = pydicom.filereader.dcmread(path, stop_before_pixels=not pixels)
         except InvalidDicomError:
             raise FileReadError("not a DICOM file", where=where, do="Check the path.") from None
         if (sop_class := str(dataset.get("SOPClassUID", ""))) not in SEGMENTATION:
@@ -100,6 +100,11 @@ def check_reference(dataset: Any, series: SeriesFacts, where: str) -> None:
     if images and images.isdisjoint(series.instance_uids):
         raise DicomError(f"the segmentation was made on other images than those of {series.id}", where=where,
                          got=f"references to {len(images)} other images", do="Name its own CT (--series).")  # fmt: skip
+
+
+def references(dataset: Any) -> tuple[frozenset[str], frozenset[str]]:
+    """UIDs of the series and of the images that the dataset names as those it was made on."""
+    return _referenced_series(dataset), _referenced_images(dataset)
 
 
 def _referenced_series(dataset: Any) -> frozenset[str]:

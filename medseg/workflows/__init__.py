@@ -16,17 +16,25 @@ VERBS = {
     "evaluate": "medseg.workflows.evaluation",
     "agree": "medseg.workflows.agreement",
     "convert": "medseg.workflows.conversion",
+    "import_": "medseg.workflows.importing",  # `import` is a word of the language
+    "export": "medseg.workflows.exporting",
     "demo": "medseg.workflows.demonstration",
 }
-TABLES = {"render": "medseg.workflows.checking", "score_table": "medseg.workflows.evaluation"}  # results for the screen
+BESIDES = {  # what the verbs take and what their results are shown with
+    "ImportOptions": "medseg.workflows.importing",
+    "suggest_rois": "medseg.workflows.importing",
+    "scan": "medseg.workflows.conversion",
+    "render": "medseg.workflows.checking",
+    "score_table": "medseg.workflows.evaluation",
+}
 
 
 def __getattr__(name: str) -> Any:
-    known = VERBS | TABLES
+    known = VERBS | BESIDES
     if name not in known:
         raise AttributeError(f"module 'medseg.workflows' has no attribute '{name}'")
     return getattr(import_module(known[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *VERBS, *TABLES])
+    return sorted([*globals(), *VERBS, *BESIDES])

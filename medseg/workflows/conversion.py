@@ -1,28 +1,95 @@
-"""`medseg convert`: a DICOM series as a NIfTI file in HU."""
+"""`medseg convert`: one study, DICOM above all, as a NIfTI file in HU."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from medseg.errors import OutputExistsError, UsageError
+from medseg.imaging.acquisition import Acquisition
 from medseg.io import dicom, nifti
+from medseg.io.readers import find_reader
+from medseg.workflows.outputs import write_json
+
+RECORD = ".acquisition.json"
+Progress = Callable[[str, int, int, str], None]
 
 
-def convert(series: str | Path, out: str | Path, *, overwrite: bool = False) -> Path:
-    """Writes the series in the folder `series` to `out` (.nii or .nii.gz) without loss and returns the file's path.
+def convert(
+    study: str | Path,
+    out: str | Path,
+    *,
+    series: str | None = None,
+    tilt: str | None = None,
+    gaps: str | None = None,
+    overwrite: bool = False,
+    progress: Progress = lambda what, done, total, note: None,
+) -> Path:
+    """Writes a study to `out` (.nii or .nii.gz) and returns the file's path.
+
+    HU and position are written without loss. Where slices were resampled (a tilted gantry, gaps), or a tilt was kept,
+    the file `<out>.acquisition.json` beside it holds the acquired slices, the way back to them and the slices that
+    were invented; see `Acquisition`.
+
+    Args:
+        study: a DICOM folder tree, zip, DICOMDIR or file, or a NIfTI, NRRD or MetaImage file.
+        series: the `series_...` to take where the study holds several.
+        tilt: what becomes of a gantry tilt: `resample` (the default) onto an upright grid, `keep` the sheared axes, or
+            `refuse`.
+        gaps: what becomes of missing or uneven slices: `refuse` (the default) or `resample` onto an even grid.
 
     Raises:
-        UsageError: `out` has no NIfTI name.
+        UsageError: `out` has no NIfTI name, or an option that this kind of study does not take.
         OutputExistsError: `out` exists and `overwrite` is False; nothing has been read then.
-        FileReadError, DicomError: the folder holds no even, upright CT volume.
+        FileReadError, DicomError, GeometryError, VoxelError: the study is no CT volume, or one that the options refuse.
         WriteError: the disk refused; an old file stays.
     """
     out = Path(out)
+    _check_out(out, overwrite=overwrite)
+    given: dict[str, Any] = {"series": series, "tilt": tilt, "gaps": gaps}
+    options = {name: value for name, value in given.items() if value is not None}
+    reader = find_reader(study)
+    _check_options(options, reader.options)
+    if reader.read is dicom.read_series:
+        options["progress"] = lambda what, done, of: progress(f"Reading {what}", done, of, "")
+    volume = reader.read(study, **options)
+    like = study if nifti.is_nifti(study) else None
+    record = out.with_name(nifti.stem(out) + RECORD)
+    if volume.acquisition is not None and _worth_a_record(volume.acquisition):
+        write_json(record, volume.acquisition.as_dict())
+    elif overwrite:
+        record.unlink(missing_ok=True)  # of the file that is replaced
+    nifti.write_volume(out, volume, like=like)
+    return out
+
+
+def scan(study: str | Path) -> dicom.Scan:
+    """The DICOM series at a path by their headers, and what was left out; `line` of each series is safe to show.
+
+    Raises:
+        FileReadError, DicomError: nothing there, or a zip that is damaged, encrypted or a bomb.
+    """
+    return dicom.scan(study)
+
+
+def _check_out(out: Path, *, overwrite: bool) -> None:
     if not nifti.is_nifti(out):
         raise UsageError("not a NIfTI name", where=out.name, expected="a name that ends in .nii.gz or .nii")
     if out.is_dir():
         raise UsageError("the output is a folder", where=out.name, expected="a file")
     if out.exists() and not overwrite:
         raise OutputExistsError("the file exists", where=out.name, do="Choose another name, or pass --overwrite.")
-    nifti.write_volume(out, dicom.read_series(series))
-    return out
+
+
+def _check_options(given: dict[str, Any], known: Any) -> None:
+    for name, value in given.items():
+        if name not in known:
+            raise UsageError(f"--{name} means nothing for this kind of file", expected=", ".join(known) or "no option",
+                             do="Take it out.")  # fmt: skip
+        if known[name] and value not in known[name]:
+            raise UsageError(f"--{name} cannot be '{value}'", expected=" or ".join(known[name]))
+
+
+def _worth_a_record(acquisition: Acquisition) -> bool:
+    return not acquisition.plain or bool(acquisition.invented) or acquisition.tilt_deg != 0

@@ -12,14 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.errors import InputError, OutputExistsError, UsageError
-from medseg.files import check_output_folder
+from medseg.errors import FileReadError, InputError, OutputExistsError, UsageError
+from medseg.files import check_output_folder, write_text
 from medseg.imaging.case import check_same_grid
 from medseg.imaging.cosines import Shear
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.regions import Reading
 from medseg.io.label_files import read_labels, read_regions
-from medseg.io.layouts import find_importer
+from medseg.io.layouts import dicom_tree, find_importer
 from medseg.io.layouts.copying import copy_image, copy_labels, safe_names, write_drawn
 from medseg.io.layouts.label_names import known_labels
 from medseg.io.layouts.layout import Derived, Drawn, Faults, FoundCase, ImportOptions, Layout, shown
@@ -91,6 +91,21 @@ def import_(
     return Imported(out / FILE_NAME, len(entries), layout.raters, layout.notes)
 
 
+def suggest_rois(source: str | Path, out: str | Path, *, overwrite: bool = False) -> Path:
+    """Writes a `rois.yaml` to begin with, of the names of all regions in a tree of DICOM files; returns its path.
+
+    Raises:
+        OutputExistsError: the file exists and `overwrite` is False.
+        FileReadError, DicomError, UsageError: a damaged file, or no structure set and no segmentation in the tree.
+        WriteError: the disk refused.
+    """
+    out = Path(out)
+    if out.exists() and not overwrite:
+        raise OutputExistsError("the file exists", where=out.name, do="Choose another name, or pass --overwrite.")
+    write_text(out, dicom_tree.suggest_rois(source))
+    return out
+
+
 def _check_places(source: Path, out: Path, sources: str | Path | None, *, overwrite: bool) -> None:
     check_output_folder(out, kind=KIND, overwrite=overwrite)
     if source.resolve().is_relative_to(out.resolve()):
@@ -158,6 +173,9 @@ class _Writer:
             drawn = self._partial(reading.make())
             self._check_grid(grid, drawn.reading, f"{found.name}, {rater}")
             return write_drawn(drawn, target)
+        for path in reading.paths:
+            if not os.path.isfile(path):  # also a link whose target is gone, and what is no plain file
+                raise FileReadError("no such file", where=self.layout.shown(path), do="Copy the data again.")
         file = reading if reading.labelled is not None else replace(reading, labelled=self.options.partial)
         where, tilt = self.layout.shown(file.paths[0]), found.image_options.label_tilt
         self._check_grid(grid, _read(file, self.layout, tilt, where), where)

@@ -29,9 +29,8 @@ from medseg.io.dicom_rtstruct import (
     is_structure_set,
     read_rtstruct,
     read_structure_set,
-    tie,
 )
-from medseg.io.dicom_seg import is_segmentation, read_segmentation, referenced_series, segment_names
+from medseg.io.dicom_seg import SegmentationHeader, is_segmentation, read_segmentation, read_segmentation_header
 from medseg.io.dicom_series import Series
 from medseg.io.dicom_sources import FileItem, files_below
 from medseg.io.layouts.layout import (
@@ -68,32 +67,32 @@ class Study:
 
 @dataclass(frozen=True, eq=False)
 class LabelObject:
-    """A structure set or a segmentation.
+    """A structure set or a segmentation, and what it says before it is drawn.
 
     Args:
         where: its name for messages.
-        structures: what a structure set says; None for a segmentation.
-        series_uids: of the CT that a segmentation was made on.
-        names: of its regions.
     """
 
     path: Path
     where: str
-    structures: StructureSet | None
-    series_uids: frozenset[str] = frozenset()
-    names: tuple[str, ...] = ()
-    label: str = ""
+    content: StructureSet | SegmentationHeader
 
-    def belongs_to(self, series: Series, trust: str) -> bool:
-        """Whether it names this series, or lies in its frame of reference where the user says that this is enough."""
-        if self.structures is None:
-            return series.uid in self.series_uids
-        if trust == "positions":
-            return True
-        if trust == "frame":
-            frames = {roi.frame_of_reference_uid for roi in self.structures.rois}
-            return series.frame_of_reference_uid in frames
-        return tie(self.structures, series) != "none"
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of its regions."""
+        return self.content.names if isinstance(self.content, SegmentationHeader) else tuple(
+            roi.name for roi in self.content.rois)  # fmt: skip
+
+    def tie(self, series: Series, trust: str) -> int:
+        """How closely it is tied to a series: by images 3, series 2, or what else the user trusts 1; 0 not at all."""
+        named = self.content.instance_uids, self.content.series_uids
+        if not named[0].isdisjoint(series.instance_uids):
+            return 3
+        if series.uid and series.uid in named[1]:
+            return 2
+        if isinstance(self.content, StructureSet) and trust == "frame":
+            return int(series.frame_of_reference_uid in {roi.frame_of_reference_uid for roi in self.content.rois})
+        return int(isinstance(self.content, StructureSet) and trust == "positions")
 
 
 @dataclass
@@ -150,11 +149,13 @@ def find_studies(source: Path, options: ImportOptions) -> list[Study]:
     found = list_series(source)
     if not found:
         raise DicomError("no CT series in the source", where=source.name, do="Check the path.")
+    folders: dict[str, list[Path]] = defaultdict(list)  # of all stacks of one UID: their ids count them
+    for one in found:
+        folders[one.uid or one.id] += [path.parent for path in _paths(one)]
     studies = []
     for one in found:
-        folder = Path(commonpath([path.parent for path in _paths(one)]))
-        reading = ImageOptions(one.id, options.tilt, options.gaps)
-        studies.append(Study(one, folder, reading))
+        folder = Path(commonpath(folders[one.uid or one.id]))
+        studies.append(Study(one, folder, ImageOptions(one.id, options.tilt, options.gaps)))
     return sorted(studies, key=lambda study: (study.folder.as_posix(), study.series.id))
 
 
@@ -170,14 +171,11 @@ def find_label_objects(
     for path in sorted(path for path in files_below(source) if path not in known):
         place = f" ({shown(path, source)})" if show_paths else ""
         if is_structure_set(path):
-            where = f"structure set {sum(one.structures is not None for one in objects) + 1}{place}"
-            structures = read_structure_set(path, where=where)
-            names = tuple(roi.name for roi in structures.rois)
-            objects.append(LabelObject(path, where, structures, names=names, label=structures.label))
+            where = f"structure set {sum(isinstance(one.content, StructureSet) for one in objects) + 1}{place}"
+            objects.append(LabelObject(path, where, read_structure_set(path, where=where)))
         elif is_segmentation(path):
-            where = f"segmentation {sum(one.structures is None for one in objects) + 1}{place}"
-            names = segment_names(path, where=where)
-            objects.append(LabelObject(path, where, None, referenced_series(path, where=where), names))
+            where = f"segmentation {sum(isinstance(one.content, SegmentationHeader) for one in objects) + 1}{place}"
+            objects.append(LabelObject(path, where, read_segmentation_header(path, where=where)))
     return objects
 
 
@@ -227,10 +225,8 @@ def _readings(
 
 
 def _its_study(one: LabelObject, studies: Sequence[Study], trust: str) -> Study:
-    own = [study for study in studies if one.belongs_to(study.series, trust)]
-    if one.structures is not None and len(own) > 1:
-        tied = [study for study in own if tie(one.structures, study.series) == "images"]
-        own = tied if len(tied) == 1 else own
+    ties = [one.tie(study.series, trust) for study in studies]
+    own = [study for study, strength in zip(studies, ties, strict=True) if strength and strength == max(ties)]
     if not own:
         raise DicomError("drawn on a CT that is not in the source", where=one.where, expected="its CT beside it",
                          got=f"{len(studies)} other CT series", do="Add its CT, take the file out, or accept what "
@@ -247,9 +243,9 @@ def _made(
 ) -> Iterator[tuple[str, Callable[[], Drawn]]]:
     """Each rater in the object, and what draws the reading."""
     regions = rules.match(one.names, where=one.where)
-    told = rules.rater.rater(one.path, one.label, where=one.where) if rules.rater else ""
+    told = rules.rater.rater(one.path, one.content.label, where=one.where) if rules.rater else ""
     for rater in dict.fromkeys(region.rater for region in regions.values()):
-        if one.structures is None:
+        if isinstance(one.content, SegmentationHeader):
             yield rater or told, partial(_segmented, one, study, rules, options, rater)
         else:
             yield rater or told, partial(_outlined, one, study, rules, options, rater or told)
