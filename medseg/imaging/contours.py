@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from medseg.errors import GeometryError
 from medseg.shapes import BoolArray, FloatArray, IntArray
 
 DECIMALS = 6  # of a pixel; what lies closer to a centre is rounding, and must not decide a tie
+MAX_PARTIAL = 1000  # pairs of contours on a slice that touch or cross; drawings have a few, damage has millions
 CROSSINGS_AT_ONCE = 1 << 22  # keeps the arrays of a contour of a million points below 100 MB
 Window = tuple[slice, slice]
 
@@ -83,23 +85,30 @@ def crossings(polygons: Sequence[FloatArray], shape: tuple[int, int]) -> list[Cr
     A part that is nowhere two pixels thick is the rounding of a shared edge and counts for nothing.
     From the largest contour to the smallest, each must lie wholly inside one region that the larger ones left; this
     looks at each pixel of each contour once, however many contours there are.
+
+    Raises:
+        GeometryError: more than MAX_PARTIAL pairs touch or cross.
     """
     found: list[Crossing] = []
     owner = np.zeros(shape, dtype=np.int32, order="F")  # 1 + rank of the smallest contour so far that covers a pixel
     holders: list[tuple[int, ...]] = [()]  # by rank: the contours inside which it lies, itself the last
     sizes: dict[int, int] = {}
+    partial = 0
     for index, window, mask in _by_size(polygons, shape):
-        under = owner[window]
+        under, sizes[index] = owner[window], int(mask.sum())
         counts = np.bincount(under[mask], minlength=len(holders))
-        met = np.flatnonzero(counts)
-        for other in sorted({each for rank in met for each in holders[rank]}):
+        met = [int(rank) for rank in np.flatnonzero(counts)]
+        around = set(holders[met[0]]).intersection(*(holders[rank] for rank in met))
+        found += [Crossing(other, index, sizes[other]) for other in around if sizes[other] == sizes[index]]
+        for other in sorted({each for rank in met for each in holders[rank]} - around):
             held = np.zeros(len(holders), dtype=bool)
             held[[rank for rank in met if other in holders[rank]]] = True
             within = held[under] & mask
-            same = int(within.sum()) == int(mask.sum()) == sizes[other]
-            if same or (_is_thick(within) and _is_thick(mask & ~within)):
+            if _is_thick(within) and _is_thick(mask & ~within):
                 found.append(Crossing(other, index, int(within.sum())))
-        sizes[index] = int(mask.sum())
+            if (partial := partial + 1) > MAX_PARTIAL:
+                raise GeometryError("contours on one slice cross one another too often to be outlines",
+                                    expected=f"at most {MAX_PARTIAL} pairs that touch or cross")  # fmt: skip
         under[mask] = len(holders)
         holders.append((*holders[int(np.argmax(counts))], index))
     return found

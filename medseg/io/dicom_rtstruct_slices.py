@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from medseg.errors import DicomError
+from medseg.errors import DicomError, GeometryError
 from medseg.imaging.acquisition import Acquisition
 from medseg.imaging.contours import Crossing, crossings, rasterise, repeated, unite
 from medseg.io.dicom_rtstruct_file import Contour, Roi
@@ -100,7 +100,7 @@ def draw(roi: Roi, slices: Slices, rules: RoiRules, *, where: str) -> Drawn:
         if not exclusive and (again := repeated([contour.points_mm for contour in contours[index]], SAME_POINT_MM)):
             polygons = [polygon for place, polygon in enumerate(polygons) if place not in again]
             twice += [index] * len(again)
-        pairs = [] if exclusive or len(polygons) == 1 else crossings(polygons, shape)
+        pairs = [] if exclusive or len(polygons) == 1 else _crossings(polygons, shape, where)
         if pairs:
             crossing[index] = pairs
         united = rules.crossing == "union" and pairs
@@ -113,6 +113,13 @@ def draw(roi: Roi, slices: Slices, rules: RoiRules, *, where: str) -> Drawn:
         notes.append(f"{_contours(len(twice))} written twice counted once on {told_slices(sorted(set(twice)), slices)}")
     notes += _edge_notes(pixels, planes, slices)
     return Drawn(planes, tuple(f"ROI {shown_name(roi.name)}: {note}" for note in notes))
+
+
+def _crossings(polygons: Sequence[FloatArray], shape: tuple[int, int], where: str) -> list[Crossing]:
+    try:
+        return crossings(polygons, shape)
+    except GeometryError as error:
+        raise DicomError(error.what, where=where, expected=error.expected, do="Export it again.") from None
 
 
 def told_slices(indices: Sequence[int], slices: Slices) -> str:

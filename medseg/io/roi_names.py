@@ -1,7 +1,19 @@
 """`rois.yaml`: which label each region of interest becomes, and whose reading it is.
 
 Nothing is guessed: a name that no rule knows, a name that two rules know, and two regions for one label are refused
-together in one message, with standard names to choose from and lines to paste.
+together in one message, with standard names to choose from and lines to paste. For example:
+
+```yaml
+labels:                                    # in the order of the data set; values are those of the files written
+  liver: {value: 1, match: ["liver", "hepar.*"]}
+  kidney_left: {value: 2, match: "(lt|left).?kidney|kidney.?l"}
+  lesions: {value: 3, match: "gtv.*", several: unite, gaps: keep}
+ignore: ["body", "couch.*", "ptv.*"]
+overlap: priority
+priority: [lesions, liver, kidney_left]
+rater: {from: file, pattern: "RS_(?P<rater>[A-Z]+)"}
+trust: all
+```
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.measure import find_contours, grid_points_in_poly
 
+from medseg.errors import GeometryError
 from medseg.imaging.contour_gaps import Gap, interpolated, missing_slices
 from medseg.imaging.contours import Crossing, crossings, rasterise, repeated, unite
 from medseg.shapes import BoolArray, FloatArray
@@ -136,6 +137,15 @@ def test_two_outlines_around_the_same_pixels_cross() -> None:
     outlines = [rectangle(1.5, 1.5, 9.5, 9.5), rectangle(1.6, 1.6, 9.4, 9.4)]  # the even-odd rule would leave nothing
 
     assert crossings(outlines, SLICE) == [Crossing(0, 1, 64)]
+
+
+def test_many_nested_contours_are_no_crossings_and_a_tangle_is_refused() -> None:
+    nested = [rectangle(a + 0.5, a + 0.5, 200.5 - a, 200.5 - a) for a in range(99)]
+    tangle = np.random.default_rng(0).uniform(0, 24, (200, 12, 2))
+
+    assert crossings(nested, (201, 201)) == []
+    with pytest.raises(GeometryError, match="cross one another too often"):
+        crossings(list(tangle), SLICE)
 
 
 def test_crossing_contours_can_be_united_while_others_stay_holes() -> None:

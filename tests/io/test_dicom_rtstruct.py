@@ -349,6 +349,15 @@ def test_a_contour_on_another_slice_than_its_image_is_refused_in_mm(tmp_path: Pa
     assert read(tmp_path, swapped, trust="frame").masks["liver"].sum() == 210
 
 
+def test_an_image_that_is_all_slices_says_nothing_of_one(tmp_path: Path) -> None:
+    class MultiFrame(WrittenSeries):
+        instance_uids: Mapping[str, int] = {"2.25.1": 0}
+
+    on_frames = {"liver": [(kind, points, "2.25.1") for kind, points, _ in BOX]}
+
+    assert read(tmp_path, on_frames, series=MultiFrame(GRID)).masks["liver"].any(axis=(0, 1)).sum() == 3
+
+
 def test_positions_alone_suffice_when_the_rules_say_so(tmp_path: Path) -> None:
     other = replace(CT, name="other")
 
@@ -500,6 +509,28 @@ def test_numbers_that_name_two_regions_or_none_are_refused(tmp_path: Path) -> No
         read_structure_set(saved(tmp_path, double))
     with pytest.raises(DicomError, match="does not list; got ROI number 7"):
         read_structure_set(saved(tmp_path, unknown))
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        ("dicom_rtstruct_file.MAX_CONTOURS", "more contours than any structure set holds; expected at most 2, got 3"),
+        ("dicom_rtstruct_file.MAX_POINTS", "more points than any contour has; expected at most 2, got 4"),
+        ("dicom_rtstruct_slices.MAX_CONTOURS_A_SLICE", "more contours on one slice .* expected at most 2, got 3"),
+    ],
+)
+def test_absurd_sizes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, reason: str) -> None:
+    monkeypatch.setattr(f"medseg.io.{limit}", 2)
+
+    with pytest.raises(DicomError, match=reason):
+        read(tmp_path, {"liver": [outline(square(5.5, 5.5, 15.5, 12.5), 4)] * 3})
+
+
+def test_a_tangle_of_contours_is_refused(tmp_path: Path) -> None:
+    tangle = np.random.default_rng(0).uniform(0, 30, (200, 12, 2))
+
+    with pytest.raises(DicomError, match="ROI 'liver': contours on one slice cross one another too often"):
+        read(tmp_path, {"liver": [outline(pixels, 4) for pixels in tangle]})
 
 
 def test_a_deflated_structure_set_is_read_and_a_bomb_is_not_unpacked(
