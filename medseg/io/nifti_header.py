@@ -39,7 +39,7 @@ def open_file(path: Path, where: str) -> Iterator[tuple[Content, Any]]:
     """
     try:
         with open_content(path) as content:
-            yield content, _parse(content.head(nib.Nifti2Header.sizeof_hdr), where)
+            yield content, _parse(content, where)
     except FileNotFoundError:
         raise FileReadError("no such file", where=where, do="Check the path.") from None
     except EOFError as error:
@@ -51,15 +51,16 @@ def open_file(path: Path, where: str) -> Iterator[tuple[Content, Any]]:
                             do="Copy or export it again.") from error  # fmt: skip
 
 
-def _parse(block: bytes, where: str) -> Any:
+def _parse(content: Content, where: str) -> Any:
     for kind in (nib.Nifti1Header, nib.Nifti2Header):
-        own = block[: kind.sizeof_hdr]
-        if len(own) == kind.sizeof_hdr and kind.may_contain_header(own):
-            header = kind(own)
+        block = content.head(kind.sizeof_hdr)
+        if len(block) == kind.sizeof_hdr and kind.may_contain_header(block):
+            header = kind(block)
             if header["magic"].item() == kind.pair_magic:
                 raise FileReadError("half of a NIfTI pair (.hdr and .img)", where=where, do=SINGLE_FILE)
             return header
-    if ANALYZE_HEADER_BYTES in (int.from_bytes(block[:4], "little"), int.from_bytes(block[:4], "big")):
+    start = content.head(4)
+    if ANALYZE_HEADER_BYTES in (int.from_bytes(start, "little"), int.from_bytes(start, "big")):
         raise FileReadError("an Analyze 7.5 file, which does not say which side is left", where=where, do=SINGLE_FILE)
     raise FileReadError("not a NIfTI file (.nii or .nii.gz)", where=where, do="Convert it, or check the path.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from medseg.errors import FileReadError
 from medseg.imaging.cosines import Shear, squared
@@ -40,8 +41,8 @@ class Reader:
         return ", ".join(parts) or "no options"
 
 
-def _series_grid(path: str | Path, *, where: str = "", **options: str) -> Geometry:
-    return dicom.read_series(path, where=where, **options).geometry
+def _series_grid(path: str | Path, *, where: str = "", **options: Any) -> Geometry:
+    return dicom.read_series_grid(path, where=where, **options)[1].geometry
 
 
 def _nifti_grid(path: str | Path, *, where: str = "", tilt: Shear = "refuse", nan_hu: float | None = None) -> Geometry:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from medseg.errors import FileReadError, InputError, LabelError, UsageError
 from medseg.files import replaced_folder
@@ -21,10 +22,11 @@ Progress = Callable[[str, int, int, str], None]
 
 @dataclass(frozen=True)
 class Study:
-    """One study to predict: the id that names the result, and where it lies."""
+    """One study to predict: the id that names the result, where it lies, and how its reader is told to read it."""
 
     id: str
     path: Path
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
@@ -32,7 +34,7 @@ class Study:
 
     def read(self) -> Volume:
         """The study in HU."""
-        return find_reader(self.path, where=self.where).read(self.path, where=self.where)
+        return find_reader(self.path, where=self.where).read(self.path, where=self.where, **self.options)
 
 
 def predict(
@@ -110,7 +112,7 @@ def _dataset_studies(path: Path, labels: LabelSet, split: str | None) -> list[St
     entries = dataset.select(split)
     if not entries:
         raise InputError(f"no case of split '{split}'" if split else "no case", where=FILE_NAME)
-    return [Study(entry.id, entry.image) for entry in entries]
+    return [Study(entry.id, entry.image, entry.image_options.reading) for entry in entries]
 
 
 def _file_name(study: Study) -> str:

@@ -12,20 +12,25 @@ import pytest
 from medseg.errors import ConfigError, DicomError, FileReadError, GeometryError, LabelError, UsageError, VoxelError
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelSet
+from medseg.imaging.regions import RegionMap
 from medseg.imaging.volume import Volume
 from medseg.io import nifti
 from medseg.io.manifest import (
     FILE_NAME,
     CaseEntry,
     Dataset,
+    ImageOptions,
     LabelFile,
     read_case,
     read_dataset,
     read_image,
+    read_image_grid,
     read_reading,
+    read_reading_grid,
     read_truth,
     write_dataset,
 )
+from tests.support.nifti_files import tilted
 
 WriteSeries = Callable[..., Path]
 
@@ -64,6 +69,90 @@ def test_a_written_data_set_reads_back_equal(dataset_folder: Path) -> None:
     assert write_dataset(dataset) == dataset_folder / FILE_NAME
     assert read_dataset(dataset_folder) == dataset
     assert str(dataset_folder) not in (dataset_folder / FILE_NAME).read_text(encoding="utf-8")
+
+
+RICH = """\
+schema: medseg.dataset/1
+labels: {background: 0, liver: 1, tumour: 2}
+raters: [A, B]
+cases:
+  - id: c1
+    image: {path: dicom, series: series_0123abcd, tilt: keep, gaps: resample, invented: [3, 4]}
+    raters:
+      A:
+        masks: {liver: A/liver.nii.gz, tumour: A/tumour.nrrd}
+        labelled: [liver, tumour]
+        slices_read: [0, 9]
+        source: {format: rtstruct, label: "plan 1", rois: [Liver, GTV], version: 2}
+        filled: {liver: [5, 6]}
+        invented: [3, 4]
+      B: {path: B/c1.mha, source: {format: itk}}
+  - {id: c2, image: {path: c2.nii.gz, nan_hu: -1000}}
+"""
+
+
+@pytest.fixture
+def rich(tmp_path: Path) -> Dataset:
+    """A data set that says all that one may say; none of its files is there."""
+    (tmp_path / FILE_NAME).write_text(RICH, encoding="utf-8")
+    return read_dataset(tmp_path)
+
+
+def test_images_may_say_how_they_are_read(rich: Dataset) -> None:
+    first, second = rich.cases
+
+    assert first.image == rich.root / "dicom"
+    assert first.image_options == ImageOptions("series_0123abcd", "keep", "resample", invented=(3, 4))
+    assert first.image_options.reading == {"series": "series_0123abcd", "tilt": "keep", "gaps": "resample"}
+    assert second.image_options == ImageOptions(nan_hu=-1000)
+
+
+def test_raters_may_have_a_mask_for_each_structure_and_say_where_it_is_from(rich: Dataset) -> None:
+    drawn = rich.entry("c1").raters["A"]
+
+    assert drawn.masks == {"liver": rich.root / "A/liver.nii.gz", "tumour": rich.root / "A/tumour.nrrd"}
+    assert drawn.path is None and drawn.paths == tuple(drawn.masks.values())
+    assert drawn.source == {"format": "rtstruct", "label": "plan 1", "rois": ["Liver", "GTV"], "version": 2}
+    assert drawn.filled == {"liver": (5, 6)} and drawn.invented == (3, 4)
+    assert drawn.labelled == ("liver", "tumour") and drawn.slices_read == (0, 9)
+
+
+def test_every_key_survives_being_written(rich: Dataset) -> None:
+    write_dataset(rich)
+
+    assert read_dataset(rich.root) == rich
+    text = (rich.root / FILE_NAME).read_text(encoding="utf-8")
+    assert str(rich.root) not in text and "A/liver.nii.gz" in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("liver: A/liver.nii.gz, ", "livr: a.nii.gz, ", r"A.masks: unknown label 'livr' \(did you mean 'liver'"),
+        ("liver: A/liver.nii.gz, ", "background: a.nii.gz, ", "A.masks: unknown label 'background'"),
+        ("filled: {liver", "filled: {livr", r"A.filled: unknown label 'livr' \(did you mean 'liver'"),
+        ("[5, 6]", "[-5, 6]", "filled.liver.0: wrong value"),
+        (
+            "        masks:",
+            "        path: a.nii\n        masks:",
+            "raters.A: not either `path`, one label map, or `masks`",
+        ),
+        ("{path: B/c1.mha, source: {format: itk}}", "{labelled: [liver]}", "raters.B: not either `path`"),
+        ("version: 2", "version: {major: 2}", "A.source: 'version' is no word, no number and no list of those"),
+        (
+            "tilt: keep",
+            "tilt: ignore",
+            "image.tilt: wrong value; expected 'resample', 'keep' or 'refuse', got 'ignore'",
+        ),
+        ("nan_hu: -1000", "nan_hu: .nan", "image.nan_hu: wrong value"),
+        ("series: series", "serie: series", r"image.serie: unknown key \(did you mean 'series'"),
+    ],
+)
+def test_a_fault_in_the_longer_forms_is_named(rich: Dataset, old: str, new: str, fault: str) -> None:
+    edit(rich.root, old, new)
+
+    with pytest.raises(ConfigError, match=fault):
+        read_dataset(rich.root)
 
 
 def test_paths_may_leave_the_folder_and_are_shown_by_name_only(dataset_folder: Path, tmp_path: Path) -> None:
@@ -232,3 +321,92 @@ def test_an_image_of_no_known_kind_is_refused(tmp_path: Path, volume: Volume) ->
 
     with pytest.raises(FileReadError, match=r"case c1, image scan.png: neither a NIfTI, NRRD or MetaImage file nor a"):
         read_image(dataset, dataset.entry("c1"))
+
+
+# ---- regions, grids and options
+
+
+def write_masks(folder: Path, grid: Geometry) -> dict[str, Path]:
+    """A liver of the voxels X >= 1, a left kidney of X >= 3 inside it."""
+    paths = {}
+    for name, first in (("liver", 1), ("kidney_left", 3)):
+        mask = np.zeros(grid.shape, np.uint8)
+        mask[first:] = 1
+        paths[name] = folder / f"{name}.nii.gz"
+        nifti.write_labels(paths[name], mask, grid)
+    return paths
+
+
+def test_masks_that_overlap_are_read_as_regions(dataset_folder: Path, grid: Geometry) -> None:
+    write_masks(dataset_folder / "labels" / "A", grid)
+    edit(dataset_folder, "A: labels/A/c001.nii.gz",
+         "A: {masks: {liver: labels/A/liver.nii.gz, kidney_left: labels/A/kidney_left.nii.gz}}")  # fmt: skip
+    dataset = read_dataset(dataset_folder)
+
+    case = read_case(dataset, dataset.entry("c001"))
+
+    regions = case.raters["A"]
+    assert isinstance(regions, RegionMap)
+    assert regions.mask("liver").sum() == 5 * 20 and regions.mask("kidney_left").sum() == 3 * 20
+    assert not regions.was_read("kidney_right")
+
+
+def test_a_mask_that_is_missing_is_named_with_its_structure(dataset_folder: Path, grid: Geometry) -> None:
+    write_masks(dataset_folder / "labels" / "A", grid)["liver"].unlink()
+    edit(dataset_folder, "A: labels/A/c001.nii.gz", "A: {masks: {liver: labels/A/liver.nii.gz}}")
+    dataset = read_dataset(dataset_folder)
+
+    with pytest.raises(FileReadError, match=r"case c001, rater A, liver \(liver.nii.gz\): no such file"):
+        read_reading(dataset, dataset.entry("c001"), "A")
+
+
+def test_grids_are_read_by_their_headers_alone(dataset_folder: Path, grid: Geometry) -> None:
+    paths = write_masks(dataset_folder / "labels" / "A", grid)
+    image, labels = dataset_folder / "images" / "c001.nii.gz", dataset_folder / "labels" / "B" / "c001.nii.gz"
+    edit(dataset_folder, "A: labels/A/c001.nii.gz", "A: {masks: {liver: labels/A/liver.nii.gz}}")
+    for path in (image, labels, paths["liver"]):
+        path.write_bytes(path.read_bytes()[:-12])
+    dataset = read_dataset(dataset_folder)
+    entry = dataset.entry("c001")
+
+    for found in (read_image_grid(dataset, entry), *(read_reading_grid(dataset, entry, name) for name in "AB")):
+        assert not grid.differences(found)
+
+
+def test_options_of_another_kind_of_image_are_refused(dataset_folder: Path) -> None:
+    for option in ("series: series_0123abcd", "gaps: resample", "tilt: resample"):
+        folder_text = (dataset_folder / FILE_NAME).read_text(encoding="utf-8")
+        edit(dataset_folder, "image: images/c002.nii.gz", f"image: {{path: images/c002.nii.gz, {option}}}")
+        dataset = read_dataset(dataset_folder)
+        for read in (read_image, read_image_grid):
+            with pytest.raises(ConfigError, match=f"case c002, image images/c002.nii.gz: `{option}` means nothing"):
+                read(dataset, dataset.entry("c002"))
+        (dataset_folder / FILE_NAME).write_text(folder_text, encoding="utf-8")
+
+
+def test_a_tilt_that_was_kept_is_read_with_its_labels_when_the_data_set_says_so(dataset_folder: Path) -> None:
+    sheared = Geometry((6, 5, 4), tilted(18.5).astype(np.float32))
+    nifti.write_volume(dataset_folder / "images" / "c001.nii.gz", Volume(np.zeros((6, 5, 4), np.float32), sheared))
+    for place in ("labels/A", "labels/B", "truth"):
+        nifti.write_labels(dataset_folder / place / "c001.nii.gz", np.ones((6, 5, 4), np.uint8), sheared)
+    dataset = read_dataset(dataset_folder)
+    with pytest.raises(GeometryError, match=r"case c001, image images/c001.nii.gz: the axes are sheared"):
+        read_case(dataset, dataset.entry("c001"))
+
+    edit(dataset_folder, "image: images/c001.nii.gz", "image: {path: images/c001.nii.gz, tilt: keep}")
+    dataset = read_dataset(dataset_folder)
+
+    case = read_case(dataset, dataset.entry("c001"))
+    assert np.array_equal(case.volume.geometry.affine, sheared.affine)
+    assert not sheared.differences(read_reading_grid(dataset, dataset.entry("c001"), "A"))
+
+
+def test_undefined_voxels_become_air_when_the_data_set_says_so(dataset_folder: Path, grid: Geometry) -> None:
+    hu = np.full(grid.shape, 40, np.float32)
+    hu[0] = np.nan
+    nib.save(nib.Nifti1Image(hu, grid.affine), dataset_folder / "images" / "c002.nii.gz")
+    edit(dataset_folder, "image: images/c002.nii.gz", "image: {path: images/c002.nii.gz, nan_hu: -1000}")
+    dataset = read_dataset(dataset_folder)
+
+    assert (read_image(dataset, dataset.entry("c002")).hu[0] == -1000).all()
+    assert not grid.differences(read_image_grid(dataset, dataset.entry("c002")))
