@@ -21,12 +21,14 @@ class StructureMeasure:
         volume_ml: its volume.
         components: connected components, voxels that share a corner belonging together.
         centre_mm: centre of mass in RAS.
+        box: the smallest box of voxels around it.
         outside: share of its voxels in the air around the body, or None when no image was given.
     """
 
     volume_ml: float
     components: int
     centre_mm: Triple
+    box: Box
     outside: float | None = None
 
 
@@ -46,6 +48,7 @@ def _measure(reading: Reading, mask: BoolArray, box: Box, air: AirAround | None)
         voxels * reading.geometry.voxel_ml,
         count_components(mask),
         (float(x), float(y), float(z)),
+        box,
         None if air is None else np.count_nonzero(mask & air.in_box(box)) / voxels,
     )
 

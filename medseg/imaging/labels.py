@@ -16,6 +16,7 @@ from medseg.shapes import BoolArray, IntArray, IntTriple
 
 Box = tuple[slice, slice, slice]
 BACKGROUND = "background"
+COUNTED_AT_ONCE = 1 << 15  # voxels: few enough to stay in the processor's cache
 MAX_LISTED_VALUE = 65_535  # up to here one pass finds the boxes of all values; beyond, each value has its own pass
 IGNORE_INDEX = -1  # class index of voxels that must not be learned from or judged
 
@@ -174,14 +175,18 @@ class LabelMap:
         values = {name: self.label_set.values[name] for name in self.label_set.foreground}
         low, high = min(values.values(), default=1), max(values.values(), default=1)
         if low > 0 and high <= MAX_LISTED_VALUE:
-            found = ndimage.find_objects(self.labels, max_label=high)
+            found = _find_boxes(self.labels, high)
             boxes = {name: found[value - 1] for name, value in values.items()}
         else:
-            boxes = {
-                name: ndimage.find_objects((self.labels == value).view(np.uint8), max_label=1)[0]
-                for name, value in values.items()
-            }
+            boxes = {name: _find_boxes((self.labels == value).view(np.uint8), 1)[0] for name, value in values.items()}
         return {name: box for name, box in boxes.items() if box is not None}
+
+
+def _find_boxes(labels: IntArray, highest: int) -> list[Box | None]:
+    """The box around each value from 1 to `highest`."""
+    if labels.flags.f_contiguous:  # as files are read; scipy walks in C order and is five times slower across it
+        return [box and box[::-1] for box in ndimage.find_objects(labels.T, max_label=highest)]
+    return ndimage.find_objects(labels, max_label=highest)
 
 
 def slices_mask(shape: IntTriple, slices_read: tuple[int, int] | None) -> BoolArray:
@@ -202,8 +207,12 @@ def count_values(values: IntArray) -> tuple[list[int], list[int]]:
     if values.dtype.itemsize > 2 or not values.size:
         present, counts = np.unique(values, return_counts=True)
         return present.tolist(), counts.tolist()
-    lowest = int(values.min())  # for the usual small types counting is ten times faster than sorting
-    counts = np.bincount((values.astype(np.int32) - lowest).ravel())
+    lowest, highest = int(values.min()), int(values.max())
+    counts = np.zeros(highest - lowest + 1, dtype=np.int64)
+    flat = values.ravel(order="K")  # as they lie in memory: C order would copy a file's columns one by one
+    for start in range(0, flat.size, COUNTED_AT_ONCE):
+        block = flat[start : start + COUNTED_AT_ONCE].astype(np.int32) - lowest
+        counts += np.bincount(block, minlength=len(counts))
     present = np.flatnonzero(counts)
     return (present + lowest).tolist(), counts[present].tolist()
 

@@ -12,6 +12,7 @@ from medseg.io import manifest
 from medseg.io.label_files import read_label_grid
 from medseg.io.manifest import CaseEntry, Dataset
 from medseg.report.doctor import TRUTH, CaseRow, Problem
+from medseg.report.doctor_cuts import Drawn
 from medseg.report.doctor_views import case_views
 from medseg.workflows.checking_desk import CaseDesk
 from medseg.workflows.checking_image import ImageFacts, check_hu, check_image, image_facts, listed, read_image_facts
@@ -74,7 +75,11 @@ def examine_voxels(dataset: Dataset, entry: CaseEntry, *, draw: bool = False) ->
     )
     if volume is None or not draw:
         return Examined(row, tuple(desk.problems), facts)
-    drawn = {name: reading for name, reading in readings.items() if not volume.geometry.differences(reading.geometry)}
+    drawn = {
+        name: Drawn(reading, {label: measure.box for label, measure in found[name].items()})
+        for name, reading in readings.items()
+        if not volume.geometry.differences(reading.geometry)
+    }
     return Examined(row, tuple(desk.problems), facts, case_views(volume, drawn, dataset.raters))
 
 
