@@ -99,7 +99,8 @@ def crossings(polygons: Sequence[FloatArray], shape: tuple[int, int]) -> list[Cr
         counts = np.bincount(under[mask], minlength=len(holders))
         met = [int(rank) for rank in np.flatnonzero(counts)]
         around = set(holders[met[0]]).intersection(*(holders[rank] for rank in met))
-        found += [Crossing(other, index, sizes[other]) for other in around if sizes[other] == sizes[index]]
+        if _is_thick(mask):
+            found += [Crossing(other, index, sizes[other]) for other in around if sizes[other] == sizes[index]]
         for other in sorted({each for rank in met for each in holders[rank]} - around):
             held = np.zeros(len(holders), dtype=bool)
             held[[rank for rank in met if other in holders[rank]]] = True
