@@ -24,11 +24,8 @@ from medseg.io.nifti import write_volume
 from medseg.shapes import FloatArray, IntArray
 
 SEED = 250
-SPACING_MM = (
-    0.743,
-    0.743,
-    1.247,
-)  # no simple fractions of 1.5 mm: hardly a voxel of that grid lies halfway between two
+# No voxel of a 1.5 mm grid around the same centre lies halfway between two voxels, where either would be the nearest
+SPACING_MM = (0.743, 0.743, 1.26)
 NOISE_HU = 14.0
 INTERCEPT = -1024
 SYNTAXES = {"uncompressed": ExplicitVRLittleEndian, "jpeg_ls": JPEGLSLossless, "rle": RLELossless}
