@@ -84,7 +84,7 @@ def export(
         raise InputError("no training case", where="dataset.yaml", expected=f"cases outside the split '{TEST}'")
     folder = Path(out) if name is None else Path(out) / name
     with whole_folder(folder, kind=KIND, overwrite=overwrite) as root:
-        ignored = _write_cases(job, root, progress)
+        ignored = _write_cases(job, root, progress) or data.labels.ignore is not None
         content = dataset_json(job.target, regions, training=len(training), ignored=ignored)
         write_json(root / "dataset.json", content)
     return Exported(folder, len(training), len(data.cases) - len(training), _notes(training))

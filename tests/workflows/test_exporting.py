@@ -21,6 +21,7 @@ from medseg.workflows.importing import import_
 
 GRID = Geometry((8, 8, 6), np.array([[-0.7, 0.1, 0, 101.7], [0.1, 0.7, 0, -45.3], [0, 0, 2.4, 30.9], [0, 0, 0, 1]]))
 LABELS = LabelSet({"background": 0, "spleen": 9, "liver": 5}, ignore=255)
+PLAIN = LabelSet({"background": 0, "spleen": 9, "liver": 5})
 
 
 def boxes(**values: int) -> Any:
@@ -71,8 +72,9 @@ def test_one_rater_becomes_nnunets_folders(dataset: Dataset, tmp_path: Path) -> 
     assert [name for name in listing(result.path) if "." in name] == [
         "dataset.json", "imagesTr/c0001_0000.nii.gz", "imagesTr/c0002_0000.nii.gz", "imagesTs/c0003_0000.nii.gz",
         "labelsTr/c0001.nii.gz", "labelsTr/c0002.nii.gz", "labelsTs/c0003.nii.gz"]  # fmt: skip
-    assert told(result.path) == {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1, "spleen": 2},
-                                 "numTraining": 2, "file_ending": ".nii.gz"}  # fmt: skip
+    labels = {"background": 0, "liver": 1, "spleen": 2, "ignore": 3}
+    assert told(result.path) == {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": 2,
+                                 "file_ending": ".nii.gz"}  # fmt: skip
 
 
 def test_values_become_consecutive_in_their_order(dataset: Dataset, tmp_path: Path) -> None:
@@ -94,7 +96,6 @@ def test_more_than_half_of_the_readers_decide(dataset: Dataset, tmp_path: Path) 
 
     # a: liver of three; b: liver, spleen and nothing; c: spleen of two; d: B did not read, C alone of two says spleen
     assert np.array_equal(voxels(path / "labelsTr" / "c0001.nii.gz"), boxes(a=1, c=2))
-    assert "ignore" not in told(path)["labels"]
 
 
 def test_slices_that_were_not_read_are_ignored(dataset: Dataset, tmp_path: Path) -> None:
@@ -102,10 +103,17 @@ def test_slices_that_were_not_read_are_ignored(dataset: Dataset, tmp_path: Path)
     some = LabelFile(entry.raters["A"].path, slices_read=(1, 3))
     cases = (CaseEntry(entry.id, entry.image, {"A": some}),)
 
-    path = export("nnunet", Dataset(dataset.root, LABELS, ("A",), cases), tmp_path / "raw").path
+    path = export("nnunet", Dataset(dataset.root, PLAIN, ("A",), cases), tmp_path / "raw").path
 
+    assert told(path)["labels"]["ignore"] == 3
     labels = voxels(path / "labelsTr" / "c0001.nii.gz")
     assert (labels[:, :, [0, 4, 5]] == 3).all() and np.array_equal(labels[:, :, 1], boxes(a=1, b=1, c=2)[:, :, 1])
+
+
+def test_without_ignored_voxels_there_is_no_ignore_label(dataset: Dataset, tmp_path: Path) -> None:
+    path = export("nnunet", Dataset(dataset.root, PLAIN, ("A",), dataset.cases), tmp_path / "raw", rater="A").path
+
+    assert "ignore" not in told(path)["labels"]
 
 
 # ---- round trips
@@ -227,7 +235,8 @@ def test_an_old_export_is_kept_unless_overwrite(dataset: Dataset, tmp_path: Path
 
     with pytest.raises(OutputExistsError, match="--overwrite"):
         export("nnunet", dataset, tmp_path / "raw", rater="B")
-    assert "ignore" in told(export("nnunet", dataset, tmp_path / "raw", rater="B", overwrite=True).path)["labels"]
+    path = export("nnunet", dataset, tmp_path / "raw", rater="B", overwrite=True).path
+    assert not (path / "labelsTs").exists() and (path / "imagesTs").exists()
 
 
 def test_shared_patients_are_noted(dataset: Dataset, tmp_path: Path) -> None:

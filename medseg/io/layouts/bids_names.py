@@ -13,7 +13,7 @@ from pathlib import Path
 from medseg.errors import FileReadError, LabelError
 from medseg.imaging.labels import BACKGROUND, LabelSet
 from medseg.io.label_files import is_label_file, label_stem
-from medseg.io.layouts.label_names import build_label_set
+from medseg.io.layouts.label_names import LONGEST, build_label_set, whole_number
 from medseg.io.layouts.layout import shown
 from medseg.io.layouts.source_files import visible
 
@@ -108,7 +108,8 @@ def _read_table(path: Path, root: Path) -> Iterator[tuple[str, int, str]]:
         raise FileReadError(f"cannot be read as a table ({type(error).__name__})", where=where) from error
     for row in rows:
         index, name = (row.get("index") or "").strip(), (row.get("name") or "").strip()
-        if not index.lstrip("-").isdecimal() or not name:
+        value = whole_number(index)
+        if value is None or not name:
             raise FileReadError("not a label table", where=where, expected="columns index and name, with tabs",
-                                got=", ".join(str(column) for column in row))  # fmt: skip
-        yield BACKGROUND if int(index) == 0 else name, int(index), (row.get("abbreviation") or "").strip()
+                                got=", ".join(str(column) for column in row)[:LONGEST])  # fmt: skip
+        yield BACKGROUND if value == 0 else name, value, (row.get("abbreviation") or "").strip()

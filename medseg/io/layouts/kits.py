@@ -140,6 +140,8 @@ def _read_folder(path: Path, source: Path, faults: Faults) -> CaseFolder:
             faults.add(InputError("not a mask of this layout", where=shown(file, source),
                                            expected="<kidney, tumor or cyst>_instance-<i>_annotation-<a>.nii.gz",
                                            do="Take it out."))  # fmt: skip
+        elif not file.is_file():
+            faults.add(missing(file, source, "linked"))
         elif int(match[3]) in masks[match[1], int(match[2])]:
             faults.add(InputError("an annotation is there twice", where=shown(file, source),
                                            do="Keep one of the folders instances and segmentations."))  # fmt: skip

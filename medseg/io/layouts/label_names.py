@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from medseg.imaging.labels import BACKGROUND, LabelSet
 from medseg.io.layouts.region_table import RegionTable
 
 IGNORE = "ignore"
+WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}")
+LONGEST = 80  # characters of somebody's file that a message repeats
 FORM = "liver=1,kidney=2 or a YAML file with `name: value` lines"
 
 
@@ -47,16 +51,17 @@ def given_labels(option: LabelSet | str | Path | None) -> LabelSet | None:
     """
     if option is None or isinstance(option, LabelSet):
         return option
-    if "=" not in str(option) or Path(option).is_file():
+    if "=" not in str(option) or os.path.isfile(option):
         return read_label_file(Path(option))
     values: dict[str, Any] = {}
     for part in str(option).split(","):
         name, equals, value = (text.strip() for text in part.partition("="))
-        if not equals or not name or not value.lstrip("-").isdecimal():
+        number = whole_number(value)
+        if not equals or not name or number is None:
             raise UsageError("not a list of labels", where="--labels", expected=FORM, got=part)
         if name in values:
             raise UsageError(f"the label '{name}' is given twice", where="--labels")
-        values[name] = int(value)
+        values[name] = number
     return from_names(values, where="--labels")
 
 
@@ -100,13 +105,14 @@ def from_values(names: Mapping[str, Any], *, where: str) -> LabelSet:
     """
     values: dict[str, int] = {}
     for key, name in names.items():
-        if not key.strip().isdecimal() or not isinstance(name, str) or not name.strip():
+        value = whole_number(key)
+        if value is None or not isinstance(name, str) or not name.strip():
             raise LabelError("not a table of values and names", where=where, expected='"1": "liver"',
-                             got=f'"{key}": {name!r}')  # fmt: skip
-        name = BACKGROUND if int(key) == 0 else name.strip()
+                             got=f'"{key}": {name!r}'[:LONGEST])  # fmt: skip
+        name = BACKGROUND if value == 0 else name.strip()
         if name in values:
             raise LabelError(f"two values have the name '{name}'", where=where, got=f"{values[name]} and {key}")
-        values[name] = int(key)
+        values[name] = value
     return build_label_set(values, where=where)
 
 
@@ -167,8 +173,17 @@ def _values(value: Any, name: str, where: str) -> tuple[int, ...]:
 
 def _integer(value: Any, name: str, where: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise LabelError(f"the value of '{name}' is no integer", where=where, got=repr(value))
+        raise LabelError(f"the value of '{name}' is no integer", where=where, got=repr(value)[:LONGEST])
     return int(value)
+
+
+def whole_number(text: str) -> int | None:
+    """The integer that a text spells, of at most nine digits, or None.
+
+    >>> whole_number(" 12 "), whole_number("1.5")
+    (12, None)
+    """
+    return int(text) if WHOLE_NUMBER.fullmatch(text.strip()) else None
 
 
 def known_labels(names: tuple[str, ...] | None, labels: LabelSet, option: str) -> None:

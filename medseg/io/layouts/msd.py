@@ -7,6 +7,7 @@ http://medicaldecathlon.com
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -104,7 +105,7 @@ def _cases(
         image = _inside(source, image_text)
         label = None if label_text is None else _inside(source, label_text)
         absent = [(path, kind) for path, kind in ((image, "image"), (label, "label"))
-                  if path is not None and not path.is_file()]  # fmt: skip
+                  if path is not None and not os.path.isfile(path)]  # fmt: skip
         twice = [path for path in (image, label) if path is not None and path in seen]
         seen |= {path for path in (image, label) if path is not None}
         faults.found += [missing(path, source, kind, _hint(path)) for path, kind in absent]
@@ -126,4 +127,4 @@ def _inside(source: Path, text: str) -> Path:
 
 def _hint(path: Path) -> str:
     numbered = path.with_name(path.name.replace(".nii", "_0000.nii", 1))
-    return "Import it with the layout 'nnunet'." if numbered.is_file() else "Copy the data again."
+    return "Import it with the layout 'nnunet'." if os.path.isfile(numbered) else "Copy the data again."

@@ -16,7 +16,7 @@ from typing import Any
 
 from medseg.errors import FileReadError, InputError, LabelError
 from medseg.io.label_files import is_label_file
-from medseg.io.layouts.label_names import from_nnunet, given_labels
+from medseg.io.layouts.label_names import LONGEST, from_nnunet, given_labels, whole_number
 from medseg.io.layouts.layout import Faults, FoundCase, ImportOptions, Layout, check_source, listed, shown
 from medseg.io.layouts.source_files import counted_as_told, dataset_json, missing, visible
 from medseg.io.manifest import LabelFile
@@ -66,7 +66,7 @@ def _ending(data: Mapping[str, Any]) -> str:
     """The file ending; version 1 knew only `.nii.gz`."""
     ending = data.get("file_ending", ".nii.gz" if "modality" in data else None)
     if not isinstance(ending, str) or not ending.startswith("."):
-        raise FileReadError("no file_ending", where=JSON, expected='for example ".nii.gz"', got=repr(ending))
+        raise FileReadError("no file_ending", where=JSON, expected='for example ".nii.gz"', got=repr(ending)[:LONGEST])
     if not is_label_file(f"case{ending}"):
         raise FileReadError("files that hold no volume", where=JSON, expected="file_ending .nii.gz, .nrrd or .mha",
                             got=ending, do="Convert them to NIfTI.")  # fmt: skip
@@ -76,10 +76,11 @@ def _ending(data: Mapping[str, Any]) -> str:
 def _channel_names(data: Mapping[str, Any]) -> dict[str, str]:
     """Four digits to channel name."""
     names = data.get("channel_names", data.get("modality"))
-    if not isinstance(names, dict) or not names or not all(key.isdecimal() and isinstance(name, str)
-                                                           for key, name in names.items()):  # fmt: skip
-        raise FileReadError("no channel_names", where=JSON, expected='"channel_names": {"0": "CT"}', got=repr(names))
-    return {f"{int(key):04d}": name for key, name in sorted(names.items(), key=lambda item: int(item[0]))}
+    numbers = {key: whole_number(key) for key in names} if isinstance(names, dict) else {}
+    if not isinstance(names, dict) or not names or None in numbers.values():
+        raise FileReadError("no channel_names", where=JSON, expected='"channel_names": {"0": "CT"}',
+                            got=repr(names)[:LONGEST])  # fmt: skip
+    return {f"{number:04d}": str(names[key]) for key, number in sorted(numbers.items(), key=lambda item: item[1] or 0)}
 
 
 def _channel(names: Mapping[str, str], cases: list[str], options: ImportOptions) -> str:
@@ -165,13 +166,13 @@ def _cases(
                 )
             )
         image = channels.get(channel, source / "absent")
-        if not image.is_file():
+        if not os.path.isfile(image):
             faults.add(missing(image, source, "image") if channel in channels else FileReadError(
                 f"no channel {channel}", where=case, got=", ".join(channels)))  # fmt: skip
-        elif split == "train" and not label.is_file():
+        elif split == "train" and not os.path.isfile(label):
             faults.add(missing(label, source, "label"))
         elif not extra:
-            raters = {options.rater: LabelFile(label)} if label.is_file() else {}
+            raters = {options.rater: LabelFile(label)} if os.path.isfile(label) else {}
             yield FoundCase(case, image, raters, split=split)
 
 

@@ -63,7 +63,7 @@ def dataset_json(target: LabelSet, regions: RegionTable | None, *, training: int
     Args:
         target: consecutive values, see `consecutive`.
         training: number of training cases.
-        ignored: whether any label file holds the ignore value.
+        ignored: whether the ignore label is declared.
     """
     names = sorted(target.values, key=lambda name: target.values[name])
     labels: dict[str, Any] = {name: target.values[name] for name in names}

@@ -1,19 +1,23 @@
 """A plain tree: `images/<case>.nii.gz`, `raters/<rater>/<case>.nii.gz` and the names of the values in `labels.yaml`.
 
-A rater without a file for a case has not read it. NRRD and MetaImage files are taken as well.
+A rater without a file for a case has not read it. NRRD and MetaImage files are taken as well; where 3-D Slicer wrote
+the segments' names into the file, these count.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.errors import FileReadError, InputError, LabelError, UsageError
+from medseg.imaging.cosines import Shear
+from medseg.imaging.labels import LabelSet
 from medseg.io.layouts.label_names import given_labels, read_label_file, required_labels
 from medseg.io.layouts.layout import Faults, FoundCase, ImportOptions, Layout, check_source, listed, shown
+from medseg.io.layouts.segments import find_reading, own_labels
 from medseg.io.layouts.source_files import by_stem, missing, visible
-from medseg.io.manifest import LabelFile
 
 NAME = "raters"
 LABELS_FILE = "labels.yaml"
@@ -41,11 +45,14 @@ def find_raters(source: Path, options: ImportOptions) -> Layout:
     labels = given_labels(options.labels)
     if labels is None and (source / LABELS_FILE).is_file():
         labels = read_label_file(source / LABELS_FILE)
-    labels = labels or required_labels(None, LABELS_FILE)
     images = by_stem(source / "images", source, faults)
     _check_images(source / "images", images, faults)
     files = {name: by_stem(folders[name], source, faults) for name in raters}
-    cases = tuple(_case(stem, image, files, source, faults) for stem, image in images.items())
+    if labels is None:
+        found = [(path, shown(path, source)) for paths in files.values() for path in paths.values()]
+        labels = own_labels(found) or required_labels(None, LABELS_FILE)
+    tilt: Shear = "keep" if options.tilt == "keep" else "refuse"
+    cases = tuple(_case(stem, image, files, _Reading(labels, tilt, source), faults) for stem, image in images.items())
     for path in [path for found in files.values() for stem, path in found.items() if stem not in images]:
         faults.add(
             LabelError(
@@ -60,11 +67,25 @@ def find_raters(source: Path, options: ImportOptions) -> Layout:
     return Layout(source, labels, raters, cases, notes=notes, faults=tuple(faults.found))
 
 
-def _case(stem: str, image: Path, files: Mapping[str, Mapping[str, Path]], source: Path, faults: Faults) -> FoundCase:
-    raters = {name: LabelFile(found[stem]) for name, found in files.items() if stem in found}
-    for path in [image, *(path for file in raters.values() for path in file.paths)]:
+@dataclass(frozen=True)
+class _Reading:
+    """How the label files of the tree are read."""
+
+    labels: LabelSet
+    tilt: Shear
+    source: Path
+
+
+def _case(stem: str, image: Path, files: Mapping[str, Mapping[str, Path]], how: _Reading, faults: Faults) -> FoundCase:
+    raters = {}
+    own = {name: found[stem] for name, found in files.items() if stem in found}
+    for path in [image, *own.values()]:
         if not path.is_file():  # a link whose target is gone
-            faults.add(missing(path, source, "linked"))
+            faults.add(missing(path, how.source, "linked"))
+    for name, path in own.items():
+        with faults.gathered():
+            if path.is_file():
+                raters[name] = find_reading(path, how.labels, how.tilt, shown(path, how.source))
     return FoundCase(stem, image, raters)
 
 

@@ -14,7 +14,10 @@ from medseg.io.layouts.layout import Faults, listed, shown
 
 def visible(folder: Path) -> list[Path]:
     """Entries of a folder by name, without hidden ones (macOS leaves `._name` beside files); none when absent."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+    except OSError as error:
+        raise FileReadError(f"the folder cannot be read ({error.strerror})", where=folder.name) from error
 
 
 def volumes(folder: Path) -> list[Path]:

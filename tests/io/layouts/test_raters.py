@@ -66,6 +66,55 @@ def test_only_the_named_raters_are_taken(source: Path, imports: Any) -> None:
         imports("raters", source, raters=("C",))
 
 
+# ---- segments that the files name themselves
+
+
+def write_segments(path: Path, layers: Any, **names: tuple[int, int]) -> None:
+    """A 3-D Slicer segmentation, layers first; `names` gives each segment its layer and value."""
+    size = " ".join(map(str, layers.shape))
+    header = ["NRRD0004", "type: uint8", "dimension: 4", f"sizes: {size}", "encoding: raw", "endian: little",
+              "space: right-anterior-superior", "kinds: list domain domain domain",
+              "space directions: none (-0.75,0,0) (0,0.75,0) (0,0,2.5)", "space origin: (10,-20,-30)"]  # fmt: skip
+    for number, (name, (layer, value)) in enumerate(names.items()):
+        header += [f"Segment{number}_Name:={name}", f"Segment{number}_Layer:={layer}",
+                   f"Segment{number}_LabelValue:={value}", f"Segment{number}_ID:=Segment_{number}"]  # fmt: skip
+    path.write_bytes("\n".join(header).encode() + b"\n\n" + layers.astype(np.uint8).tobytes(order="F"))
+
+
+def test_names_in_the_files_count_not_their_values(source: Path, tree: Any, imports: Any) -> None:
+    (source / "labels.yaml").unlink()
+    for path in source.glob("raters/*/*.nii.gz"):
+        path.unlink()
+    write_segments(source / "raters/A/anna.seg.nrrd", tree.blocks(1, 2)[None], liver=(0, 1), spleen=(0, 2))
+    write_segments(source / "raters/B/anna.seg.nrrd", tree.blocks(1, 2)[None], spleen=(0, 1), liver=(0, 2))
+
+    dataset, cases = imports("raters", source)
+
+    assert dict(dataset.labels.values) == {"background": 0, "liver": 1, "spleen": 2}
+    assert np.array_equal(cases[0].raters["A"].labels, tree.blocks(1, 2))
+    assert np.array_equal(cases[0].raters["B"].labels, tree.blocks(2, 1))
+
+
+def test_segments_that_overlap_stay_apart(source: Path, tree: Any, imports: Any) -> None:
+    layers = np.stack([tree.blocks(1), tree.blocks(1, 1)])
+    write_segments(source / "raters/B/berta.seg.nrrd", layers, liver=(0, 1), rim=(1, 1))
+
+    dataset, cases = imports("raters", source, labels="liver=5,rim=6,ignore=255")
+
+    reading = cases[1].raters["B"]
+    assert (reading.mask("liver").sum(), reading.mask("rim").sum()) == (12, 24)
+    assert list(dataset.cases[1].raters["B"].masks) == ["liver", "rim"]
+
+
+def test_a_segment_of_another_name_is_refused(source: Path, tree: Any, imports: Any) -> None:
+    write_segments(source / "raters/B/berta.seg.nrrd", tree.blocks(5)[None], Segment_1=(0, 5))
+
+    with pytest.raises(
+        LabelError, match=r"B/berta\.seg\.nrrd: a segment 'Segment_1' .*expected one of liver\. Rename it"
+    ):
+        imports("raters", source)
+
+
 # ---- refusals
 
 
