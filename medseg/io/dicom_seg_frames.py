@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydicom.encaps import generate_frames
 
 from medseg.errors import DicomError
@@ -74,7 +75,7 @@ def read_frames(dataset: Any, layout: FrameLayout, where: str) -> Frames:
     return Frames(layout, _native(np.frombuffer(stored, dtype=np.uint8), layout))
 
 
-def _native(stored: IntArray, layout: FrameLayout) -> Callable[[int], IntArray]:
+def _native(stored: npt.NDArray[np.uint8], layout: FrameLayout) -> Callable[[int], IntArray]:
     def values(frame: int) -> IntArray:
         first = frame * layout.pixels
         if layout.bits == 1:
@@ -115,8 +116,9 @@ def _decoded(data: bytes, layout: FrameLayout, where: str) -> IntArray:
     if layout.syntax == DEFLATED_FRAMES:
         return _inflated(data, layout)
     bits = max(layout.bits, 8)
-    return decode(data, PixelFormat(layout.syntax, True, (layout.rows, layout.columns), 1, "MONOCHROME2",
-                                    (bits, bits, bits - 1), False, layout.frames, None, None), where)  # fmt: skip
+    pixels = PixelFormat(layout.syntax, True, (layout.rows, layout.columns), 1, "MONOCHROME2", (bits, bits, bits - 1),
+                         False, layout.frames, None, None)  # fmt: skip
+    return decode(data, pixels, where).values
 
 
 def _inflated(data: bytes, layout: FrameLayout) -> IntArray:

@@ -12,7 +12,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from isal import igzip, isal_zlib
+from isal import igzip, igzip_lib, isal_zlib
 
 from medseg.errors import FileReadError
 from medseg.io.itk_header import Stored
@@ -20,7 +20,8 @@ from medseg.io.itk_header import Stored
 LARGEST_GAIN = {"gzip": 1032, "zlib": 1032, "bzip2": 10_000_000}  # unpacked bytes per stored byte
 GZIP = b"\x1f\x8b"
 SHORTEST_NUMBER = 2  # bytes of a number in text, the space behind it included
-BROKEN = (OSError, EOFError, ValueError, OverflowError, MemoryError, zlib.error, isal_zlib.error)
+UNPACKING: Any = igzip_lib.IsalError  # its stub calls the class an instance
+BROKEN = (OSError, EOFError, ValueError, OverflowError, MemoryError, zlib.error, UNPACKING)
 
 
 def read_voxels(stored: Stored, where: str) -> Any:

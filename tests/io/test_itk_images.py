@@ -68,7 +68,7 @@ def nrrd(**changes: str) -> str:
 def image(values: Any, seed: int = 0) -> sitk.Image:
     """Oblique, off the origin, three different spacings; values are (X, Y, Z)."""
     made = sitk.GetImageFromArray(np.ascontiguousarray(values.T))
-    made.SetDirection(Rotation.random(rng=seed).as_matrix().ravel().tolist())
+    made.SetDirection(Rotation.random(rng=np.random.default_rng(seed)).as_matrix().ravel().tolist())
     made.SetOrigin([1.5, -3.0, 7.0])
     made.SetSpacing([0.5, 0.75, 2.0])
     return made
