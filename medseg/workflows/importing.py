@@ -147,7 +147,7 @@ class _Writer:
         Raises:
             UsageError: files cannot be read as the user says.
         """
-        reader = find_reader(found.image, where=self.layout.shown(found.image))
+        reader = find_reader(found.image, where=found.name if found.image.is_dir() else self.layout.shown(found.image))
         if "series" in reader.options:
             return found.image_options
         wish = replace(found.image_options, tilt=self.options.tilt, nan_hu=self.options.nan_hu)
@@ -158,7 +158,8 @@ class _Writer:
         return wish
 
     def _image(self, case_id: str, found: FoundCase) -> tuple[Path, ImageOptions, Geometry]:
-        where = self.layout.shown(found.image)
+        # folders of DICOM series are often called like patients
+        where = found.name if found.image.is_dir() else self.layout.shown(found.image)
         reader, options = find_reader(found.image, where=where), found.image_options
         if not self.copy:
             return found.image, options, reader.grid(found.image, where=where, **options.reading)

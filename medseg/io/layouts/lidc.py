@@ -89,7 +89,10 @@ def _drawn(study: Study, path: Path, reader: int, where: str) -> Drawn:
     lidc = read_lidc(path, series, acquisition, where=where)
     labels = lidc.mask(reader).astype("uint8") * LABELS.values[NODULE]
     reading = LabelMap(labels, lidc.geometry, LABELS, labelled=(NODULE,))
-    return Drawn(reading, lidc.facts(reader), invented=acquisition.invented)
+    facts = lidc.facts(reader)
+    ratings = facts.pop("ratings")
+    told = {nodule: [f"{name} {value}" for name, value in rated.items()] for nodule, rated in ratings.items()}
+    return Drawn(reading, {**facts, **told}, invented=acquisition.invented)
 
 
 def _notes(cases: Sequence[FoundCase], others: int) -> tuple[str, ...]:
