@@ -91,7 +91,10 @@ class Acquisition:
         if (x, y, z) != (*self.shape, self.slices):
             return False
         origins = self.geometry.world(np.arange(z)[:, None] * np.array([0.0, 0.0, 1.0]))
-        return bool(np.linalg.norm(self.affines[:, :3, 3] - origins, axis=1).max() <= ON_PLANE_MM)
+        off = self.affines[:, :3, 3] - origins
+        up = off @ _normal(self.geometry)
+        aside = np.linalg.norm(off - up[:, None] * _normal(self.geometry), axis=1)
+        return bool(np.abs(up).max() <= ON_PLANE_MM + SAME_MM and aside.max() <= 2 * ON_PLANE_MM)
 
     @cached_property
     def plane_of_slice(self) -> IntArray:

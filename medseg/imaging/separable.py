@@ -8,7 +8,8 @@ result is the same for any number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -105,8 +106,10 @@ def interpolate(source: AnyArray, taps: Sequence[Taps], out: FloatArray, *, thre
     """Fills `out` (float32) with the sums over the three axes of `source`; the last axis of both is contiguous."""
     order = min(ORDERS, key=lambda order: _cost(source.shape, out.shape, order))
     passes = _Passes(source, out, order, _blocks(source.shape, taps, order))
-    spread(passes.fill_last if order[-1] == 0 else passes.fill_first, passes.chunks, threads, out.size)
-    return out
+    if order[0] == 0:
+        spread(passes.fill_first, passes.blocks[0], threads, out.size)
+    else:
+        spread(passes.fill_last, passes.chunks, threads, out.size)
 
 
 def _cost(shape: Sequence[int], sizes: Sequence[int], order: Sequence[int]) -> float:
@@ -156,10 +159,10 @@ class _Passes:
             for block in chunk:
                 _sum(0, block, small[block.low - low : block.high - low], self.out)
 
-    def fill_first(self, chunks: Iterable[list[Block]]) -> None:
+    def fill_first(self, blocks: Iterable[Block]) -> None:
         """Planes are summed across, then their size is changed."""
         scratch: dict[str, FloatArray] = {}
-        for block in (block for chunk in chunks for block in chunk):
+        for block in blocks:
             read = self._read(self.source[block.low : block.high], scratch)
             summed = _room(scratch, "summed", (block.last - block.first, *self.source.shape[1:]))
             np.matmul(block.weights, read.transpose(1, 0, 2), out=summed.transpose(1, 0, 2))
@@ -221,14 +224,23 @@ def pick(source: AnyArray, indices: Sequence[IntArray], out: AnyArray, *, thread
     spread(fill, range(len(planes)), threads, out.size)
 
 
-def spread(fill: Callable[[Any], None], chunks: Sequence[Any], threads: int, size: int) -> None:
-    """Calls `fill` with every chunk, in several threads where the work is worth it."""
+def spread(fill: Callable[[Iterable[Any]], None], chunks: Sequence[Any], threads: int, size: int) -> None:
+    """Calls `fill` with all chunks, or where the work is worth it in several threads, each with what is left to do."""
     count = 1 if size < SMALL else max(1, min(threads, len(chunks)))
     if count == 1:
         fill(chunks)
         return
+    left = deque(chunks)
     with ThreadPoolExecutor(count) as pool:
-        list(pool.map(fill, [chunks[first::count] for first in range(count)]))
+        list(pool.map(fill, [_drain(left) for _ in range(count)]))
+
+
+def _drain(left: deque[Any]) -> Iterator[Any]:
+    while True:
+        try:
+            yield left.popleft()
+        except IndexError:  # another thread took the last
+            return
 
 
 @dataclass(frozen=True, eq=False)

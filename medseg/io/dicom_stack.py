@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -16,19 +15,16 @@ import numpy as np
 from medseg.errors import DicomError, UsageError
 from medseg.imaging.acquisition import Acquisition
 from medseg.imaging.geometry import Geometry
+from medseg.io.dicom_run import EVEN_TOLERANCE_MM, MAX_PLANES_A_SLICE, SliceRun, told_gaps
 from medseg.shapes import FloatArray
 
 MIN_SLICES = 3  # two slices have one gap, and one gap cannot be seen to be even
 SAME_POSITION_MM = 1e-3
-EVEN_TOLERANCE_MM = 0.1  # positions are often rounded to 0.1 mm; a slice further off its place is a fault
-TILT_TOLERANCE_DEG = 0.2  # rounded direction cosines alone reach 0.06 degrees
 MAX_TILT_DEG = 45.0  # gantries tilt to 30; what is sheared by more was never one scan
 PERPENDICULAR_TOLERANCE = 1e-3
 MAX_POSITION_MM = 1e5
 MAX_EXTENT_MM = 5000.0
-MAX_PLANES_A_SLICE = 4  # of an even grid
 MAX_PIXELS = 8192  # along a side of an upright grid
-MAX_KINDS = 12  # of gaps that a message lists
 Tilt = Literal["resample", "keep", "refuse"]
 Gaps = Literal["refuse", "resample"]
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -88,7 +84,7 @@ def stack_planes(
             the sheared grid of the slices as they are, `refuse` an error.
         gaps: `resample` gives uneven or missing slices an even grid, `refuse` an error. Where slices are only
             missing, the planes of the grid are the slices that are there and the invented ones between them; slices
-            at uneven heights get planes as close as the closest two, but no more than two a slice.
+            at uneven heights get planes as close as the closest two, but hardly more than two a slice.
 
     Raises:
         DicomError: mixed orientations or matrices, one place only, too few slices, slices shifted sideways, and as
@@ -104,84 +100,11 @@ def stack_planes(
         raise DicomError("too few slices for a volume", where=where, expected=f"at least {MIN_SLICES}",
                          got=str(len(groups)), do="Check that the whole series was exported.")  # fmt: skip
     _check_groups(planes, groups, where)
-    run = _Run(planes[groups[0][0]], np.array([planes[group[0]].position for group in groups]))
+    run = SliceRun(np.array([planes[group[0]].position for group in groups]), planes[0].row, planes[0].column)
     _check_run(run, where)
     _check_wishes(run, tilt, gaps, where)
-    acquisition = _acquisition(run, _geometry(run, upright=tilt == "resample" and bool(run.tilt_deg), where=where))
+    acquisition = _acquisition(planes[0], run, _geometry(planes[0], run, tilt, where))
     return Stack(groups, acquisition.geometry, acquisition)
-
-
-@dataclass(frozen=True, eq=False)
-class _Run:
-    """The slices of different places: the plane of the first, and the positions (N, 3) of all in order."""
-
-    plane: SlicePlane
-    positions: FloatArray
-
-    @cached_property
-    def heights(self) -> FloatArray:
-        return self.positions @ self.plane.normal
-
-    @cached_property
-    def offsets(self) -> FloatArray:
-        """(N, 2) mm along pixel rows and columns from the first slice."""
-        return (self.positions - self.positions[0]) @ np.stack([self.plane.row, self.plane.column], axis=1)
-
-    @cached_property
-    def shear(self) -> FloatArray:
-        """(2,) mm sideways per mm of height, the median over pairs of slices half a stack apart.
-
-        The median, so that one slice out of line is seen as such instead of bending the line.
-        """
-        lag = len(self.heights) // 2
-        slopes = (self.offsets[lag:] - self.offsets[:-lag]) / (self.heights[lag:] - self.heights[:-lag])[:, None]
-        return np.median(slopes, axis=0)
-
-    @cached_property
-    def sideways_mm(self) -> FloatArray:
-        """(N,) how far each slice lies from the line of the stack."""
-        along = self.offsets - (self.heights - self.heights[0])[:, None] * self.shear
-        return np.linalg.norm(along - np.median(along, axis=0), axis=1)
-
-    @cached_property
-    def tilt_deg(self) -> float:
-        """Angle between the stack and the normal of its slices, 0 within the tolerance.
-
-        Positive where the slices move against the pixel columns (or rows, for a gantry swivelled sideways) on the
-        way up: the sign of GantryDetectorTilt (0018,1120) in scans of patients on their back.
-        """
-        angle = float(np.degrees(np.arctan(np.linalg.norm(self.shear))))
-        main = self.shear[np.argmax(np.abs(self.shear))]
-        return 0.0 if angle <= TILT_TOLERANCE_DEG else float(-np.sign(main) * angle)
-
-    @cached_property
-    def even(self) -> bool:
-        places = np.linspace(self.heights[0], self.heights[-1], len(self.heights))
-        return bool(np.abs(self.heights - places).max() <= EVEN_TOLERANCE_MM)
-
-    @cached_property
-    def planes(self) -> int:
-        """Planes of the even grid from the first to the last slice; the number of slices where they are even."""
-        if self.even:
-            return len(self.heights)
-        gaps, slices = np.diff(self.heights), len(self.heights)
-        if (missing := _lattice_planes(self.heights, gaps)) <= MAX_PLANES_A_SLICE * slices:
-            return missing
-        return min(int(np.ceil(np.ptp(self.heights) / gaps.min())), 2 * slices - 1) + 1
-
-    @property
-    def step_mm(self) -> float:
-        return float(np.ptp(self.heights)) / (self.planes - 1)
-
-
-def _lattice_planes(heights: FloatArray, gaps: FloatArray) -> float:
-    """Planes of the even lattice of which only some slices are there; infinity where there is none."""
-    step = float(np.median(gaps[gaps < 1.5 * gaps.min()]))
-    for _ in range(2):  # again with the step of the whole stack: over many slices the rounding of one gap adds up
-        index = np.concatenate([[0], np.cumsum(np.round(gaps / step))])
-        step = float(np.ptp(heights)) / float(index[-1])
-    off = np.abs(heights - heights[0] - index * step).max()
-    return float(index[-1]) + 1 if off <= min(EVEN_TOLERANCE_MM, step / 4) else np.inf
 
 
 def _check_options(tilt: str, gaps: str) -> None:
@@ -199,7 +122,7 @@ def _check_groups(planes: Sequence[SlicePlane], groups: Sequence[Sequence[int]],
                          do="Separate the reconstructions into folders.")  # fmt: skip
 
 
-def _check_run(run: _Run, where: str) -> None:
+def _check_run(run: SliceRun, where: str) -> None:
     if (extent := float(np.ptp(run.heights))) > MAX_EXTENT_MM:
         raise DicomError("the slices lie too far apart for one patient", where=where,
                          expected=f"at most {MAX_EXTENT_MM:g} mm from first to last", got=f"{extent:.4g} mm",
@@ -214,10 +137,10 @@ def _check_run(run: _Run, where: str) -> None:
     if abs(run.tilt_deg) > MAX_TILT_DEG:
         raise DicomError(f"the slices are sheared by {run.tilt_deg:.1f} degrees, which no gantry tilts", where=where,
                          expected=f"at most {MAX_TILT_DEG:g} degrees",
-                         do="The positions or the orientation are wrong; export the original series again.")  # fmt: skip
+                         do="Positions or orientation are wrong; export the original series again.")  # fmt: skip
 
 
-def _check_wishes(run: _Run, tilt: Tilt, gaps: Gaps, where: str) -> None:
+def _check_wishes(run: SliceRun, tilt: Tilt, gaps: Gaps, where: str) -> None:
     """Raises what the options refuse, and tells of the other fault as well where both are there."""
     tilted = f"the gantry is tilted by {run.tilt_deg:.1f} degrees" if run.tilt_deg else ""
     refusals = []
@@ -229,23 +152,22 @@ def _check_wishes(run: _Run, tilt: Tilt, gaps: Gaps, where: str) -> None:
         raise DicomError("; ".join(fault for fault in (tilted, "" if run.even else told_gaps(run.positions)) if fault),
                          where=where, expected="even, upright slices" if tilt == "refuse" else "even slices",
                          do="; ".join(refusals) + ".")  # fmt: skip
-    if not run.even and run.step_mm > (middle := float(np.median(np.diff(run.heights)))) * (1 + 1e-6):
+    if run.planes > (most := MAX_PLANES_A_SLICE * len(run.heights)):
         raise DicomError(f"the gaps are too large to interpolate: {told_gaps(run.positions)}", where=where,
-                         expected=f"an even grid no coarser than the middle gap of {middle:.3g} mm",
-                         got=f"{run.step_mm:.3g} mm", do="Export the missing slices, or split the series.")  # fmt: skip
+                         expected=f"an even grid of at most {most} planes", got=str(run.planes),
+                         do="Export the missing slices, or split the series.")  # fmt: skip
 
 
-def _geometry(run: _Run, *, upright: bool, where: str) -> Geometry:
-    plane = run.plane
+def _geometry(plane: SlicePlane, run: SliceRun, tilt: Tilt, where: str) -> Geometry:
     pixel = np.array([plane.pixel_mm[1], plane.pixel_mm[0]])  # along rows (X), along columns (Y)
     axes = np.stack([plane.row, plane.column], axis=1) * pixel
     start, stop = np.zeros(2), np.zeros(2)
     step = (run.positions[-1] - run.positions[0]) / (run.planes - 1)
-    if upright:
-        drift = (run.heights[-1] - run.heights[0]) * run.shear
-        pixels = np.where(np.abs(drift) <= EVEN_TOLERANCE_MM, 0.0, drift / pixel)
+    straight = np.linalg.norm(run.drift_mm) <= EVEN_TOLERANCE_MM
+    if straight or (run.tilt_deg and tilt == "resample"):
+        pixels = np.where(np.abs(run.drift_mm) <= EVEN_TOLERANCE_MM, 0.0, run.drift_mm / pixel)
         start, stop = np.floor(np.minimum(pixels, 0) + 1e-3), np.ceil(np.maximum(pixels, 0) - 1e-3)
-        step = plane.normal * run.step_mm
+        step = run.normal * run.step_mm
     affine = np.eye(4)
     affine[:3, :2], affine[:3, 2], affine[:3, 3] = axes, step, run.positions[0] + axes @ start
     x, y = np.array([plane.shape[1], plane.shape[0]]) + stop - start
@@ -256,11 +178,11 @@ def _geometry(run: _Run, *, upright: bool, where: str) -> Geometry:
     return Geometry((int(x), int(y), run.planes), _ras(affine))
 
 
-def _acquisition(run: _Run, geometry: Geometry) -> Acquisition:
+def _acquisition(plane: SlicePlane, run: SliceRun, geometry: Geometry) -> Acquisition:
     affines = np.repeat(geometry.affine[None], len(run.positions), axis=0)
-    affines[:, :3, 2] = _ras_vectors(run.plane.normal)
+    affines[:, :3, 2] = _ras_vectors(run.normal)
     affines[:, :3, 3] = _ras_vectors(run.positions)
-    acquisition = Acquisition((run.plane.shape[1], run.plane.shape[0]), affines, geometry, run.tilt_deg)
+    acquisition = Acquisition((plane.shape[1], plane.shape[0]), affines, geometry, run.tilt_deg)
     invented = sorted(set(range(geometry.shape[2])) - set(acquisition.plane_of_slice.tolist()))
     return replace(acquisition, invented=tuple(invented))
 
@@ -272,50 +194,6 @@ def _ras(affine: FloatArray) -> FloatArray:
 
 def _ras_vectors(vectors: FloatArray) -> FloatArray:
     return vectors @ LPS_TO_RAS[:3, :3] + 0.0
-
-
-def told_gaps(positions: FloatArray) -> str:
-    """All distances between neighbouring slices in mm, how often, and where those lie that are not the commonest."""
-    gaps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
-    kinds = _gap_kinds(gaps)
-    commonest = max(kinds, key=lambda kind: len(kind[1]))[1]
-    listed = ", ".join(f"{mm:.3g} mm ({_times(len(after))})" for mm, after in kinds[:MAX_KINDS])
-    if others := kinds[MAX_KINDS:]:
-        listed += f" and {len(others)} others up to {others[-1][0]:.3g} mm"
-    places = [f"the {mm:.3g} mm {'one' if len(after) == 1 else 'ones'} after {_slices(after)}"
-              for mm, after in kinds[:MAX_KINDS] if after is not commonest]  # fmt: skip
-    return f"the slices are unevenly spaced: gaps of {listed}, {', '.join(places)} of {len(positions)}"
-
-
-def _gap_kinds(gaps: FloatArray) -> list[tuple[float, list[int]]]:
-    """Gaps that differ by no more than a tenth of a millimetre (rounded positions), and the slices (from 1) below."""
-    order = np.argsort(gaps, kind="stable")
-    kinds: list[list[int]] = []
-    for index in order:
-        if kinds and gaps[index] - gaps[kinds[-1][0]] <= EVEN_TOLERANCE_MM:
-            kinds[-1].append(int(index))
-        else:
-            kinds.append([int(index)])
-    return [(float(np.median(gaps[kind])), sorted(index + 1 for index in kind)) for kind in kinds]
-
-
-def _slices(numbers: Sequence[int]) -> str:
-    """`slice 3`, or `slices 1 to 4 and 7`."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    told = [f"{low}" if low == high else f"{low} to {high}" for low, high in runs]
-    if len(told) > MAX_KINDS:
-        told = [*told[:MAX_KINDS], f"{len(told) - MAX_KINDS} other places"]
-    together = ", ".join(told[:-1]) + " and " + told[-1] if len(told) > 1 else told[0]
-    return f"slice{'s' if len(numbers) > 1 else ''} {together}"
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
 
 
 def _check_alike(planes: Sequence[SlicePlane], where: str) -> None:
@@ -331,7 +209,8 @@ def _check_alike(planes: Sequence[SlicePlane], where: str) -> None:
         raise DicomError("slices of different pixel spacing", where=where, got=_counted(spacings, "mm"))
     if max(float(np.abs(plane.position).max()) for plane in planes) > MAX_POSITION_MM:
         raise DicomError("slices lie where no patient can", where=where,
-                         expected=f"positions within {MAX_POSITION_MM:g} mm", do="Export the original series again.")  # fmt: skip
+                         expected=f"positions within {MAX_POSITION_MM:g} mm",
+                         do="Export the original series again.")  # fmt: skip
     if abs(cosine := float(first.row @ first.column)) > PERPENDICULAR_TOLERANCE:
         raise DicomError("the image axes are not perpendicular", where=where, expected="90 degrees",
                          got=f"{np.degrees(np.arccos(cosine)):.3g} degrees")  # fmt: skip
