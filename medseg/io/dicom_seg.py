@@ -100,7 +100,7 @@ class SegmentMasks(Mapping[str, BoolArray]):
     def __getitem__(self, name: str) -> BoolArray:
         shape = self.geometry.shape if self.acquisition is None else (
             *self.acquisition.shape, len(self.acquisition.affines))  # fmt: skip
-        mask = np.zeros(shape, dtype=bool)
+        mask = np.zeros(shape, dtype=bool, order="F")  # a slice lies together, as in the volume
         for frame, value in self.members[name]:
             pixels = self.frames.values(frame)
             self.places[frame].place(pixels == value if self.exact else pixels >= value, mask)

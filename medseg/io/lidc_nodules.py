@@ -74,7 +74,7 @@ class LidcStudy:
         Empty when the reader did not outline it.
         """
         chosen = self.nodules if nodule is None else self.nodules[nodule - 1 : nodule]
-        mask = np.zeros((*self.acquisition.shape, len(self.acquisition.affines)), dtype=bool)
+        mask = np.zeros((*self.acquisition.shape, len(self.acquisition.affines)), dtype=bool, order="F")
         for readings in chosen:
             if reader in readings:
                 mask[tuple(readings[reader].pixels.T)] = True
