@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import pydicom
 from pydicom.dataelem import RawDataElement
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -55,7 +55,7 @@ FUNCTIONAL_GROUPS = (0x52009229, 0x52009230)  # shared, per frame: an Enhanced i
 NO_IMAGES = frozenset({"SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "RTIMAGE", "RTRECORD", "REG", "FID", "SR", "PR", "KO",
                        "DOC", "ECG", "HD", "AU", "PLAN", "REGISTRATION"})  # fmt: skip
 BROKEN = (EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError, NotImplementedError, OverflowError,
-          RecursionError, struct.error, InvalidDicomError)  # fmt: skip
+          RecursionError, struct.error, BytesLengthException, InvalidDicomError)  # fmt: skip
 _one_at_a_time = threading.Lock()  # warnings can be silenced for the whole process only
 
 
@@ -133,7 +133,8 @@ def is_dicom(head: bytes) -> bool:
     """
     if head[128:132] == b"DICM" or head[132:138] == b"\x02\x00\x00\x00UL":
         return True
-    if len(head) < 12 or head[:2] not in (b"\x02\x00", b"\x08\x00", b"\x00\x08") or head[3] not in (0, head[2]):
+    little = head[:2] in (b"\x02\x00", b"\x08\x00") and head[3:4] == b"\0"
+    if len(head) < 12 or not (little or head[:3] == b"\x00\x08\x00"):
         return False
     written = head[4:6] in SHORT_VRS | LONG_VRS
     return written or (head[0] == 8 and int.from_bytes(head[4:8], "little") <= 4096)

@@ -22,11 +22,11 @@ import numpy as np
 from scipy import ndimage
 
 from medseg.errors import DicomError
-from medseg.io.dicom_codecs import decode
+from medseg.io.dicom_codecs import Stored, decode
 from medseg.io.dicom_frames import FrameIndex, find_frames
 from medseg.io.dicom_headers import Image, reading
 from medseg.io.dicom_sources import Item
-from medseg.shapes import BoolArray, FloatArray, IntArray
+from medseg.shapes import BoolArray, FloatArray
 
 AIR_HU = -1024.0
 LOWEST_HU, HIGHEST_HU = -1024.0, 30710.0  # of what a scanner measures
@@ -115,14 +115,15 @@ class SliceReader:
                           do="Separate the time points or reconstructions into folders.")  # fmt: skip
 
 
-def write_hu(stored: IntArray, image: Image, out: FloatArray) -> None:
+def write_hu(stored: Stored, image: Image, out: FloatArray) -> None:
     """Writes stored value x slope + intercept of this slice into `out` (rows, columns), padding as air."""
+    values = stored.values
     slope, intercept = float(image.slope or 0), float(image.intercept or 0)
-    if slope == 1 and intercept.is_integer() and abs(intercept) <= EXACT and stored.dtype.itemsize <= 2:
-        np.add(stored, np.float32(intercept), out=out)
+    if slope == 1 and intercept.is_integer() and abs(intercept) <= EXACT and values.dtype.itemsize <= 2:
+        np.add(values, np.float32(intercept), out=out)
     else:
         with np.errstate(over="ignore", invalid="ignore"):  # the volume refuses what is not finite
-            out[:] = stored.astype(np.float64) * slope + intercept
+            out[:] = values.astype(np.float64) * slope + intercept
     padded = is_padding(stored, image)
     if padded is None or not padded.any():
         return
@@ -130,28 +131,23 @@ def write_hu(stored: IntArray, image: Image, out: FloatArray) -> None:
     out[impossible | _from_corners(padded & ~impossible)] = AIR_HU
 
 
-def is_padding(stored: IntArray, image: Image) -> BoolArray | None:
-    """Where the stored values lie within the limits of padding, both included; None where no padding is told."""
+def is_padding(stored: Stored, image: Image) -> BoolArray | None:
+    """Where a frame holds padding, both limits included; None where the header tells of none.
+
+    The limits are written as unsigned in files whose pixels are signed, and the other way round: they are 16 bit
+    patterns, compared as the stored values are. A pattern that BitsStored cannot hold is looked for in whole cells.
+    """
     if image.padding is None:
         return None
-    # Written as unsigned in files whose pixels are signed, and the other way round: compare as the stored type does
-    bits = 8 * stored.dtype.itemsize
-    low, high = sorted(_as_stored(value, bits, stored.dtype.kind == "i") for value in image.padding)
-    info = np.iinfo(stored.dtype)
-    if high < info.min or low > info.max:
-        return None
-    low, high = max(low, int(info.min)), min(high, int(info.max))
-    return stored == low if low == high else (stored >= low) & (stored <= high)
-
-
-def _as_stored(value: int, bits: int, signed: bool) -> int:
-    """A 16 bit pattern as a number of pixels of `bits`.
-
-    >>> _as_stored(63536, 16, True), _as_stored(63536, 16, False), _as_stored(63536, 32, True)
-    (-2000, 63536, -2000)
-    """
-    number = value - 65536 if signed and value >= 32768 else value
-    return number % (1 << bits) if not signed and bits < 16 else number
+    values, bits = stored.values, image.pixels.bits[1]
+    signed = image.pixels.signed
+    low, high = sorted(value - 65536 if signed and value >= 32768 else value for value in image.padding)
+    lowest, highest = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+    if not lowest <= low <= high <= highest:
+        values, (low, high) = stored.cells, sorted(image.padding)
+        if high > np.iinfo(values.dtype).max:
+            return None
+    return values == low if low == high else (values >= low) & (values <= high)
 
 
 def _from_corners(mask: BoolArray) -> BoolArray:

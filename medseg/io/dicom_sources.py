@@ -6,23 +6,22 @@ visited twice.
 
 from __future__ import annotations
 
-import lzma
 import os
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 from medseg.errors import FileReadError
 
-ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"7z\xbc\xaf\x27\x1c", b"Rar!", b"BZh", b"\xfd7zXZ")
-READ_ERRORS = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)
+ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"7z\xbc\xaf\x27\x1c", b"Rar!")
+READ_ERRORS = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
 HEAD = 144  # bytes that tell DICOM and archives from other files
-SKIP = 1 << 20
+CHUNK = 1 << 20
 
 
 class Item(Protocol):
@@ -48,21 +47,35 @@ class Inflated:
     item: Item
     start: int
 
-    def open(self) -> BinaryIO:
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
         with self.item.open() as stream:
-            skip(stream, self.start)
-            return cast(BinaryIO, _InflatingStream(stream.read()))
+            yield cast(BinaryIO, InflatingStream(stream, self.start))
 
 
-class _InflatingStream(RawIOBase):
-    """Inflates no more than is read, so that a few bytes that would become gigabytes cost nothing."""
+class InflatingStream(RawIOBase):
+    """Inflates no more than is read, so that a few bytes that would become gigabytes cost nothing.
 
-    def __init__(self, deflated: bytes) -> None:
-        self._deflated, self._at = deflated, 0
+    Args:
+        source: the file.
+        start: its first deflated byte.
+        length: how many there are; None to the end of the file.
+        stored: whether they are not deflated after all.
+        size: bytes that must come out; with `crc` their CRC-32, checked when the last of them is read.
+    """
+
+    def __init__(self, source: BinaryIO, start: int, length: int | None = None, *, stored: bool = False,
+                 size: int | None = None, crc: int = 0) -> None:  # fmt: skip
+        self._source, self._start, self._length = source, start, length
+        self._stored, self._size, self._crc = stored, size, crc
         self._rewind()
 
     def _rewind(self) -> None:
-        self._inflate, self._left, self._at = zlib.decompressobj(-zlib.MAX_WBITS), self._deflated, 0
+        skip(self._source, self._start)
+        self._at = self._sum = 0
+        self._unread = 1 << 62 if self._length is None else self._length
+        self._inflate: Any = _Copy() if self._stored else zlib.decompressobj(-zlib.MAX_WBITS)
+        self._left = b""
 
     def readable(self) -> bool:
         return True
@@ -76,16 +89,35 @@ class _InflatingStream(RawIOBase):
     def read(self, size: int = -1) -> bytes:
         parts: list[bytes] = []
         wanted = size if size >= 0 else 1 << 62
-        while wanted and not self._inflate.eof:
-            part = self._inflate.decompress(self._left, min(wanted, SKIP))
-            self._left = self._inflate.unconsumed_tail
-            if not part and not self._left:
-                break
+        while wanted and (part := self._next(min(wanted, CHUNK))):
             parts.append(part)
             wanted -= len(part)
-        out = b"".join(parts)
-        self._at += len(out)
-        return out
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _next(self, size: int) -> bytes:
+        """At most `size` more bytes; empty at the end."""
+        while not self._inflate.eof:
+            if not self._left:
+                self._left = self._source.read(min(self._unread, CHUNK)) if self._unread else b""
+                self._unread -= len(self._left)
+            last = not self._left
+            part = self._inflate.decompress(self._left, size)
+            self._left = self._inflate.unconsumed_tail
+            if part:
+                return self._counted(part)
+            if last:
+                break
+        if self._size not in (None, self._at):
+            raise EOFError("the archive ends before its member")
+        return b""
+
+    def _counted(self, part: bytes) -> bytes:
+        self._at += len(part)
+        if self._size is not None:
+            self._sum = zlib.crc32(part, self._sum)
+            if self._at > self._size or (self._at == self._size and self._sum != self._crc):
+                raise ValueError("a member is not what the archive declares")
+        return part
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         target = offset + (self._at if whence == os.SEEK_CUR else 0)
@@ -93,9 +125,20 @@ class _InflatingStream(RawIOBase):
             raise ValueError("an inflated stream has no known end")
         if target < self._at:
             self._rewind()
-        while self._at < target and self.read(min(target - self._at, SKIP)):
+        while self._at < target and self._next(min(target - self._at, CHUNK)):
             pass
         return self._at
+
+
+class _Copy:
+    """What `zlib.decompressobj` is for deflated bytes, for bytes that are stored as they are."""
+
+    eof = False
+    unconsumed_tail = b""
+
+    def decompress(self, content: bytes, size: int) -> bytes:
+        self.unconsumed_tail = content[size:]
+        return content[:size]
 
 
 def skip(stream: BinaryIO, offset: int) -> None:
@@ -125,12 +168,12 @@ def read_exactly(stream: BinaryIO, length: int) -> bytes:
     Raises:
         EOFError: the file ends before.
     """
-    first = stream.read(min(length, 64 * SKIP))
+    first = stream.read(min(length, 64 * CHUNK))
     if len(first) == length:
         return first
     parts, got = [first], len(first)
     while got < length:
-        part = stream.read(min(length - got, 64 * SKIP))
+        part = stream.read(min(length - got, 64 * CHUNK))
         if not part:
             raise EOFError("the file ends before its pixels do")
         parts.append(part)
@@ -164,7 +207,7 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def is_archive(head: bytes) -> bool:
-    """Whether a file that begins with these bytes is a zip, gzip, 7z, rar, bzip2 or xz.
+    """Whether a file that begins with these bytes is a zip, 7z or rar.
 
     >>> is_archive(b"PK\\x03\\x04..."), is_archive(b"DICM")
     (True, False)

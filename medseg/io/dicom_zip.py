@@ -4,61 +4,56 @@ from __future__ import annotations
 
 import re
 import stat
-import threading
+import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 from medseg.errors import FileReadError
+from medseg.io.dicom_sources import InflatingStream
 
 MAX_MEMBERS = 1_000_000
 MAX_MEMBER_BYTES = 8 << 30  # an Enhanced CT of 10,000 slices of 512 x 512 takes 5 GB
 SMALL_BYTES = 64 << 20  # a member up to this size may be as empty, and deflate as well, as it likes
 SMALL_TOTAL_BYTES = 1 << 30
 MAX_RATIO = 200  # CT deflates to a half or a quarter, a series of nearly nothing but air to a fiftieth
+LOCAL = struct.Struct("<4s5H3L2H")  # local file header: the last two are the lengths of name and extra field
 DRIVE = re.compile(r"[A-Za-z]:")
-
-
-class Archive:
-    """A zip that opens itself when it is first read, also in another process that it was sent to."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.lock = threading.Lock()  # ZipFile counts its open members without one
-
-    def __reduce__(self) -> tuple[type[Archive], tuple[Path]]:
-        return Archive, (self.path,)
-
-    @cached_property
-    def zip(self) -> zipfile.ZipFile:
-        return zipfile.ZipFile(self.path)
-
-    def __del__(self) -> None:
-        if "zip" in self.__dict__:
-            self.zip.close()
 
 
 @dataclass(frozen=True, slots=True)
 class MemberItem:
-    """A member of a zip; at most as many bytes as it declares are inflated, and its checksum is checked."""
+    """A member of a zip; no more bytes are inflated than it declares, and its checksum is checked.
 
-    archive: Archive
-    index: int  # in the archive's directory: names may occur twice
+    Args:
+        start: its local header in the archive.
+        packed: bytes in the archive, `size` when inflated.
+        stored: whether it is not deflated.
+        crc: CRC-32 of its content.
+    """
+
+    path: Path
+    start: int
+    packed: int
+    size: int
+    stored: bool
+    crc: int
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
-        with self.archive.lock:
-            member = self.archive.zip.open(self.archive.zip.infolist()[self.index])
-        try:
-            yield cast(BinaryIO, member)
-        finally:
-            with self.archive.lock:
-                member.close()
+        with open(self.path, "rb", buffering=0) as source:
+            source.seek(self.start)
+            header = source.read(LOCAL.size)
+            if len(header) < LOCAL.size or header[:4] != b"PK\x03\x04":
+                raise EOFError("no member where the archive's directory says")
+            *_, name, extra = LOCAL.unpack(header)
+            start = self.start + LOCAL.size + name + extra
+            yield cast(BinaryIO, InflatingStream(cast(BinaryIO, source), start, self.packed, stored=self.stored,
+                                                 size=self.size, crc=self.crc))  # fmt: skip
 
 
 def members(path: Path) -> list[MemberItem]:
@@ -67,16 +62,21 @@ def members(path: Path) -> list[MemberItem]:
     Raises:
         FileReadError: not a readable zip; encrypted, climbing or absolute names, or sizes of a decompression bomb.
     """
-    archive = Archive(path)
     try:
-        infos = archive.zip.infolist()
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
         raise FileReadError("the zip is damaged", where=path.name, expected="an archive with a directory",
                             got=type(error).__name__, do="Download or export it again.") from error  # fmt: skip
     _check_sizes(infos, path)
     for info in infos:
         _check_member(info, path.name)
-    return [MemberItem(archive, index) for index, info in enumerate(infos) if not info.is_dir() and _visible(info)]
+    return [_item(path, info) for info in infos if not info.is_dir() and _visible(info)]
+
+
+def _item(path: Path, info: zipfile.ZipInfo) -> MemberItem:
+    stored = info.compress_type == zipfile.ZIP_STORED
+    return MemberItem(path, info.header_offset, info.compress_size, info.file_size, stored, info.CRC)
 
 
 def _check_sizes(infos: list[zipfile.ZipInfo], path: Path) -> None:
@@ -103,6 +103,10 @@ def _check_member(info: zipfile.ZipInfo, where: str) -> None:
                             expected="relative names", do="Pack it again; nothing was read.")  # fmt: skip
     if info.flag_bits & 0x1:
         raise FileReadError("the zip is encrypted", where=where, do="Unpack it with its password first.")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise FileReadError("a member of the zip is packed in an uncommon way", where=where,
+                            expected="deflated or stored", got=f"method {info.compress_type}",
+                            do="Unpack it, or pack it again.")  # fmt: skip
     if info.file_size > MAX_MEMBER_BYTES or (
         info.file_size > SMALL_BYTES and info.file_size > MAX_RATIO * max(info.compress_size, 1)
     ):
