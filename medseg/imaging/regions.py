@@ -160,9 +160,9 @@ def merge(
             got=", ".join(_overlap_texts(undecided, voxel_ml)),
             do="Keep them as separate masks (`masks:` in dataset.yaml), or declare a priority.",
         )
-    indices = np.zeros(next(iter(masks.values())).shape, dtype=np.int16)
+    indices = np.zeros_like(next(iter(masks.values())), dtype=np.int16)  # keeps the masks' order in memory
     for name in sorted(masks, key=lambda name: -ranks.get(name, len(ranks))):  # the first of the priority paints last
-        indices[masks[name]] = label_set.names.index(name)
+        np.copyto(indices, label_set.names.index(name), where=masks[name])
     return label_set.to_values(indices)
 
 

@@ -66,12 +66,23 @@ def _case(folder: Path, split: str | None, source: Path, options: ImportOptions,
     for stem, path in sorted(files.items()):
         match = ANNOTATION.fullmatch(stem)
         if match is None:
-            faults.add(InputError("a second image or another file", where=shown(path, source), do="Take it out.",
-                                           expected="image and annotation_1 to annotation_3"))  # fmt: skip
+            faults.add(
+                InputError(
+                    "a second image or another file",
+                    where=shown(path, source),
+                    do="Take it out.",
+                    expected="image and annotation_1 to annotation_3",
+                )
+            )
         elif int(match[1]) > RADIOLOGISTS and options.labels is None:
-            faults.add(InputError("more annotations than CURVAS has, so the values may mean something else",
-                                           where=shown(path, source), expected=f"{RADIOLOGISTS}",
-                                           do="Pass --labels with the names of the values."))  # fmt: skip
+            faults.add(
+                InputError(
+                    "more annotations than CURVAS has, so the values may mean something else",
+                    where=shown(path, source),
+                    expected=f"{RADIOLOGISTS}",
+                    do="Pass --labels with the names of the values.",
+                )
+            )
         else:
             raters[f"radiologist_{match[1]}"] = LabelFile(path)
     return FoundCase(name, image, raters, patient=name, split=split)

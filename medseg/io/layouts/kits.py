@@ -137,20 +137,36 @@ def _read_folder(path: Path, source: Path, faults: Faults) -> CaseFolder:
     for file in [file for name in INSTANCES for file in volumes(path / name)]:
         match = ANNOTATION.fullmatch(file.name)
         if match is None or match[1] not in PRIORITY:
-            faults.add(InputError("not a mask of this layout", where=shown(file, source),
-                                           expected="<kidney, tumor or cyst>_instance-<i>_annotation-<a>.nii.gz",
-                                           do="Take it out."))  # fmt: skip
+            faults.add(
+                InputError(
+                    "not a mask of this layout",
+                    where=shown(file, source),
+                    expected="<kidney, tumor or cyst>_instance-<i>_annotation-<a>.nii.gz",
+                    do="Take it out.",
+                )
+            )
         elif not file.is_file():
             faults.add(missing(file, source, "linked"))
         elif int(match[3]) in masks[match[1], int(match[2])]:
-            faults.add(InputError("an annotation is there twice", where=shown(file, source),
-                                           do="Keep one of the folders instances and segmentations."))  # fmt: skip
+            faults.add(
+                InputError(
+                    "an annotation is there twice",
+                    where=shown(file, source),
+                    do="Keep one of the folders instances and segmentations.",
+                )
+            )
         else:
             masks[match[1], int(match[2])][int(match[3])] = file
     whole = [path / name for name in AGGREGATED if (path / name).is_file()]
     if len(whole) > 1:
-        faults.add(InputError("two aggregated label maps", where=shown(path, source),
-                                       got=" and ".join(AGGREGATED), do="Keep one of them."))  # fmt: skip
+        faults.add(
+            InputError(
+                "two aggregated label maps",
+                where=shown(path, source),
+                got=" and ".join(AGGREGATED),
+                do="Keep one of them.",
+            )
+        )
     return CaseFolder(path, dict(masks), whole[0] if whole else None)
 
 
@@ -164,8 +180,13 @@ def _case(
     raters: dict[str, LabelFile | Derived] = {}
     if annotations:
         if folder.aggregated is not None and not folder.masks:
-            faults.add(LabelError("no masks of single annotations", where=name,
-                                           do="Pass --kits-labels aggregated, or copy the folder again."))  # fmt: skip
+            faults.add(
+                LabelError(
+                    "no masks of single annotations",
+                    where=name,
+                    do="Pass --kits-labels aggregated, or copy the folder again.",
+                )
+            )
         for number in folder.annotations:
             if labelled := folder.labelled(number):
                 tilt: Shear = "keep" if options.tilt == "keep" else "refuse"

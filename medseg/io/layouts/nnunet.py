@@ -49,8 +49,14 @@ def find_nnunet(source: Path, options: ImportOptions) -> Layout:
             for case, found in _images(source / "imagesTs", ending, source, faults).items()}  # fmt: skip
     channel = _channel(names, [*train, *test], options)
     if not train and not test:
-        faults.add(FileReadError("no images", where="imagesTr", expected=f"<case>_0000{ending}",
-                                          do="Data without channel numbers may be of the layout 'msd'."))  # fmt: skip
+        faults.add(
+            FileReadError(
+                "no images",
+                where="imagesTr",
+                expected=f"<case>_0000{ending}",
+                do="Data without channel numbers may be of the layout 'msd'.",
+            )
+        )
     cases = [*_cases(train, "train", channel, names, source, options, faults),
              *_cases(test, "test", channel, names, source, options, faults)]  # fmt: skip
     if "dataset" not in data:
@@ -138,8 +144,14 @@ def _explicit(dataset: Any, source: Path, faults: Faults) -> Iterator[tuple[str,
         paths = [Path(os.path.abspath(source / path)) for path in [*images, label]]
         for path in paths:
             if path in used:
-                faults.add(InputError("a file is listed twice", where=f"{JSON}, {case}", got=path.name,
-                                               expected=f"once (also in {used[path]})"))  # fmt: skip
+                faults.add(
+                    InputError(
+                        "a file is listed twice",
+                        where=f"{JSON}, {case}",
+                        got=path.name,
+                        expected=f"once (also in {used[path]})",
+                    )
+                )
             used[path] = case
         yield case, ({f"{index:04d}": path for index, path in enumerate(paths[:-1])}, paths[-1])
 
@@ -167,8 +179,11 @@ def _cases(
             )
         image = channels.get(channel, source / "absent")
         if not os.path.isfile(image):
-            faults.add(missing(image, source, "image") if channel in channels else FileReadError(
-                f"no channel {channel}", where=case, got=", ".join(channels)))  # fmt: skip
+            faults.add(
+                missing(image, source, "image")
+                if channel in channels
+                else FileReadError(f"no channel {channel}", where=case, got=", ".join(channels))
+            )
         elif split == "train" and not os.path.isfile(label):
             faults.add(missing(label, source, "label"))
         elif not extra:
@@ -180,5 +195,10 @@ def _orphans(folder: Path, expected: set[Path], source: Path, faults: Faults) ->
     """A fault for every label file without an image."""
     for path in visible(folder):
         if is_label_file(path) and path not in expected:
-            faults.add(LabelError("a label file without an image", where=shown(path, source),
-                                           do="Add the image, or take the file out."))  # fmt: skip
+            faults.add(
+                LabelError(
+                    "a label file without an image",
+                    where=shown(path, source),
+                    do="Add the image, or take the file out.",
+                )
+            )

@@ -94,8 +94,13 @@ def _check_images(folder: Path, images: Mapping[str, Path], faults: Faults) -> N
         faults.add(FileReadError("no image", where=folder.name, expected="images/<case>.nii.gz"))
     for path in visible(folder):
         if path.is_dir():
-            faults.add(FileReadError("a folder among the images", where=f"images/{path.name}",
-                                              do="Import DICOM series with the layout 'dicom'."))  # fmt: skip
+            faults.add(
+                FileReadError(
+                    "a folder among the images",
+                    where=f"images/{path.name}",
+                    do="Import DICOM series with the layout 'dicom'.",
+                )
+            )
     numbered = [match for stem in images if (match := CHANNEL.fullmatch(stem))]
     for case in sorted({match[1] for match in numbered}):
         channels = [match[2] for match in numbered if match[1] == case]

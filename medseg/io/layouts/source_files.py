@@ -32,8 +32,15 @@ def by_stem(folder: Path, root: Path, faults: Faults) -> dict[str, Path]:
         found[label_stem(path)].append(path)
     for paths in found.values():
         if len(paths) > 1:
-            faults.add(InputError("several files of one case", where=shown(paths[0], root), expected="one",
-                                           got=listed([path.name for path in paths]), do="Keep one."))  # fmt: skip
+            faults.add(
+                InputError(
+                    "several files of one case",
+                    where=shown(paths[0], root),
+                    expected="one",
+                    got=listed([path.name for path in paths]),
+                    do="Keep one.",
+                )
+            )
     return {stem: paths[0] for stem, paths in found.items()}
 
 
@@ -92,9 +99,15 @@ def counted_as_told(data: dict[str, Any], found: int, faults: Faults) -> None:
     """Adds a fault when `numTraining` says another number of cases than there are."""
     told = data.get("numTraining")
     if told is not None and told != found:
-        faults.add(FileReadError("numTraining does not fit the training cases", where="dataset.json",
-                                          expected=str(told), got=str(found),
-                                          do="Copy the data again, or correct dataset.json."))  # fmt: skip
+        faults.add(
+            FileReadError(
+                "numTraining does not fit the training cases",
+                where="dataset.json",
+                expected=str(told),
+                got=str(found),
+                do="Copy the data again, or correct dataset.json.",
+            )
+        )
 
 
 def missing(path: Path, root: Path, what: str, do: str = "Copy the data again.") -> FileReadError:
