@@ -201,6 +201,7 @@ def import_(
     rois: Annotated[Path | None, typer.Option(help="DICOM: rois.yaml, what each region becomes.")] = None,
     suggest_rois: Annotated[Path | None, typer.Option(help="DICOM: only write a rois.yaml to begin with.")] = None,
     trust: Annotated[str | None, typer.Option(help="DICOM: what ties labels to a CT: frame, images ...")] = None,
+    crossing: Annotated[str | None, typer.Option(help="DICOM: outlines that overlap in part: union or xor.")] = None,
     fill_slices: Annotated[bool, typer.Option("--fill-slices", help="DICOM: interpolate left-out outlines.")] = False,
     threshold: Annotated[float | None, typer.Option(help="DICOM: of fractional segmentations.")] = None,
     show_paths: Annotated[bool, typer.Option("--show-paths", help="DICOM: messages name files by path.")] = False,
@@ -216,7 +217,7 @@ def import_(
         raise UsageError("no output folder", expected="--out DIR")
     given = {"labels": labels, "partial": names(partial), "rater": rater, "raters": names(raters), "only": only,
              "rater_from": rater_from, "assume_ct": assume_ct, "kits_labels": kits_labels, "nan_hu": nan_hu,
-             "rois": rois, "trust": trust, "fill_slices": fill_slices, "threshold": threshold,
+             "rois": rois, "trust": trust, "crossing": crossing, "fill_slices": fill_slices, "threshold": threshold,
              "show_paths": show_paths, "tilt": tilt, "gaps": gaps}  # fmt: skip
     options = workflows.ImportOptions(**{name: value for name, value in given.items() if value is not None})
     with progress_bars() as progress:

@@ -16,7 +16,7 @@ from medseg.io.layouts.raters import find_raters
 
 FILES = ("labels", "partial", "tilt", "nan_hu")  # options of every layout of image files
 SERIES = ("tilt", "gaps")  # of layouts of DICOM series
-REGIONS = ("rois", "trust", "fill_slices", "threshold", "show_paths")
+REGIONS = ("rois", "trust", "crossing", "fill_slices", "threshold", "show_paths")
 LAYOUTS = {
     "nnunet": Importer(find_nnunet, (*FILES, "rater", "only", "assume_ct"), "nnU-Net raw data, v1 and v2"),
     "msd": Importer(find_msd, (*FILES, "rater", "assume_ct"), "Medical Segmentation Decathlon"),

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from medseg.config import build_config
 from medseg.errors import DicomError, LabelError, UsageError
 from medseg.imaging.acquisition import Acquisition
 from medseg.imaging.labels import LabelSet
@@ -45,7 +46,7 @@ from medseg.io.layouts.layout import (
     shown,
 )
 from medseg.io.manifest import ImageOptions
-from medseg.io.roi_names import RoiRules, read_roi_rules, suggest_rules
+from medseg.io.roi_names import FILE_NAME, RoiRules, read_roi_rules, suggest_rules
 from medseg.shapes import BoolArray
 
 NAME = "dicom"
@@ -188,10 +189,11 @@ def _paths(series: Series) -> list[Path]:
 
 
 def _rules(objects: Sequence[LabelObject], options: ImportOptions) -> RoiRules | None:
+    overrides = options.rule_overrides
     if isinstance(options.rois, RoiRules):
-        return options.rois if options.trust is None else options.rois.model_copy(update={"trust": options.trust})
+        return build_config(RoiRules, {**options.rois.model_dump(by_alias=True), **overrides}, source=FILE_NAME)
     if options.rois is not None:
-        return read_roi_rules(options.rois, [] if options.trust is None else [f"trust={options.trust}"])
+        return read_roi_rules(options.rois, [f"{key}={value}" for key, value in overrides.items()])
     if objects:
         names = dict.fromkeys(name for one in objects for name in one.names)
         raise UsageError(f"{len(objects)} structure sets or segmentations, and no rule for what their regions are",

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from medseg.config import nearest
 from medseg.errors import FileReadError, InputError, UsageError
 from medseg.imaging.labels import LabelSet
 from medseg.imaging.regions import Reading
@@ -21,6 +22,7 @@ from medseg.io.manifest_schema import Gaps, Tilt
 from medseg.io.roi_names import RoiRules
 
 LISTED = 5  # names or faults shown in an error, before "and N more"
+CHOICES = {"kits_labels": ("annotations", "aggregated"), "tilt": get_args(Tilt), "gaps": get_args(Gaps)}
 PLAIN = ImageOptions()
 REFERENCE = "reference"  # the rater's name where a layout holds one reading of a case and does not say whose
 
@@ -41,6 +43,7 @@ class ImportOptions:
         nan_hu: HU for voxels that an image file leaves undefined (NaN); without it they are refused.
         rois: DICOM: what the regions of structure sets and the segments of SEG files become (`roi_names.RoiRules`).
         trust: DICOM: instead of `trust` in `rois`: what suffices as a tie between a structure set and its CT.
+        crossing: DICOM: instead of `crossing` in `rois`: what becomes of contours of one region that overlap in part.
         fill_slices: DICOM: interpolate outlines on slices that a region leaves out.
         threshold: DICOM: from which fraction on a voxel of a fractional SEG belongs to the segment.
         show_paths: DICOM: name files by their paths in messages, although these may be called like patients.
@@ -59,11 +62,25 @@ class ImportOptions:
     nan_hu: float | None = None
     rois: RoiRules | str | Path | None = None
     trust: str | None = None
+    crossing: str | None = None
     fill_slices: bool = False
     threshold: float | None = None
     show_paths: bool = False
     tilt: Tilt | None = None
     gaps: Gaps | None = None
+
+    def __post_init__(self) -> None:
+        for name, values in CHOICES.items():
+            if (value := getattr(self, name)) not in (None, *values):
+                raise UsageError(
+                    f"{_flag(name)} cannot be '{value}'{nearest(value, values)}", expected=" or ".join(values)
+                )
+
+    @property
+    def rule_overrides(self) -> dict[str, str]:
+        """What replaces a key of `rois`."""
+        given = {"trust": self.trust, "crossing": self.crossing}
+        return {key: value for key, value in given.items() if value is not None}
 
     def given(self) -> list[str]:
         """Names of the options that differ from their defaults."""
