@@ -12,11 +12,10 @@ import numpy as np
 
 from medseg.errors import GeometryError
 from medseg.imaging.geometry import Geometry
+from medseg.imaging.slice_shift import Moved, blend, moved, place
 from medseg.shapes import BoolArray, FloatArray, IntArray
 
 Labels = TypeVar("Labels", IntArray, BoolArray)
-_Moved = tuple[FloatArray, slice, slice]  # values and where they lie along X and Y
-AIR_HU = -1024.0
 ON_PLANE_MM = 0.1  # as far off its place as a slice of an even series may lie: positions are often rounded to 0.1 mm
 SAME_MM = 1e-3
 PARALLEL_TOLERANCE = 2e-3  # cosines, and pixels relative to their size: headers round both
@@ -55,6 +54,10 @@ class Acquisition:
         object.__setattr__(self, "affines", affines)
         object.__setattr__(self, "shape", (int(self.shape[0]), int(self.shape[1])))
         object.__setattr__(self, "invented", tuple(int(index) for index in self.invented))
+        if min(self.shape) < 1 or not set(self.invented) <= set(range(self.geometry.shape[2])):
+            raise GeometryError("slices without pixels, or invented planes that the volume has not")
+        if not np.isfinite(self.tilt_deg):
+            raise GeometryError("the tilt is no number")
         axes, grid = affines[:, :3, :2], self.geometry.affine[:3, :2]
         if np.abs(axes - grid).max() > PARALLEL_TOLERANCE * np.linalg.norm(grid, axis=0).min():
             raise GeometryError("the slices have not the axes and the pixel size of the volume's planes")
@@ -99,9 +102,8 @@ class Acquisition:
     @cached_property
     def plane_of_slice(self) -> IntArray:
         """(N,) the plane of the volume that lies nearest to each slice; the lower one of two that are equally near."""
-        return np.clip(np.ceil(self.heights_mm / self._step_mm - 0.5 - 1e-6), 0, self.geometry.shape[2] - 1).astype(
-            np.int64
-        )
+        nearest = np.ceil(self.heights_mm / self._step_mm - 0.5 - 1e-6)
+        return np.clip(nearest, 0, self.geometry.shape[2] - 1).astype(np.int64)
 
     def to_grid(self, labels: Labels) -> Labels:
         """Integer or boolean labels (X, Y, N) drawn on the slices, on the volume's grid (X, Y, Z).
@@ -119,7 +121,7 @@ class Acquisition:
         for z in range(out.shape[2]):
             lower, upper, weight = self._between(z)
             k = upper if weight > 0.5 else lower
-            _place(labels[:, :, k], out[:, :, z], self._whole_shift(k, z))
+            place(labels[:, :, k], out[:, :, z], self._whole_shift(k, z))
         return out
 
     def to_slices(self, labels: Labels) -> Labels:
@@ -136,7 +138,7 @@ class Acquisition:
         out = np.zeros((*self.shape, self.slices), dtype=labels.dtype, order=_order(labels))
         for k, z in enumerate(self.plane_of_slice.tolist()):
             x, y = self._whole_shift(k, z)
-            _place(labels[:, :, z], out[:, :, k], (-x, -y))
+            place(labels[:, :, z], out[:, :, k], (-x, -y))
         return out
 
     def hu_to_grid(self, slice_hu: Callable[[int], FloatArray], *, threads: int = 2) -> FloatArray:
@@ -153,14 +155,14 @@ class Acquisition:
         return out
 
     def _fill(self, out: FloatArray, planes: list[int], slice_hu: Callable[[int], FloatArray]) -> None:
-        moved: dict[tuple[int, float, float], _Moved] = {}  # on an upright grid a slice is moved once for all planes
+        shifted: dict[tuple[int, float, float], Moved] = {}  # on an upright grid a slice is moved once for all planes
         read: dict[int, FloatArray] = {}
         for z in planes:
             lower, upper, weight = self._between(z)
             keys = [(k, *self._shift(k, z)) for k in ((lower, upper) if weight else (lower,))]
             read = {k: read[k] if k in read else slice_hu(k) for k, *_ in keys}
-            moved = {key: moved[key] if key in moved else _moved(read[key[0]], key[1:], out.shape) for key in keys}
-            _blend(out[:, :, z], [moved[key] for key in keys], np.float32(weight))
+            shifted = {key: shifted[key] if key in shifted else moved(read[key[0]], key[1:], out.shape) for key in keys}
+            blend(out[:, :, z], [shifted[key] for key in keys], np.float32(weight))
 
     def _between(self, z: int) -> tuple[int, int, float]:
         """The slices around a plane and the weight of the upper one, 0 where a slice is the plane."""
@@ -252,51 +254,3 @@ def _check(array: IntArray | BoolArray, shape: tuple[int, ...], what: str) -> No
 
 def _order(array: IntArray | BoolArray) -> Any:
     return "F" if array.flags.f_contiguous else "C"
-
-
-def _place(source: IntArray | BoolArray, target: IntArray | BoolArray, shift: tuple[int, int]) -> None:
-    """Sets target[i, j] = source[i + x, j + y] wherever the source has such a pixel."""
-    starts = [max(0, -s) for s in shift]
-    ends = [min(t, n - s) for t, n, s in zip(target.shape, source.shape, shift, strict=True)]
-    if all(end > start for start, end in zip(starts, ends, strict=True)):
-        (x, y), (x0, y0), (x1, y1) = shift, starts, ends
-        target[x0:x1, y0:y1] = source[x0 + x : x1 + x, y0 + y : y1 + y]
-
-
-def _moved(plane: FloatArray, shift: tuple[float, ...], shape: tuple[int, ...]) -> _Moved:
-    """The plane at its pixels + shift, linear within, its edge repeated up to half a pixel outside."""
-    window: list[slice] = []
-    for axis, s in enumerate(shift):
-        n = plane.shape[axis]
-        first, last = max(0, int(np.ceil(-0.5 - s))), min(shape[axis], int(np.floor(n - 0.5 - s)) + 1)
-        index = np.clip(np.arange(first, max(first, last)) + s, 0, n - 1)
-        below = np.floor(index).astype(np.intp)
-        weight = (index - below).astype(np.float32)
-        moved = plane.take(below, axis=axis)
-        if weight.any():
-            weight = weight[:, None] if axis == 0 else weight
-            moved = moved + weight * (plane.take(np.minimum(below + 1, n - 1), axis=axis) - moved)
-        window.append(slice(first, max(first, last)))
-        plane = moved
-    return plane, window[0], window[1]
-
-
-def _blend(out: FloatArray, moved: list[_Moved], weight: np.floating[Any]) -> None:
-    """Air, over it what either slice has alone, over it both as the weight of the second says."""
-    out[:] = AIR_HU
-    for values, x, y in moved:
-        out[x, y] = values
-    if len(moved) == 2:
-        (low, x0, y0), (high, x1, y1) = moved
-        x, y = _common(x0, x1), _common(y0, y1)
-        both = low[_within(x, x0), _within(y, y0)]
-        out[x, y] = both + weight * (high[_within(x, x1), _within(y, y1)] - both)
-
-
-def _common(one: slice, other: slice) -> slice:
-    start = max(one.start, other.start)
-    return slice(start, max(start, min(one.stop, other.stop)))
-
-
-def _within(part: slice, whole: slice) -> slice:
-    return slice(part.start - whole.start, part.stop - whole.start)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from medseg.errors import DicomError, MedsegError, UsageError
-from medseg.imaging.acquisition import AIR_HU
+from medseg.imaging.slice_shift import AIR_HU
 from medseg.io.dicom import read_series
 from medseg.io.dicom_run import told_gaps
 from medseg.io.dicom_stack import SlicePlane, Stack, stack_planes
