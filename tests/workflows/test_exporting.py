@@ -53,8 +53,12 @@ def dataset(tmp_path: Path) -> Dataset:
     return made
 
 
+def load(path: Path) -> Any:
+    return nib.load(path)
+
+
 def voxels(path: Path) -> Any:
-    return np.asanyarray(nib.load(path).dataobj)
+    return np.asanyarray(load(path).dataobj)
 
 
 def told(path: Path) -> dict[str, Any]:
@@ -145,7 +149,7 @@ def test_a_round_trip_gives_equal_voxels_affines_and_names(raw: Path, tmp_path: 
         case = original.name.partition(".")[0].removesuffix("_0000")
         again = path / original.parent.name / original.name.replace(case, names[case])
         assert np.array_equal(voxels(original), voxels(again))
-        assert np.array_equal(nib.load(original).affine, nib.load(again).affine)
+        assert np.array_equal(load(original).affine, load(again).affine)
 
 
 def test_a_round_trip_keeps_regions(raw: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.nifti1 import Nifti1Extension
 from scipy.spatial.transform import Rotation
 
 from medseg.errors import GeometryError, InputError, OutputExistsError, UsageError, VoxelError, WriteError
@@ -49,12 +50,16 @@ def write(path: Path, array: Any, affine: Any = OBLIQUE, *, sform: int = 1) -> N
     if sform == 0:
         image.header.set_qform(affine, code=1, strip_shears=True)
     image.header["descrip"] = b"Doe^Jane 1970-01-01"
-    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"Doe^Jane"))
+    image.header.extensions.append(Nifti1Extension("comment", b"Doe^Jane"))
     nib.save(image, path)
 
 
+def load(path: Path) -> Any:
+    return nib.load(path)
+
+
 def header(path: Path) -> Any:
-    return nib.load(path).header
+    return load(path).header
 
 
 # ---- referring
@@ -93,12 +98,12 @@ def test_a_copy_is_free_of_everything_but_voxels_and_position(source: Path, tmp_
 @pytest.mark.parametrize("sform", [1, 0])
 def test_a_copys_affine_is_equal_bit_by_bit(source: Path, tmp_path: Path, sform: int) -> None:
     for path in source.rglob("*.nii.gz"):
-        write(path, np.asanyarray(nib.load(path).dataobj), sform=sform)
+        write(path, np.asanyarray(load(path).dataobj), sform=sform)
 
     import_("raters", source, tmp_path / "out", copy=True)
 
     for name, copy in (("images/doe_jane", "images/c0001"), ("raters/B/doe_jane", "labels/B/c0001")):
-        original, copied = nib.load(source / f"{name}.nii.gz"), nib.load(tmp_path / "out" / f"{copy}.nii.gz")
+        original, copied = load(source / f"{name}.nii.gz"), load(tmp_path / "out" / f"{copy}.nii.gz")
         assert np.array_equal(original.affine, copied.affine)
         assert np.array_equal(np.asanyarray(original.dataobj), np.asanyarray(copied.dataobj))
 
@@ -119,7 +124,7 @@ def test_a_copy_is_read_as_the_source_is(source: Path, tmp_path: Path) -> None:
 def test_tilted_files_are_read_at_the_users_word(source: Path, tmp_path: Path) -> None:
     sheared = np.array([[-0.7, 0, 0, 1.5], [0, 0.7, 0.6, 2.5], [0, 0, 2.4, 3.5], [0, 0, 0, 1]])
     for path in source.rglob("*.nii.gz"):
-        write(path, np.asanyarray(nib.load(path).dataobj), sheared)
+        write(path, np.asanyarray(load(path).dataobj), sheared)
 
     with pytest.raises(GeometryError, match=r"9 faults: .*sheared.* pass --tilt keep\."):
         import_("raters", source, tmp_path / "out")
