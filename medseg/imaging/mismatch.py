@@ -36,15 +36,19 @@ def find_mismatch(image: Geometry, labels: Geometry) -> Mismatch | None:
     if not differences:
         return None
     same_lattice = not image.canonical().differences(labels.canonical())
-    explanation = "the same voxels with other axis order or flips" if same_lattice else _explain(image, labels)
+    explanation = _explain(image, labels, same_lattice)
     if image.shape == labels.shape and not same_lattice:
         differences.append(f"corners up to {_farthest_mm(image, labels):.3g} mm apart")
     return Mismatch(tuple(differences), explanation, same_lattice)
 
 
-def _explain(image: Geometry, labels: Geometry) -> str:
-    if not image.differences(Geometry(labels.shape, RAS_TO_LPS @ labels.affine)):
-        return "as if LPS coordinates had been taken for RAS"
+def _explain(image: Geometry, labels: Geometry, same_lattice: bool) -> str:
+    turned = "as if LPS coordinates had been taken for RAS"
+    is_turned = not image.differences(Geometry(labels.shape, RAS_TO_LPS @ labels.affine))
+    if same_lattice:  # around the origin, turning LPS into RAS is a flip: only a look at the case tells them apart
+        return "the same voxels with other axis order or flips" + (f", or {turned}" if is_turned else "")
+    if is_turned:
+        return turned
     if image.shape == labels.shape and (axes := _flipped_in_place(image, labels)):
         return f"as if {' and '.join(axes)} had been flipped without moving the origin"
     if image.shape == labels.shape[::-1] and image.shape != labels.shape:

@@ -15,7 +15,7 @@ from medseg.report.doctor import TRUTH, CaseRow, Problem
 from medseg.report.doctor_cuts import Drawn
 from medseg.report.doctor_views import case_views
 from medseg.workflows.checking_desk import CaseDesk
-from medseg.workflows.checking_image import ImageFacts, check_hu, check_image, image_facts, listed, read_image_facts
+from medseg.workflows.checking_image import ImageFacts, check_hu, check_image, listed, read_image, read_image_facts
 from medseg.workflows.checking_reading import COPY, check_grid, check_identical, check_reading
 
 
@@ -41,7 +41,7 @@ def examine_headers(dataset: Dataset, entry: CaseEntry) -> Examined:
              for rater in entry.raters}  # fmt: skip
     if (truth := entry.truth) is not None:
         where = f"case {entry.id}, truth ({dataset.shown(truth)})"
-        grids[TRUTH] = desk.attempt(lambda: read_label_grid(truth, where=where))
+        grids[TRUTH] = desk.attempt(lambda: read_label_grid(truth, where=where, tilt=entry.image_options.label_tilt))
     _check_listing(desk, facts)
     check_image(desk, facts)
     for name, grid in grids.items():
@@ -59,8 +59,7 @@ def examine_voxels(dataset: Dataset, entry: CaseEntry, *, draw: bool = False) ->
         draw: make the three views.
     """
     desk = CaseDesk(dataset, entry)
-    volume = desk.attempt(lambda: manifest.read_image(dataset, entry))
-    facts = None if volume is None else image_facts(entry, volume)
+    volume, facts = desk.attempt(lambda: read_image(dataset, entry)) or (None, None)
     readings = {name: reading for name, read in _readers(dataset, entry) if (reading := desk.attempt(read)) is not None}
     _check_listing(desk, facts)
     check_image(desk, facts)

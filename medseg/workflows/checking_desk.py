@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -11,6 +12,7 @@ from medseg.io.manifest import CaseEntry, Dataset
 from medseg.report.doctor import TRUTH, Problem, Severity
 
 T = TypeVar("T")
+OPTION = re.compile(r"`?--(series|tilt|gaps) (\w+)`?")  # of a command; in a data set it is a key of `image:`
 
 
 @dataclass
@@ -26,7 +28,8 @@ class CaseDesk:
         try:
             return read()
         except MedsegError as error:
-            self.add("error", str(error).removesuffix(f". {error.do}"), error.do or "Mend the file and check again.")
+            message = str(error).removesuffix(f". {error.do}")
+            self.add("error", message, OPTION.sub(r"`\1: \2` under `image:`", error.do) or "Mend it and check again.")
             return None
 
     def add(self, severity: Severity, message: str, do: str) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from medseg.evaluation.hounsfield import HuProfile, doubt_hu, profile_hu
 from medseg.evaluation.surroundings import AirAround, find_air_around
+from medseg.imaging.acquisition import Acquisition
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.volume import Volume
-from medseg.io import manifest
+from medseg.io import dicom, manifest
 from medseg.io.manifest import CaseEntry, Dataset
+from medseg.io.readers import READERS, find_reader
 from medseg.workflows.checking_desk import CaseDesk
 
 FEWEST_SLICES = 10
@@ -30,6 +33,7 @@ class ImageFacts:
         invented: slices (along Z of the grid) that the scanner did not make.
         series: name of a DICOM series, equal for two copies of it; "" for other files.
         person: what the file says of who was scanned; only ever compared, never shown or written.
+        notes: what the reader says of the image.
         profile: of its values; None when no voxel was read.
         digest: fingerprint of its voxels; "" when they were not read.
     """
@@ -40,6 +44,7 @@ class ImageFacts:
     invented: tuple[int, ...] = ()
     series: str = ""
     person: str = ""
+    notes: tuple[str, ...] = ()
     profile: HuProfile | None = None
     digest: str = ""
 
@@ -54,18 +59,54 @@ def read_image_facts(dataset: Dataset, entry: CaseEntry) -> ImageFacts:
     Raises:
         FileReadError, GeometryError, DicomError, ConfigError: see `manifest.read_image_grid`; the case is named.
     """
-    return ImageFacts(manifest.read_image_grid(dataset, entry), invented=entry.image_options.invented)
+    where = _where(dataset, entry)
+    if not _is_dicom(entry, where):
+        return ImageFacts(manifest.read_image_grid(dataset, entry), invented=entry.image_options.invented)
+    series = dicom.choose_series(entry.image, series=entry.image_options.series, where=where)
+    return _series_facts(series, dicom.grid_of(series, where=where, **_stacking(entry)))
 
 
-def image_facts(entry: CaseEntry, volume: Volume) -> ImageFacts:
-    """The same of an image that has been read."""
+def read_image(dataset: Dataset, entry: CaseEntry) -> tuple[Volume, ImageFacts]:
+    """The image with all its voxels, and the facts; the headers of a series are read once for both.
+
+    Raises:
+        FileReadError, GeometryError, VoxelError, DicomError, ConfigError: see `manifest.read_image`.
+    """
+    where = _where(dataset, entry)
+    series = None
+    if _is_dicom(entry, where):
+        series = dicom.choose_series(entry.image, series=entry.image_options.series, where=where)
+        volume = dicom.read_volume_of(series, where=where, **_stacking(entry))
+    else:
+        volume = manifest.read_image(dataset, entry)
+    facts = ImageFacts(volume.geometry, invented=entry.image_options.invented)
+    if series is not None and volume.acquisition is not None:
+        facts = _series_facts(series, volume.acquisition)
     profile = profile_hu(volume.hu)
-    digest = _digest(volume) if profile.different >= FEWEST_VALUES else ""
-    acquired = volume.acquisition
-    if acquired is None:
-        return ImageFacts(volume.geometry, invented=entry.image_options.invented, profile=profile, digest=digest)
+    return volume, replace(facts, profile=profile, digest=_digest(volume) if profile.different >= FEWEST_VALUES else "")
+
+
+def _where(dataset: Dataset, entry: CaseEntry) -> str:
+    return f"case {entry.id}, image {dataset.shown(entry.image)}"
+
+
+def _is_dicom(entry: CaseEntry, where: str) -> bool:
+    return find_reader(entry.image, where=where) is READERS["dicom"]
+
+
+def _stacking(entry: CaseEntry) -> dict[str, Any]:
+    return {name: value for name, value in entry.image_options.reading.items() if name in ("tilt", "gaps")}
+
+
+def _series_facts(series: dicom.Series, acquired: Acquisition) -> ImageFacts:
     return ImageFacts(
-        volume.geometry, tilt_deg=acquired.tilt_deg, invented=acquired.invented, profile=profile, digest=digest
+        acquired.geometry,
+        kernel=series.kernel,
+        tilt_deg=acquired.tilt_deg,
+        invented=acquired.invented,
+        series=series.id,
+        person=series.patient_key,
+        notes=tuple(series.notes),
     )
 
 
@@ -80,6 +121,8 @@ def check_image(desk: CaseDesk, facts: ImageFacts | None) -> None:
     if facts.invented:
         desk.add("warning", f"{where}: {listed(facts.invented)} of {facts.geometry.shape[2]} were invented between "
                  "acquired ones", "Find the missing slices, or keep the case out of the test split.")  # fmt: skip
+    for note in facts.notes:
+        desk.add("warning", f"{where}: {note}", "Nothing to mend; export each slice once to be rid of this line.")
     if facts.tilt_deg:
         desk.add("warning", f"{where}: the gantry was tilted by {facts.tilt_deg:.3g} degrees",
                  "Nothing to mend when the labels belong to this grid; `tilt:` under `image:` chooses between an "

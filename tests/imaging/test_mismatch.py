@@ -59,6 +59,17 @@ def test_lps_taken_for_ras_is_recognised() -> None:
     assert found.explanation == "as if LPS coordinates had been taken for RAS"
 
 
+def test_lps_taken_for_ras_around_the_origin_may_also_be_a_flip() -> None:
+    centred = GRID.affine.copy()
+    centred[:2, 3] = -7.6, -6.0  # half of 19 and of 15 voxels of 0.8 mm
+    turned = np.diag([-1.0, -1.0, 1.0, 1.0]) @ centred
+
+    found = find_mismatch(Geometry(GRID.shape, centred), Geometry(GRID.shape, turned))
+
+    assert found is not None and found.same_lattice
+    assert found.explanation.endswith("axis order or flips, or as if LPS coordinates had been taken for RAS")
+
+
 def test_an_axis_flipped_without_its_origin_is_recognised() -> None:
     found = find_mismatch(GRID, changed(a11=-0.8))
 
