@@ -177,7 +177,7 @@ def convert(
     if out is None:
         raise UsageError("no output", expected="STUDY OUT.nii.gz, or STUDY --list")
     with progress_bars() as progress:
-        written = workflows.convert(study, out, series=series, tilt=tilt, gaps=gaps, overwrite=overwrite,
+        written = workflows.convert(study, out, series=series, tilt=tilt, gaps=gaps, overwrite=overwrite, say=say,
                                     progress=progress)  # fmt: skip
     say(str(written))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from medseg.errors import OutputExistsError, UsageError
 from medseg.imaging.acquisition import Acquisition
+from medseg.imaging.volume import Volume
 from medseg.io import dicom, nifti
 from medseg.io.readers import find_reader
 from medseg.workflows.outputs import write_json
@@ -24,6 +25,7 @@ def convert(
     tilt: str | None = None,
     gaps: str | None = None,
     overwrite: bool = False,
+    say: Callable[[str], None] = lambda text: None,
     progress: Progress = lambda what, done, total, note: None,
 ) -> Path:
     """Writes a study to `out` (.nii or .nii.gz) and returns the file's path.
@@ -37,6 +39,7 @@ def convert(
         series: the `series_...` to take where the study holds several.
         tilt: what becomes of a gantry tilt: `resample` (the default) onto an upright grid, `keep` the sheared axes, or
             `refuse`.
+        say: called with a sentence for each thing that was done to the slices beyond reading them.
         gaps: what becomes of missing or uneven slices: `refuse` (the default) or `resample` onto an even grid.
 
     Raises:
@@ -52,15 +55,17 @@ def convert(
     reader = find_reader(study)
     _check_options(options, reader.options)
     if reader.read is dicom.read_series:
-        options["progress"] = lambda what, done, of: progress(f"Reading {what}", done, of, "")
-    volume = reader.read(study, **options)
-    like = study if nifti.is_nifti(study) else None
+        volume = _read_series(study, options, say, progress)
+    else:
+        volume = reader.read(study, **options)
     record = out.with_name(nifti.stem(out) + RECORD)
-    if volume.acquisition is not None and _worth_a_record(volume.acquisition):
+    if volume.acquisition is not None and (sentences := list(_changes(volume.acquisition))):
         write_json(record, volume.acquisition.as_dict())
+        for sentence in (*sentences, f"The acquired slices and the way back to them: {record.name}"):
+            say(sentence)
     elif overwrite:
         record.unlink(missing_ok=True)  # of the file that is replaced
-    nifti.write_volume(out, volume, like=like)
+    nifti.write_volume(out, volume, like=study if nifti.is_nifti(study) else None)
     return out
 
 
@@ -71,6 +76,17 @@ def scan(study: str | Path) -> dicom.Scan:
         FileReadError, DicomError: nothing there, or a zip that is damaged, encrypted or a bomb.
     """
     return dicom.scan(study)
+
+
+def _read_series(study: str | Path, options: dict[str, Any], say: Callable[[str], None], progress: Progress) -> Volume:
+    def show(what: str, done: int, of: int) -> None:
+        progress(f"Reading {what}", done, of, "")
+
+    chosen = dicom.choose_series(study, series=options.pop("series", None), progress=show)
+    volume = dicom.read_volume_of(chosen, **options, progress=show)
+    for note in chosen.notes:
+        say(note)
+    return volume
 
 
 def _check_out(out: Path, *, overwrite: bool) -> None:
@@ -91,5 +107,12 @@ def _check_options(given: dict[str, Any], known: Any) -> None:
             raise UsageError(f"--{name} cannot be '{value}'", expected=" or ".join(known[name]))
 
 
-def _worth_a_record(acquisition: Acquisition) -> bool:
-    return not acquisition.plain or bool(acquisition.invented) or acquisition.tilt_deg != 0
+def _changes(acquisition: Acquisition) -> Iterator[str]:
+    """A sentence for each thing that makes the volume more, or less, than the slices as they were acquired."""
+    planes = acquisition.geometry.shape[2]
+    if acquisition.tilt_deg:
+        done = "kept: the axes are sheared" if acquisition.plain else "resampled onto an upright grid"
+        yield f"Gantry tilt of {acquisition.tilt_deg:.1f} degrees {done}"
+    if planes != acquisition.slices or acquisition.invented:
+        invented = len(acquisition.invented)
+        yield f"{acquisition.slices} uneven slices resampled to {planes} even ones, {invented} of them invented"

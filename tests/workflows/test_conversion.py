@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medseg.errors import DicomError, FileReadError, OutputExistsError, UsageError
+from medseg.errors import DicomError, FileReadError, GeometryError, OutputExistsError, UsageError
+from medseg.imaging.acquisition import Acquisition
 from medseg.io import dicom, nifti
-from medseg.workflows import convert
+from medseg.workflows import convert, scan
 
 SERIES = Path(__file__).parents[1] / "data" / "dicom"
 
@@ -62,8 +64,62 @@ def test_a_refused_series_leaves_the_old_file(tmp_path: Path) -> None:
     out.write_bytes(b"mine")
 
     with pytest.raises(DicomError, match="tilted by 14"):
-        convert(SERIES / "tilted", out, overwrite=True)
+        convert(SERIES / "tilted", out, tilt="refuse", overwrite=True)
     assert out.read_bytes() == b"mine" and list(tmp_path.iterdir()) == [out]
+
+
+def test_a_tilt_is_resampled_and_the_way_back_is_written_beside_the_file(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    convert(SERIES / "tilted", tmp_path / "out.nii.gz", say=said.append)
+
+    acquisition = Acquisition.from_dict(json.loads((tmp_path / "out.acquisition.json").read_text()))
+    volume = nifti.read_volume(tmp_path / "out.nii.gz")
+    assert acquisition.geometry.differences(volume.geometry) == []
+    assert acquisition.slices == 4
+    assert said[0] == "Gantry tilt of 14.0 degrees resampled onto an upright grid"
+
+
+def test_a_kept_tilt_is_read_back_only_when_the_reader_is_told(tmp_path: Path) -> None:
+    convert(SERIES / "tilted", tmp_path / "out.nii.gz", tilt="keep")
+
+    with pytest.raises(GeometryError, match="14 degrees off"):
+        convert(tmp_path / "out.nii.gz", tmp_path / "again.nii.gz")
+    again = convert(tmp_path / "out.nii.gz", tmp_path / "again.nii.gz", tilt="keep")
+    assert np.array_equal(load(again).affine, load(tmp_path / "out.nii.gz").affine)
+
+
+def test_gaps_are_resampled_on_request_and_invented_slices_counted(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    with pytest.raises(DicomError, match=r"10 mm one after slice 3 of 4.*--gaps resample"):
+        convert(SERIES / "uneven", tmp_path / "out.nii.gz")
+    convert(SERIES / "uneven", tmp_path / "out.nii.gz", gaps="resample", say=said.append)
+
+    assert said[0] == "4 uneven slices resampled to 5 even ones, 1 of them invented"
+    assert nifti.read_volume(tmp_path / "out.nii.gz").geometry.spacing_mm[2] == pytest.approx(5.0)
+
+
+def test_an_even_upright_series_needs_no_record(tmp_path: Path) -> None:
+    convert(SERIES / "lidc", tmp_path / "out.nii.gz")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["out.nii.gz"]
+
+
+def test_options_of_another_kind_of_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--gaps means nothing for this kind of file"):
+        convert(SERIES / "lidc.nii.gz", tmp_path / "out.nii.gz", gaps="resample")
+    with pytest.raises(UsageError, match=r"--tilt cannot be 'drop'; expected resample or keep or refuse"):
+        convert(SERIES / "lidc", tmp_path / "out.nii.gz", tilt="drop")
+
+
+def test_a_tree_of_series_asks_which_and_a_scan_lists_them(tmp_path: Path) -> None:
+    found = scan(SERIES)
+
+    with pytest.raises(DicomError, match="Choose one, for example with --series series_"):
+        convert(SERIES, tmp_path / "out.nii.gz")
+    lidc = next(one for one in found.series if one.shape == (40, 32, 16))
+    assert nifti.read_geometry(convert(SERIES, tmp_path / "out.nii.gz", series=lidc.id)).shape == (40, 32, 16)
 
 
 def test_wrong_names_are_refused_before_anything_is_read(tmp_path: Path) -> None:
@@ -72,7 +128,7 @@ def test_wrong_names_are_refused_before_anything_is_read(tmp_path: Path) -> None
     (tmp_path / "out.nii").mkdir()
     with pytest.raises(UsageError, match="the output is a folder"):
         convert(tmp_path / "absent", tmp_path / "out.nii")
-    with pytest.raises(FileReadError, match="no such folder"):
+    with pytest.raises(FileReadError, match="no such file or folder"):
         convert(tmp_path / "absent", tmp_path / "new.nii")
 
 
