@@ -97,6 +97,60 @@ def test_index_undoes_world(grid, index):
     assert np.allclose(grid.index(grid.world(np.array(index))), index, atol=1e-6)
 
 
+anyhow = st.builds(  # turned by any angle, so that which axis is nearest to which is open
+    oriented,
+    st.sampled_from(ORIENTATIONS),
+    shape=st.tuples(*[st.integers(1, 5)] * 3),
+    spacing=st.tuples(*[st.floats(0.3, 8.0)] * 3),
+    degrees=st.tuples(*[st.floats(-180, 180)] * 3),
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(anyhow, st.tuples(*[st.floats(-50, 50)] * 3))
+def test_at_any_angle_index_undoes_world(grid, index):
+    assert np.allclose(grid.index(grid.world(np.array([index]))), index, atol=1e-6)
+
+
+@settings(deadline=None, max_examples=60)
+@given(anyhow, st.permutations(range(3)), st.tuples(*[st.booleans()] * 3))
+def test_at_any_angle_voxels_come_back_from_another_order_and_other_flips(grid, order, flips):
+    target = rearranged(grid, tuple(order), flips)
+    array = np.random.default_rng(0).normal(size=grid.shape)
+    there = reorient(array, grid, target)
+    marked = np.argwhere(there == array[0, 0, 0])[0]
+    assert np.allclose(target.world(marked), grid.world(np.zeros(3)))
+    assert np.array_equal(reorient(there, target, grid), array)
+
+
+@settings(deadline=None, max_examples=60)
+@given(anyhow)
+def test_at_any_angle_canonical_is_a_rearrangement_that_points_right_anterior_superior(grid):
+    canonical = grid.canonical()
+    array = np.random.default_rng(0).normal(size=grid.shape)
+    assert sorted(canonical.shape) == sorted(grid.shape)
+    assert canonical.voxel_ml == pytest.approx(grid.voxel_ml)
+    assert np.all(np.diag(canonical.direction) > -1e-9)  # an axis at 90 degrees to its letter has no side
+    assert np.array_equal(reorient(reorient(array, grid, canonical), canonical, grid), array)
+
+
+@settings(deadline=None, max_examples=60)
+@given(anyhow, st.tuples(*[st.integers(-4, 4)] * 3), st.tuples(*[st.integers(1, 6)] * 3))
+def test_at_any_angle_a_crop_keeps_the_place_of_its_voxels_and_is_undone_by_its_reverse(grid, start, shape):
+    crop = grid.cropped(start, shape)
+    index = np.array(shape) - 1
+    back = crop.cropped((-start[0], -start[1], -start[2]), grid.shape)
+    assert np.allclose(crop.world(index), grid.world(index + np.array(start)), atol=1e-6)
+    assert back.differences(grid) == []
+
+
+@settings(deadline=None, max_examples=60)
+@given(anyhow)
+def test_at_any_angle_the_own_spacing_gives_the_own_grid(grid):
+    assert grid.with_spacing(grid.spacing_mm).differences(grid) == []
+    assert grid.field_of_view_mm == pytest.approx(np.array(grid.shape) * grid.spacing_mm)
+
+
 def test_reorient_moves_channels_along():
     grid = oriented("LPS", shape=(2, 3, 4))
     array = np.random.default_rng(0).normal(size=(2, 3, 4, 5))
