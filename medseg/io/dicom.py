@@ -199,6 +199,8 @@ def _check_images(images: Sequence[Image], where: str) -> None:
     if others := {image.rescale_type or "HU" for image in images} - {"HU", "US"}:
         raise DicomError("the values are no HU", where=where, expected="RescaleType HU",
                          got=", ".join(sorted(_word(other) for other in others)))  # fmt: skip
+    if widths := {image.pixels.bits[0] for image in images} - {8, 16, 32}:
+        raise DicomError(f"pixels of {min(widths)} bits", where=where, expected="8, 16 or 32 bits allocated")
     if any(image.slope == 0 for image in images):
         raise DicomError("RescaleSlope is 0", where=where, do="Export the original CT series again.")
     if (count := len({image.frame_of_reference for image in images})) > 1:

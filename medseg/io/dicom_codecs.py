@@ -48,8 +48,6 @@ def decode(frame: bytes, pixels: PixelFormat, where: str) -> Stored:
         DicomError: no decoder for the syntax.
         ValueError, RuntimeError: a damaged frame, or one that contradicts the DICOM header.
     """
-    if pixels.bits[0] not in (8, 16, 32):
-        raise DicomError(f"pixels of {pixels.bits[0]} bits", where=where, expected="8, 16 or 32 bits allocated")
     if pixels.syntax in NATIVE:
         return _from_cells(_native(frame, pixels), pixels)
     entry = DECODERS.get(pixels.syntax)

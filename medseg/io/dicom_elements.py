@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
+from medseg.io.dicom_quiet import quiet_pydicom
 from medseg.io.dicom_sources import HEAD, Inflated, Item
 
 FIRST_READ = 16 << 10  # most headers of CT are 2 to 10 KB
@@ -301,8 +301,7 @@ def open_with_pydicom(stream: BinaryIO, tags: list[int]) -> Any:
 @contextmanager
 def quietly() -> Iterator[None]:
     """Keeps pydicom's warnings, which show values of the header, to itself; one thread at a time."""
-    with _one_at_a_time, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _one_at_a_time, quiet_pydicom():
         yield
 
 

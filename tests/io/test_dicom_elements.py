@@ -9,7 +9,12 @@ from pathlib import Path
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from medseg.io import dicom_elements
 from medseg.io.dicom_elements import Elements, is_dicom, parse_with_pydicom, read_elements, text
@@ -61,10 +66,11 @@ def test_all_larger_real_files_parse_as_by_pydicom(shared_data: Path) -> None:
 def test_every_uncompressed_syntax_gives_the_same_values(write_series: WriteSeries, syntax: str) -> None:
     path = write_series([3.5]) / "slice0"
     plain = read_elements(FileItem(path))
-    dataset = pydicom.dcmread(path)
-    _ = dataset.pixel_array
+    source = pydicom.dcmread(path)
+    dataset = Dataset(source)  # one that was never read may be written in any byte order
+    dataset.file_meta = source.file_meta
     dataset.file_meta.TransferSyntaxUID = syntax
-    dataset.save_as(path, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=syntax != ExplicitVRBigEndian)
+    dataset.save_as(path, enforce_file_format=True)
 
     again = read_elements(FileItem(path))
 
@@ -87,7 +93,8 @@ def test_nested_sequences_are_stepped_over(write_series: WriteSeries, undefined:
     outer.is_undefined_length_sequence_item = undefined
     dataset.SourceImageSequence = [outer, Dataset()]
     dataset["SourceImageSequence"].is_undefined_length = undefined
-    dataset.save_as(path, implicit_vr=implicit, little_endian=True, enforce_file_format=False)
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    dataset.save_as(path)
 
     elements = read_elements(FileItem(path))
 

@@ -129,7 +129,7 @@ def test_stacks_of_one_uid_are_numbered(write_series: WriteSeries) -> None:
 
 def test_the_list_tells_series_apart_without_patient_data(write_series: WriteSeries) -> None:
     elements = {"BodyPartExamined": "CHEST", "ConvolutionKernel": ["Br40d"] * 4 + ["Dr. John Smith"] * 3,
-                "ImageType": [["ORIGINAL", "PRIMARY", "AXIAL", "DOE^JANE"]] * 7, "SliceThickness": 1.5,
+                "ImageType": [["ORIGINAL", "PRIMARY", "AXIAL", "DOE JANE"]] * 7, "SliceThickness": 1.5,
                 "SeriesDescription": "Jane Doe 1.1.1970"}  # fmt: skip
     folder = write_series([0, 1, 2, 3, *PLACES], pixels=pixels(7), **elements)
 
@@ -137,9 +137,7 @@ def test_the_list_tells_series_apart_without_patient_data(write_series: WriteSer
         dicom.read_series(folder)
 
     message = str(caught.value)
-    assert (
-        "series_0b20d139_1 (6 x 4 x 4, 0.8 x 0.5 x 1 mm, kernel Br40d, axial chest original primary, 1.5 mm" in message
-    )
+    assert "series_0b20d139_1 (6 x 4 x 4, 0.8 x 0.5 x 1 mm, kernel Br40d, axial chest original primary, 1.5" in message
     assert "--series series_0b20d139_1" in message
     assert not re.search("doe|jane|john|smith|1970|2\\.25", message, re.IGNORECASE)
 
@@ -159,8 +157,10 @@ def test_both_copies_of_a_slice_lie_at_its_place(write_series: WriteSeries) -> N
     assert dicom.choose_series(write_series([0, 1, 1, 2])).instance_uids["2.25.100.3"] == 2
 
 
-@pytest.mark.parametrize(("cosines", "word"), [(AXIAL, "axial"), (CORONAL, "coronal"), ([0, 1, 0, 0, 0, -1], "sagittal"),
-                                               ([1, 0, 0, 0, 0.8, 0.6], "oblique")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("cosines", "word"),
+    [(AXIAL, "axial"), (CORONAL, "coronal"), ([0, 1, 0, 0, 0, -1], "sagittal"), ([1, 0, 0, 0, 0.8, 0.6], "oblique")],
+)
 def test_the_plane_is_named(write_series: WriteSeries, cosines: list[float], word: str) -> None:
     folder = write_series(PLACES, ImageOrientationPatient=[cosines] * 3)
 
