@@ -33,6 +33,7 @@ from medseg.io.dicom_seg_header import (
     references,
 )
 from medseg.io.dicom_seg_planes import fit, fit_to_grid, functional_group, own_grid, read_planes
+from medseg.io.roi_suggestions import shown_name
 from medseg.io.series_facts import SeriesFacts
 from medseg.shapes import BoolArray, IntArray
 
@@ -245,7 +246,7 @@ def _segments(dataset: Any, kind: str, where: str) -> tuple[tuple[Segment, ...],
     labels = [str(item.get("SegmentLabel", "") or "").strip() for item in items]
     names = [_name(label, number, labels.count(label) > 1) for label, number in zip(labels, numbers, strict=True)]
     if double := [name for name, count in Counter(names).items() if count > 1]:
-        raise LabelError("two segments would have one name", where=where, got=", ".join(double[:5]),
+        raise LabelError("two segments would have one name", where=where, got=", ".join(map(shown_name, double[:5])),
                          do="Give the segments different labels.")  # fmt: skip
     found = (_segment(item, name) for item, name in zip(items, names, strict=True))
     return tuple(found), frozenset(hidden)
@@ -336,7 +337,7 @@ def _check_places(members: Mapping[str, Sequence[tuple[int, int]]], places: Sequ
     for name, frames in members.items():
         planes = Counter(_plane_key(places[frame]) for frame, _ in frames)
         if planes and max(planes.values()) > 1:
-            raise DicomError(f"several frames of segment '{name}' lie in one plane", where=where,
+            raise DicomError(f"several frames of segment {shown_name(name)} lie in one plane", where=where,
                              expected="one frame a slice", got=f"up to {max(planes.values())}",
                              do="Time points or tiles must be separate files.")  # fmt: skip
 
@@ -353,7 +354,7 @@ def _check_inside(masks: SegmentMasks, where: str) -> None:
         lost = sum(_outside(masks.places[frame], masks.frames.values(frame), value, masks.exact)
                    for frame, value in frames)  # fmt: skip
         if lost:
-            raise DicomError(f"{lost} voxels of segment '{name}' lie outside the CT", where=where,
+            raise DicomError(f"{lost} voxels of segment {shown_name(name)} lie outside the CT", where=where,
                              do="Read it with the whole series that it was drawn on.")  # fmt: skip
 
 

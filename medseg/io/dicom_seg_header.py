@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import pydicom.filereader
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from medseg.errors import DicomError, FileReadError, MedsegError
+from medseg.io.dicom_quiet import quiet_pydicom
 from medseg.io.series_facts import SeriesFacts
 
 SEGMENTATION = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # and Label Map Segmentation
@@ -29,8 +29,7 @@ BROKEN = (
 def is_segmentation(path: str | Path) -> bool:
     """Whether the path is a DICOM file whose meta header says that it is a segmentation."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet_pydicom():
             meta = pydicom.filereader.read_file_meta_info(path)
             return str(meta.get("MediaStorageSOPClassUID", "")) in SEGMENTATION
     except BROKEN:
@@ -61,9 +60,10 @@ def read_dataset(path: Path, where: str, *, pixels: bool) -> Any:
         except InvalidDicomError:
             raise FileReadError("not a DICOM file", where=where, do="Check the path.") from None
         if (sop_class := str(dataset.get("SOPClassUID", ""))) not in SEGMENTATION:
-            kind = str(dataset.get("Modality", "")) or "an unnamed object"
+            kind = str(dataset.get("Modality", ""))
+            known = len(kind) <= 16 and kind.isalnum() and bool(sop_class)
             raise DicomError("no DICOM segmentation", where=where, expected="a SEG file",
-                             got=kind if len(kind) < 20 and sop_class else "an unnamed object")  # fmt: skip
+                             got=kind if known else "another object")  # fmt: skip
         if int(dataset.get("InConcatenationTotalNumber", 1) or 1) > 1:
             raise DicomError("one part of a segmentation that is spread over several files", where=where,
                              do="Export it as one file.")  # fmt: skip
@@ -127,8 +127,7 @@ def _referenced_images(dataset: Any) -> frozenset[str]:
 def reading(where: str) -> Iterator[None]:
     """Turns whatever a damaged file makes pydicom raise into one error; its warnings would show header values."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet_pydicom():
             yield
     except MedsegError:
         raise

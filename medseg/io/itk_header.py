@@ -15,10 +15,12 @@ import numpy as np
 
 from medseg.errors import FileReadError, GeometryError
 from medseg.imaging.geometry import Geometry
+from medseg.io.roi_suggestions import shown_name
 from medseg.shapes import FloatArray
 
 MAX_HEADER = 2**24  # bytes; a Slicer segmentation of 1,000 segments has some 300 KB
 MAX_VOXELS = 2**40  # far more than any memory holds, so that sizes can be multiplied without overflow
+LONGEST_MM = 1e5  # a position or a voxel edge of 100 m is damage
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -113,8 +115,8 @@ def inside(header: Path, name: str, where: str) -> Path:
                             expected="a file beside the header", do="Move it there and name it alone.")  # fmt: skip
     path = header.parent / name
     if not path.is_file():
-        raise FileReadError("the data file is missing", where=where, expected=f"{path.name} beside the header",
-                            do="Copy both files.")  # fmt: skip
+        raise FileReadError("the data file is missing", where=where, do="Copy both files.",
+                            expected=f"{shown_name(path.name)} beside the header")  # fmt: skip
     return path
 
 
@@ -123,7 +125,7 @@ def whole_sizes(text: str, count: int, where: str) -> tuple[int, ...]:
     sizes = tuple(int(word) for word in text.split())
     if len(sizes) != count or min(sizes, default=0) < 1 or float(np.prod(np.array(sizes, dtype=float))) > MAX_VOXELS:
         raise GeometryError("not a volume", where=where, expected=f"{count} axes of at least one voxel",
-                            got=" ".join(text.split())[:60])  # fmt: skip
+                            got=shown_name(" ".join(text.split())))  # fmt: skip
     return sizes
 
 
@@ -132,10 +134,14 @@ def grid(sizes: tuple[int, ...], axes_mm: FloatArray, origin_mm: FloatArray, to_
     """The grid of axes (3, 3), a column each, and an origin in the file's frame, turned to RAS.
 
     Raises:
-        GeometryError: the axes are no basis, or a number is not finite.
+        GeometryError: the axes are no basis, or a number is not finite or beyond 100 m.
     """
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = to_ras @ axes_mm, to_ras @ origin_mm
+    if not np.abs(affine).max() <= LONGEST_MM:
+        raise GeometryError("positions or voxel edges that no scan has", where=where,
+                            expected=f"at most {LONGEST_MM:g} mm", got=f"{np.abs(affine).max():.3g} mm",
+                            do="The header is damaged: copy or export it again.")  # fmt: skip
     try:
         return Geometry((sizes[0], sizes[1], sizes[2]), affine + 0.0)  # + 0.0: no negative zeros
     except GeometryError as error:

@@ -23,6 +23,7 @@ from medseg.io.itk_header import ItkHeader
 from medseg.io.itk_metaimage import read_metaimage_header
 from medseg.io.itk_nrrd import read_nrrd_header
 from medseg.io.itk_voxels import read_voxels
+from medseg.io.roi_suggestions import shown_name
 from medseg.shapes import BoolArray, IntArray
 
 SUFFIXES = (".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -185,13 +186,15 @@ def _segments(header: ItkHeader, where: str) -> tuple[SlicerSegment, ...]:
         raise LabelError("the list of segments is damaged", where=where, do="Export it again.") from None
     if bad := [segment.name for segment in found if not 0 <= segment.layer < header.layers]:
         raise LabelError("segments lie in layers that the file does not have", where=where,
-                         expected=f"layers 0 to {header.layers - 1}", got=", ".join(bad[:5]))  # fmt: skip
+                         expected=f"layers 0 to {header.layers - 1}",
+                         got=", ".join(map(shown_name, bad[:5])))  # fmt: skip
     places = Counter((segment.layer, segment.value) for segment in found)
     names = Counter(segment.name for segment in found)
     if max(places.values()) > 1 or max(names.values()) > 1 or any(segment.value == 0 for segment in found):
+        double = [shown_name(name) for name, count in names.items() if count > 1]
         raise LabelError("segments that cannot be told apart", where=where,
                          expected="for each segment a name and a value of its own, not 0",
-                         got=", ".join(name for name, count in names.items() if count > 1)[:60] or "equal values",
+                         got=", ".join(double[:5]) or "equal values or 0",
                          do="Rename them in 3-D Slicer.")  # fmt: skip
     return found
 

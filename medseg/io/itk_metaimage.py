@@ -13,6 +13,7 @@ import numpy as np
 
 from medseg.errors import FileReadError, GeometryError
 from medseg.io.itk_header import LPS_TO_RAS, ItkHeader, Stored, grid, inside, read_header_lines, whole_sizes
+from medseg.io.roi_suggestions import shown_name
 from medseg.shapes import FloatArray
 
 TYPES = {
@@ -60,7 +61,7 @@ def _header(path: Path, end: int, fields: dict[str, str], where: str) -> ItkHead
                             do="Save the frame you want as a file of its own.")  # fmt: skip
     spacing = _numbers(fields.get("ElementSpacing") or fields["ElementSize"], dimension)
     if spacing.min() <= 0:
-        raise GeometryError("a spacing that is not positive", where=where, got=fields.get("ElementSpacing", "")[:60])
+        raise GeometryError("a spacing that is not positive", where=where, got=f"{spacing.min():g} mm")
     if (origin := _first(fields, ORIGIN)) is None:
         raise GeometryError("the header does not say where the voxels lie ('Offset' is missing)", where=where,
                             do="Export it again.")  # fmt: skip
@@ -76,9 +77,9 @@ def _header(path: Path, end: int, fields: dict[str, str], where: str) -> ItkHead
 
 
 def _stored(path: Path, end: int, fields: dict[str, str], sizes: tuple[int, ...], where: str) -> Stored:
-    if (kind := TYPES.get(fields["ElementType"].upper().removesuffix("_ARRAY"))) is None:
+    if (kind := TYPES.get(fields["ElementType"].upper())) is None:
         raise FileReadError("a type that is not read", where=where, expected=", ".join(TYPES),
-                            got=fields["ElementType"][:20])  # fmt: skip
+                            got=shown_name(fields["ElementType"]))  # fmt: skip
     order = ">" if _is_true(_first(fields, BYTE_ORDER) or "False") else "<"
     packed = _is_true(fields.get("CompressedData", "False"))
     encoding = "zlib" if packed else "raw" if _is_true(fields.get("BinaryData", "True")) else "text"

@@ -14,6 +14,7 @@ import numpy as np
 
 from medseg.errors import FileReadError, GeometryError
 from medseg.io.itk_header import ItkHeader, Stored, grid, inside, read_header_lines, whole_sizes
+from medseg.io.roi_suggestions import shown_name
 from medseg.shapes import FloatArray
 
 SPACES = {
@@ -72,7 +73,7 @@ def _fields(lines: list[str], where: str) -> tuple[dict[str, str], dict[str, str
             continue
         name = ALIASES.get(name.strip().lower(), name.strip().lower())
         if name in fields:
-            raise FileReadError(f"the NRRD header gives '{name[:30]}' twice", where=where, do="Export it again.")
+            raise FileReadError(f"the NRRD header gives {shown_name(name)} twice", where=where, do="Export it again.")
         fields[name] = value.strip()
     return fields, pairs
 
@@ -115,7 +116,7 @@ def _space(fields: dict[str, str], where: str) -> tuple[int, int, int]:
     if space not in SPACES:
         raise GeometryError("the header does not say where the patient's left and front are", where=where,
                             expected="space: left-posterior-superior, or another anatomical one",
-                            got=space[:40] or "no space", do="Export it again.")  # fmt: skip
+                            got=shown_name(space) if space else "no space", do="Export it again.")  # fmt: skip
     return SPACES[space]
 
 
@@ -124,7 +125,7 @@ def _unit_mm(fields: dict[str, str], where: str) -> float:
     units = set(re.findall(r'"([^"]*)"', fields.get("space units", '"mm"')))
     if len(units) != 1 or (unit := units.pop()) not in UNITS_MM:
         raise GeometryError("a unit of length that is not known", where=where, expected=", ".join(UNITS_MM),
-                            got=fields.get("space units", "")[:40])  # fmt: skip
+                            got=shown_name(fields.get("space units", "")))  # fmt: skip
     return UNITS_MM[unit]
 
 
@@ -134,7 +135,7 @@ def _stored(path: Path, end: int, fields: dict[str, str], sizes: tuple[int, ...]
     if not kind or not encoding:
         raise FileReadError("a type or an encoding that is not read", where=where,
                             expected="plain numbers; raw, gzip, bzip2 or text",
-                            got=f"{fields['type'][:20]}, {fields['encoding'][:20]}")  # fmt: skip
+                            got=f"{shown_name(fields['type'])}, {shown_name(fields['encoding'])}")  # fmt: skip
     lines, skip = int(fields.get("line skip", 0)), int(fields.get("byte skip", 0))
     if lines < 0 or skip < -1 or (skip == -1 and encoding != "raw"):
         raise ValueError("lines or bytes to skip")

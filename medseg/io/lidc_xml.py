@@ -24,6 +24,7 @@ import numpy as np
 from defusedxml.common import DefusedXmlException
 
 from medseg.errors import FileReadError
+from medseg.io.roi_suggestions import shown_name
 from medseg.shapes import IntArray
 
 ROOT = "LidcReadMessage"
@@ -32,6 +33,7 @@ CHARACTERISTICS = ("subtlety", "internalStructure", "calcification", "sphericity
 MAX_BYTES = 2**25  # the files of the collection have a few MB at most
 MAX_NODULES = 4000  # of all readers; a patient with 100 has very many
 MAX_PIXEL = 65535
+MAX_RATING = 6  # 0 stands where nothing was rated
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +96,7 @@ def read_lidc_xml(path: str | Path, *, where: str = "") -> LidcReadings:
     root = _root(Path(path), where)
     if (name := _name(root)) != ROOT:
         raise FileReadError("not the reading of a CT", where=where, expected=f"the root element {ROOT}",
-                            got="a chest X-ray reading" if name == "IdriReadMessage" else name[:40],
+                            got="a chest X-ray reading" if name == "IdriReadMessage" else shown_name(name),
                             do="Leave it out: only the XML files of CT series hold nodule outlines.")  # fmt: skip
     try:
         sessions = [element for element in root if _name(element) == "readingSession"]
@@ -142,9 +144,16 @@ def _nodule(element: Element, reader: int) -> LidcNodule:
     contours = tuple(_contour(child, reader) for child in element if _name(child) == "roi")
     if not contours:
         raise ValueError(f"a nodule of reader {reader} without an outline")
-    ratings = {_name(child): int(_text(child)) for group in element if _name(group) == "characteristics"
+    ratings = {_name(child): _rating(child) for group in element if _name(group) == "characteristics"
                for child in group if _name(child) in CHARACTERISTICS and _text(child)}  # fmt: skip
     return LidcNodule(reader, contours, ratings)
+
+
+def _rating(element: Element) -> int:
+    value = _number(_text(element), _name(element))
+    if not 0 <= value <= MAX_RATING or value != int(value):
+        raise ValueError(f"{_name(element)} is no rating")
+    return int(value)
 
 
 def _contour(roi: Element, reader: int) -> LidcContour:
@@ -154,7 +163,7 @@ def _contour(roi: Element, reader: int) -> LidcContour:
     missing = [name for name in ("imageZposition", "imageSOP_UID") if not fields.get(name)]
     if missing or inclusion not in ("TRUE", "FALSE") or not edges:
         raise ValueError(f"an outline of reader {reader} without {missing[0] if missing else 'inclusion or edgeMap'}")
-    z_mm = float(fields["imageZposition"])
+    z_mm = _number(fields["imageZposition"], "imageZposition")
     if not np.isfinite(z_mm):
         raise ValueError(f"an outline of reader {reader} at no finite position")
     points = np.array([[_pixel(edge, name) for name in ("xCoord", "yCoord")] for edge in edges], dtype=np.int64)
@@ -164,10 +173,17 @@ def _contour(roi: Element, reader: int) -> LidcContour:
 def _pixel(edge: Mapping[str, str], name: str) -> int:
     if not (text := edge.get(name, "")):
         raise ValueError(f"a point without {name}")
-    value = float(text)
+    value = _number(text, name)
     if not 0 <= value <= MAX_PIXEL or value != int(value):
         raise ValueError(f"{name} is no pixel")
     return int(value)
+
+
+def _number(text: str, name: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{name} is no number") from None
 
 
 def _name(element: Any) -> str:

@@ -270,7 +270,7 @@ def test_names_that_would_fall_together_are_refused(
         for item, label in zip(dataset.SegmentSequence, ["lesion", "lesion", "lesion 1"], strict=True):
             item.SegmentLabel = label
 
-    with pytest.raises(LabelError, match="one name; got lesion 1"):
+    with pytest.raises(LabelError, match="one name; got 'lesion 1'"):
         read_segmentation(write_seg({**drawn, "C": drawn["A"]}, change=rename))
 
 

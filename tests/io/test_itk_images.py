@@ -296,7 +296,7 @@ def test_data_in_a_folder_below_are_read_and_missing_ones_named(tmp_path: Path) 
     (tmp_path / "a.mhd").write_text(META.replace("LOCAL", "raw/a.raw"))
     (tmp_path / "b.mhd").write_text(META.replace("LOCAL", "raw/b.raw"))
     np.testing.assert_array_equal(read_label_values(tmp_path / "a.mhd")[0], VALUES)
-    with pytest.raises(FileReadError, match=r"the data file is missing; expected b\.raw"):
+    with pytest.raises(FileReadError, match=r"the data file is missing; expected 'b\.raw"):
         read_volume(tmp_path / "b.mhd")
 
 

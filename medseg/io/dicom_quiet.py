@@ -1,0 +1,30 @@
+"""pydicom without its warnings and log lines: they name elements and show their values, a patient's among them."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Within the block pydicom says nothing; other threads and programs that use pydicom keep its log."""
+    logger = logging.getLogger("pydicom")
+    if _may_speak not in logger.filters:
+        logger.addFilter(_may_speak)
+    before = _QUIET.set(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        _QUIET.reset(before)
+
+
+def _may_speak(record: logging.LogRecord) -> bool:
+    return not _QUIET.get()
