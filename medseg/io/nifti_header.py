@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import math
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +25,12 @@ Form = Literal["sform", "qform"]
 UNITS = {0: ("unknown", 1.0), 1: ("metre", 1000.0), 2: ("mm", 1.0), 3: ("micrometre", 0.001)}  # xyzt_units & 7
 FORM_TOLERANCE_VOXELS = 0.5  # float32 quaternions alone move a corner by up to 0.2 mm when the rotation is near 180 deg
 NOTED_MM = 0.01
-BROKEN = (OSError, zlib.error, ValueError, OverflowError, igzip_lib.IsalError, HeaderDataError, WrapStructError)
+FARTHEST_MM = 1e7  # ten kilometres
+UNPACKING: Any = igzip_lib.IsalError  # its stub calls the class an instance
+BROKEN = (OSError, ValueError, OverflowError, UNPACKING)
+QUIET = logging.Logger("medseg.io.nifti")  # nibabel's own prints what our error says
+QUIET.addHandler(logging.NullHandler())
+MOST_AXES = 7
 ANALYZE_HEADER_BYTES = 348
 SINGLE_FILE = "Save it as a single NIfTI file (.nii or .nii.gz)."
 
@@ -46,6 +51,9 @@ def open_file(path: Path, where: str) -> Iterator[tuple[Content, Any]]:
         raise FileReadError("the file is truncated", where=where, do="Copy or export it again.") from error
     except MemoryError as error:
         raise FileReadError("the voxels do not fit into memory", where=where) from error
+    except (HeaderDataError, WrapStructError) as error:
+        raise FileReadError("the header is damaged", where=where, got=" ".join(str(error).split())[:80],
+                            do="Copy or export it again.") from error  # fmt: skip
     except BROKEN as error:
         raise FileReadError(f"cannot be read ({type(error).__name__})", where=where,
                             do="Copy or export it again.") from error  # fmt: skip
@@ -55,7 +63,8 @@ def _parse(content: Content, where: str) -> Any:
     for kind in (nib.Nifti1Header, nib.Nifti2Header):
         block = content.head(kind.sizeof_hdr)
         if len(block) == kind.sizeof_hdr and kind.may_contain_header(block):
-            header = kind(block)
+            header = kind(block, check=False)
+            header.check_fix(logger=QUIET)
             if header["magic"].item() == kind.pair_magic:
                 raise FileReadError("half of a NIfTI pair (.hdr and .img)", where=where, do=SINGLE_FILE)
             return header
@@ -86,8 +95,9 @@ def read_stored(header: Any, count: int, where: str) -> Stored:
     except HeaderDataError as error:
         raise FileReadError("scl_slope is given and scl_inter is no number", where=where,
                             do="Mend the header of the file.") from error  # fmt: skip
-    scaled = slope is not None and (slope, intercept) != (1, 0)
-    return Stored(int(begin), kind, count, (slope, intercept) if scaled else None)
+    if slope is None or (slope, intercept) == (1, 0):
+        return Stored(int(begin), kind, count)
+    return Stored(int(begin), kind, count, (float(slope), float(intercept)))
 
 
 def read_grid(header: Any, where: str, *, tilt: Shear = "refuse") -> Geometry:
@@ -98,12 +108,15 @@ def read_grid(header: Any, where: str, *, tilt: Shear = "refuse") -> Geometry:
         GeometryError: no volume, an unknown unit of length, no valid position, two that contradict each other, or
             axes that are not at right angles (see `cosines.squared`; `tilt="keep"` accepts a tilted gantry).
     """
+    if not 1 <= int(header["dim"][0]) <= MOST_AXES:
+        raise FileReadError("the number of axes is damaged", where=where, expected=f"1 to {MOST_AXES}",
+                            got=str(int(header["dim"][0])), do="Copy or export it again.")  # fmt: skip
     shape = tuple(int(n) for n in header.get_data_shape())
+    if len(shape) < 3 or min(shape) < 1:
+        raise GeometryError("not a volume", where=where, expected="three axes of at least one voxel", got=str(shape))
     if len(shape) > 3 and (frames := math.prod(shape[3:])) != 1:
         raise FileReadError(f"{len(shape)}-D with {frames} frames", where=where, expected="one volume of three axes",
                             got=str(shape), do="Save the frame you want as a file of its own.")  # fmt: skip
-    if len(shape) < 3 or min(shape) < 1:
-        raise GeometryError("not a volume", where=where, expected="three axes of at least one voxel", got=str(shape))
     try:
         geometry = _stored_geometry(header, (shape[0], shape[1], shape[2]), where)[0]
     except GeometryError as error:
@@ -157,11 +170,21 @@ def _forms(header: Any, where: str) -> dict[Form, FloatArray]:
     """The affines in mm whose codes are above 0, the one that counts first."""
     factor = _factor(header, where)
     try:
-        affines = {"sform": header.get_sform(coded=True)[0], "qform": header.get_qform(coded=True)[0]}
+        with np.errstate(all="ignore"):  # what is not finite is refused below
+            affines = {"sform": header.get_sform(coded=True)[0], "qform": header.get_qform(coded=True)[0]}
     except ValueError as error:  # the quaternion is longer than 1
         raise GeometryError("the qform is invalid", where=where, do="Mend the header of the file.") from error
     scale = np.array([[factor], [factor], [factor], [1.0]])
-    return {name: scale * affine for name, affine in affines.items() if affine is not None}  # type: ignore[misc]
+    forms: dict[Form, FloatArray] = {
+        name: scale * affine
+        for name, affine in affines.items()
+        if affine is not None  # type: ignore[misc]
+    }
+    for name, affine in forms.items():
+        if not np.abs(affine).max() < FARTHEST_MM:  # NaN too
+            raise GeometryError(f"the {name} holds numbers that are no place in a scanner", where=where,
+                                expected=f"less than {FARTHEST_MM:g} mm", do="Mend the header.")  # fmt: skip
+    return forms
 
 
 def _factor(header: Any, where: str) -> float:

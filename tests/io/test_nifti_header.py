@@ -220,3 +220,30 @@ def test_an_offset_that_points_at_no_voxels_is_refused(tmp_path: Path, offset: f
 
     with pytest.raises(FileReadError):
         nifti.read_volume(path)
+
+
+@pytest.mark.parametrize("axes", [0, 8, -1])
+def test_a_number_of_axes_that_cannot_be_is_refused(tmp_path: Path, axes: int) -> None:
+    dim = [axes, 4, 3, 2, 1, 1, 1, 1]
+    path = save_nifti(tmp_path / "a.nii", ZEROS, sform=np.eye(4), dim=dim, kind=nib.Nifti2Image)
+
+    with pytest.raises(FileReadError, match="the number of axes is damaged; expected 1 to 7, got "):
+        nifti.read_geometry(path)
+
+
+def test_a_damaged_header_is_one_error_and_nothing_else_is_printed(tmp_path: Path, capfd, caplog) -> None:
+    path = save_nifti(tmp_path / "a.nii", ZEROS, sform=np.eye(4), datatype=77)
+
+    with pytest.raises(FileReadError, match=r"a.nii: the header is damaged; got data code 77 not recognized"):
+        nifti.read_geometry(path)
+    assert capfd.readouterr().err == "" and not caplog.records
+
+
+@pytest.mark.parametrize("form", ["sform", "qform"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e20])
+def test_a_position_that_is_no_place_is_refused(tmp_path: Path, form: str, value: float) -> None:
+    field = {"srow_x": [value, 0, 0, 0]} if form == "sform" else {"qoffset_x": value}
+    path = save_nifti(tmp_path / "a.nii", ZEROS, **{form: np.eye(4)}, **field)
+
+    with pytest.raises(GeometryError, match=f"a.nii: the {form} holds numbers that are no place in a scanner"):
+        nifti.read_geometry(path)
