@@ -26,8 +26,9 @@ def check_grid(desk: CaseDesk, reading: str, image: Geometry | None, labels: Geo
         return
     got = "; ".join(mismatch.differences) + " (image against labels)"
     why = f"; {mismatch.explanation}" if mismatch.explanation else ""
-    do = ("Look whether they fit; then save them in the image's own axis order: no voxel has to be resampled." if mismatch.same_lattice else
-          "Export the labels on the image's own grid; medseg never resamples labels in silence.")  # fmt: skip
+    do = "Export the labels on the image's own grid; medseg never resamples labels in silence."
+    if mismatch.same_lattice:
+        do = "Look whether they fit, then save them in the image's own axis order: no voxel has to be resampled."
     desk.add("error", f"{desk.where(reading)}: the label map lies on another grid than its image; got {got}{why}", do)
 
 
