@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 PLAIN_WORD = re.compile(r"[A-Za-z_./][\w./ -]*")
+MAX_NODES = 2_000_000  # values in a file; a data set of 10,000 cases and five raters has 200,000
 C = TypeVar("C", bound="Config")
 
 
@@ -60,9 +61,24 @@ def read_yaml(path: str | Path) -> CommentedMap:
         place = f"{path.name}:{mark.line + 1}:{mark.column + 1}" if mark else path.name
         problem = str(getattr(error, "problem", None) or "unreadable").splitlines()[0]
         raise ConfigError(f"not valid YAML: {problem}", where=place) from error
+    except (RecursionError, TypeError, ValueError) as error:  # nested a thousand deep, a list as a key, a year 99999
+        raise ConfigError(f"not valid YAML ({type(error).__name__})", where=path.name) from None
+    if _node_count(data, {}) > MAX_NODES:
+        raise ConfigError("aliases make the file larger than any settings", where=path.name,
+                          expected=f"at most {MAX_NODES} values", do="Write the values out.")  # fmt: skip
     if not isinstance(data, CommentedMap):
         raise ConfigError("not a mapping", where=path.name, expected="`key: value` lines")
     return data
+
+
+def _node_count(node: Any, known: dict[int, int]) -> int:
+    """Values in a tree whose aliases are written out; each is counted once and remembered."""
+    if not isinstance(node, Mapping | list):
+        return 1
+    if id(node) not in known:
+        parts = node.values() if isinstance(node, Mapping) else node
+        known[id(node)] = 1 + sum(_node_count(part, known) for part in parts)
+    return known[id(node)]
 
 
 def read_config(path: str | Path, schema: type[C], overrides: Sequence[str] = ()) -> C:

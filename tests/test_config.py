@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -244,3 +245,25 @@ def test_a_group_that_an_override_misspelt_or_broke_is_blamed_on_the_override(tm
         read_config(path, Recipe, ["trainin.steps=3"])
     with pytest.raises(ConfigError, match=r"^override model\.channels: .*at least two levels"):
         read_config(path, Recipe, ["model.channels=[8]"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [1, 1, 1, 1]\n" + "".join(f"{b}: &{b} [{', '.join(['*' + a] * 12)}]\n" for a, b in pairwise("abcdefgh")),
+        "a: " + "[" * 3000 + "]" * 3000 + "\n",
+        "[[1]]: 2\n",
+    ],
+    ids=["aliases of aliases", "very deep", "a list as a key"],
+)  # fmt: skip
+def test_hostile_yaml_is_refused_before_it_grows(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bomb.yaml").write_text(text, encoding="utf-8")
+
+    with pytest.raises(ConfigError, match=r"bomb\.yaml"):
+        read_yaml(tmp_path / "bomb.yaml")
+
+
+def test_an_alias_stands_for_its_value(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("a: &steps [1, 2]\nb: *steps\n", encoding="utf-8")
+
+    assert read_yaml(tmp_path / "a.yaml")["b"] == [1, 2]
