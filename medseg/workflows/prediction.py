@@ -12,6 +12,7 @@ from medseg.files import replaced_folder
 from medseg.imaging.labels import LabelSet
 from medseg.imaging.prediction import Prediction
 from medseg.imaging.volume import Volume
+from medseg.io.dicom import list_series
 from medseg.io.manifest import FILE_NAME, read_dataset
 from medseg.io.nifti import is_nifti, write_labels, write_probabilities
 from medseg.io.readers import find_reader
@@ -53,7 +54,7 @@ def predict(
 
     Args:
         run: folder that `medseg train` wrote; its `fold_<k>` are averaged where it has them.
-        inputs: NIfTI files, folders of one DICOM series, or data sets.
+        inputs: NIfTI, NRRD or MetaImage files, data sets, and DICOM folders or zips, of which every CT series is taken.
         probabilities: also write `out/probabilities/<case>.nii.gz` (X, Y, Z, label).
         checkpoint: `best` or `last`.
         split: of data sets, predict only the cases of this split.
@@ -87,7 +88,7 @@ def list_studies(inputs: Sequence[str | Path], labels: LabelSet, split: str | No
         if path.name == FILE_NAME or (path / FILE_NAME).is_file():
             studies += _dataset_studies(path, labels, split)
         else:
-            studies.append(Study(find_reader(path).case_id(path), path))
+            studies += _bare_studies(path)
     if not studies:
         raise UsageError("nothing to predict", expected="NIfTI files, DICOM folders or a data set")
     if absent := [study.where for study in studies if not study.path.exists()]:
@@ -97,6 +98,13 @@ def list_studies(inputs: Sequence[str | Path], labels: LabelSet, split: str | No
         raise UsageError("several inputs would be written to one file", got=", ".join(twice[:5]),
                          do="Predict them into different folders, or rename the files.")  # fmt: skip
     return studies
+
+
+def _bare_studies(path: Path) -> list[Study]:
+    reader = find_reader(path)
+    if "series" not in reader.options:
+        return [Study(reader.case_id(path), path)]
+    return [Study(series.id, path, {"series": series.id}) for series in list_series(path)]
 
 
 def _dataset_studies(path: Path, labels: LabelSet, split: str | None) -> list[Study]:

@@ -85,6 +85,16 @@ def test_a_dicom_series_is_predicted_on_its_own_grid(run_folder: Path, tmp_path:
     assert nifti.read_geometry(written).differences(series, tolerance_mm=1e-3) == []
 
 
+def test_every_series_of_a_dicom_tree_is_predicted(run_folder: Path, tmp_path: Path) -> None:
+    for name in ("small", "lidc"):
+        shutil.copytree(SERIES.parent / name, tmp_path / "tree" / name)
+
+    written = predict(run_folder, tmp_path / "tree", tmp_path / "out")
+
+    ids = {dicom.series_id(SERIES), dicom.series_id(SERIES.parent / "lidc")}
+    assert {nifti.stem(path) for path in written} == ids
+
+
 def test_a_data_set_of_other_labels_is_refused(run_folder: Path, phantoms: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(phantoms, tmp_path / "other"))
     manifest = other / "dataset.yaml"
