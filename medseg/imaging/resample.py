@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from medseg.imaging.bands import Taps, cubic_taps, linear_taps
 from medseg.imaging.geometry import Geometry
-from medseg.imaging.separable import Alignment, AnyArray, Taps, align, cubic_taps, interpolate, linear_taps, pick
+from medseg.imaging.separable import Alignment, AnyArray, align, interpolate, pick
 from medseg.shapes import BoolArray, FloatArray, IntArray
 
 AIR_HU = -1024.0
