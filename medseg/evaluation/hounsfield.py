@@ -22,6 +22,7 @@ LOOKED_AT = 4_000_000  # voxels of the sample: shares of 0.1 % are then known to
 # Limits, in brackets the nearest that 21 real scans and 871 random crops of them (a half to a sixth a side) came
 LEAST_AIR = 0.0005  # [0.07 in whole scans]
 LEAST_BODY = 0.001  # [0.07 in whole scans]
+LEAST_LUNG, LEAST_FAT = 0.2, 0.05  # a crop of lung or fat alone may have no body
 LEAST_SOFT_OF_TISSUE = 0.3  # [0.53]
 MOST_STORED = 0.1  # and next to no fat [bone alone]
 MOST_BELOW_AIR = 0.1  # [0]
@@ -37,7 +38,7 @@ class HuProfile:
     Args:
         lowest, highest: of all voxels.
         range_hu: from the 0.5th to the 99.5th percentile.
-        air, soft, body, fat, tissue, between: shares in the ranges of this module.
+        air, soft, body, fat, tissue, lung, between: shares in the ranges of this module.
         stored_soft, stored_fat: shares where soft tissue and fat lie before 1024 is subtracted.
         below_air: share below -1100 without what lies within 20 of the lowest value, which is padding.
         commonest, commonest_share: the most frequent whole number and its share.
@@ -52,6 +53,7 @@ class HuProfile:
     body: float
     fat: float
     tissue: float
+    lung: float
     between: float
     stored_soft: float
     stored_fat: float
@@ -91,6 +93,7 @@ def profile_hu(hu: FloatArray) -> HuProfile:
         body=share(*BODY_HU),
         fat=share(*FAT_HU),
         tissue=share(TISSUE_HU, np.inf),
+        lung=share(LUNG_HU, TISSUE_HU),
         between=share(LUNG_HU, SOFT_HU[1]),
         stored_soft=share(*SOFT_HU, INTERCEPT),
         stored_fat=share(*FAT_HU, INTERCEPT),
@@ -135,14 +138,12 @@ def _doubt_scale(profile: HuProfile) -> Doubt | None:
 
 
 def _doubt_body(profile: HuProfile) -> Doubt | None:
-    mend = "Check the rescale slope and intercept."
+    what = f"there is air at about -1000, but only {_percent(profile.body)} of the voxels are a body at 0 to 80"
     if profile.soft < LEAST_SOFT_OF_TISSUE * profile.tissue:
-        return Doubt(
-            True, f"there is air at about -1000, but only {_percent(profile.body)} are a body at 0 to 80", mend
-        )
-    if profile.body < LEAST_BODY:
-        what = f"there is air at about -1000, but only {_percent(profile.body)} of the voxels are a body at 0 to 80"
-        return Doubt(profile.soft < LEAST_BODY, what, f"{mend} A crop of fat or lung alone may look like this.")
+        return Doubt(True, what, "Check the rescale slope and intercept.")
+    if profile.body < LEAST_BODY and profile.lung < LEAST_LUNG and profile.fat < LEAST_FAT:
+        mend = "Check the rescale slope and intercept, and that the patient is in the image."
+        return Doubt(profile.soft < LEAST_BODY, what, mend)
     return None
 
 
