@@ -9,13 +9,14 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from medseg.errors import GeometryError
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.slice_shift import Moved, blend, moved, place
 from medseg.shapes import BoolArray, FloatArray, IntArray
 
-Labels = TypeVar("Labels", IntArray, BoolArray)
+Scalar = TypeVar("Scalar", bound=np.generic)
 ON_PLANE_MM = 0.1  # as far off its place as a slice of an even series may lie: positions are often rounded to 0.1 mm
 SAME_MM = 1e-3
 PARALLEL_TOLERANCE = 2e-3  # cosines, and pixels relative to their size: headers round both
@@ -105,7 +106,7 @@ class Acquisition:
         nearest = np.ceil(self.heights_mm / self._step_mm - 0.5 - 1e-6)
         return np.clip(nearest, 0, self.geometry.shape[2] - 1).astype(np.int64)
 
-    def to_grid(self, labels: Labels) -> Labels:
+    def to_grid(self, labels: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
         """Integer or boolean labels (X, Y, N) drawn on the slices, on the volume's grid (X, Y, Z).
 
         Each plane takes the labels of the nearest slice, moved by whole pixels where the slice is shifted; beyond
@@ -124,7 +125,7 @@ class Acquisition:
             place(labels[:, :, k], out[:, :, z], self._whole_shift(k, z))
         return out
 
-    def to_slices(self, labels: Labels) -> Labels:
+    def to_slices(self, labels: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
         """Integer or boolean labels (X, Y, Z) of the volume, on the acquired slices (X, Y, N): undoes `to_grid`.
 
         Each slice takes the plane that lies nearest to it. Exact for slices that share their plane with no other.
@@ -247,10 +248,10 @@ def _normal(geometry: Geometry) -> FloatArray:
     return normal / np.linalg.norm(normal) * np.sign(normal @ geometry.affine[:3, 2])
 
 
-def _check(array: IntArray | BoolArray, shape: tuple[int, ...], what: str) -> None:
+def _check(array: npt.NDArray[Any], shape: tuple[int, ...], what: str) -> None:
     if array.shape != shape:
         raise GeometryError(f"not the {what}", expected=str(shape), got=str(array.shape))
 
 
-def _order(array: IntArray | BoolArray) -> Any:
+def _order(array: npt.NDArray[Any]) -> Any:
     return "F" if array.flags.f_contiguous else "C"

@@ -70,10 +70,10 @@ def resample_nearest(
 
     Of two voxels that are equally near, the one with the higher index is taken.
     """
-    labels = np.asarray(labels)
+    values: AnyArray = np.asarray(labels)
     if (alignment := align(source, target)) is None:
-        return _by_itk(labels, source, target, sitk.sitkNearestNeighbor, outside)
-    return _framed(labels, alignment, _pick_nearest, labels.dtype, outside, threads)
+        return _by_itk(values, source, target, sitk.sitkNearestNeighbor, outside)
+    return _framed(values, alignment, _pick_nearest, values.dtype, outside, threads)
 
 
 def _sums(
@@ -89,7 +89,7 @@ def _sums(
     if (alignment := align(source, target)) is None:
         return _by_itk(array.astype(np.float32, copy=False), source, target, interpolator, outside)
 
-    def kernel(view: AnyArray, positions: Sequence[FloatArray], out: AnyArray, threads: int) -> None:
+    def kernel(view: AnyArray, positions: Sequence[FloatArray], out: Any, threads: int) -> None:
         interpolate(view, [taps(x, n) for x, n in zip(positions, view.shape, strict=True)], out, threads=threads)
 
     return _framed(array, alignment, kernel, np.dtype(np.float32), outside, threads)

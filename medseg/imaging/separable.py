@@ -102,9 +102,9 @@ class _Passes:
         now = list(planes.shape)
         now[one] = out.shape[one]
         between = _room(scratch, "between", tuple(now))
-        planes = self._read(planes, scratch)
+        read = self._read(planes, scratch)
         for band in self.bands[one]:
-            band.within(one, planes, between)
+            band.within(one, read, between)
         for band in self.bands[other]:
             band.within(other, between, out)
 

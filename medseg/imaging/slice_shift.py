@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from medseg.shapes import BoolArray, FloatArray, IntArray
+from medseg.shapes import FloatArray
 
 Moved = tuple[FloatArray, slice, slice]  # values, and where they lie along X and Y
 AIR_HU = -1024.0
 
 
-def place(source: IntArray | BoolArray, target: IntArray | BoolArray, shift: tuple[int, int]) -> None:
+def place(source: npt.NDArray[Any], target: npt.NDArray[Any], shift: tuple[int, int]) -> None:
     """Sets target[i, j] = source[i + x, j + y] wherever the source has such a pixel."""
     starts = [max(0, -s) for s in shift]
     ends = [min(t, n - s) for t, n, s in zip(target.shape, source.shape, shift, strict=True)]

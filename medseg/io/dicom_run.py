@@ -107,10 +107,10 @@ class SliceRun:
 def _lattice_planes(heights: FloatArray, gaps: FloatArray) -> float:
     """Planes of the even lattice of which only some slices are there; infinity where there is none."""
     step = float(np.median(gaps[gaps < 1.5 * gaps.min()]))
-    for _ in range(2):  # again with the step of the whole stack: over many slices the rounding of one gap adds up
-        index = np.concatenate([[0], np.cumsum(np.round(gaps / step))])
-        step = float(np.ptp(heights)) / float(index[-1])
-    off = np.abs(heights - heights[0] - index * step).max()
+    # Again with the step of the whole stack: over many slices the rounding of one gap adds up
+    step = float(np.ptp(heights)) / float(np.round(gaps / step).sum())
+    index = np.concatenate([[0.0], np.cumsum(np.round(gaps / step))])
+    off = np.abs(heights - heights[0] - index * float(np.ptp(heights)) / index[-1]).max()
     return float(index[-1]) + 1 if off <= min(EVEN_TOLERANCE_MM, step / 4) else np.inf
 
 
