@@ -14,7 +14,7 @@ import imagecodecs
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.pixels.encoders import RLELosslessEncoder
+from pydicom.pixels.encoders.base import RLELosslessEncoder
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
 from scipy.ndimage import gaussian_filter
 
@@ -99,7 +99,7 @@ def _encoded(stored: IntArray, syntax: str) -> bytes:
     if syntax == "uncompressed":
         return stored.tobytes()
     if syntax == "jpeg_ls":
-        return encapsulate([imagecodecs.jpegls_encode(stored)])
+        return encapsulate([bytes(imagecodecs.jpegls_encode(stored))])
     rows, columns = stored.shape
     return encapsulate([
         RLELosslessEncoder.encode(stored.tobytes(), rows=rows, columns=columns, samples_per_pixel=1, bits_allocated=16,

@@ -65,7 +65,8 @@ def dcm2niix_hu(path: Path) -> FloatArray:
     """The file's voxels with its rows turned back, because dcm2niix flips them; the file is removed."""
     import nibabel as nib
 
-    hu = np.asarray(nib.load(path).dataobj)[:, ::-1]
+    image: Any = nib.load(path)
+    hu = np.asarray(image.dataobj)[:, ::-1]
     shutil.rmtree(path.parent)
     return hu
 
@@ -81,7 +82,8 @@ def nibabel_nifti(path: Path) -> Any:
     """(X, Y, Z) int16, the type in the file. Not equal: ours is float32, for which nibabel would take longer."""
     import nibabel as nib
 
-    return np.asarray(nib.load(path).dataobj)
+    image: Any = nib.load(path)
+    return np.asarray(image.dataobj)
 
 
 def monai_nifti(path: Path) -> Any:

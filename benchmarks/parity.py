@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 from parity_dcm2niix import convert, dicom_rows, series_rows
 from parity_rows import HEADER, Row, compare_hu, compare_masks
+from pydicom.uid import UID
 
 from medseg.errors import MedsegError
 from medseg.imaging.geometry import Geometry
@@ -95,7 +97,7 @@ def at_heights(path: Path, folder: Path) -> Path:
         dataset = pydicom.dcmread(path)
         dataset.ImagePositionPatient[2] = 5 * index
         dataset.InstanceNumber = index + 1
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"2.25.{index + 1}"
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(f"2.25.{index + 1}")
         dataset.save_as(folder / str(index))
     return folder
 
@@ -134,7 +136,7 @@ def segment_rows(data: Path) -> Iterator[Row]:
 
 def on_grid(mask: BoolArray, grid: Geometry, target: Geometry) -> tuple[Any, Geometry]:
     """The mask cut to the target's field where the two are one lattice; as it is where they are not."""
-    start = grid.index(target.world([[0, 0, 0]]))[0]
+    start = grid.index(target.world(np.zeros((1, 3))))[0]
     whole = start.round().astype(int)
     same = abs(start - whole).max() < 1e-3 and grid.orientation == target.orientation
     if grid.shape == target.shape or not same or (whole < 0).any():

@@ -5,7 +5,7 @@ Nothing here depends on how long anything takes.
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import json
 import sys
 import time

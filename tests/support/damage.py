@@ -66,7 +66,7 @@ def outcome(family: str, seed: int, root: Path) -> dict[str, Any]:
     path = damage.sample.write(folder)
     before = _listing(root)
     start = time.perf_counter()
-    fault, told = "", ""
+    fault, told, reading = "", "", Reading()
     with _watched() as said:
         try:
             reading = FAMILIES[family].read(path)
@@ -106,7 +106,7 @@ def _bad_reading(family: str, seed: int, damage: Damage, reading: Reading) -> st
     if damage.expect is Expect.VALID:
         return ""
     right = EXPECTED[family]() if family in EXPECTED else _undamaged(family, seed)
-    same_grid = right.affine is None or np.allclose(right.affine, reading.affine, atol=1e-4)
+    same_grid = right.affine is None or np.allclose(right.affine, np.asarray(reading.affine), atol=1e-4)
     shapes = {name: array.shape for name, array in right.arrays.items()}
     if not same_grid or shapes != {name: array.shape for name, array in reading.arrays.items()}:
         return f"another grid than that of the undamaged file: {_shown(reading)}"

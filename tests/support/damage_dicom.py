@@ -19,7 +19,7 @@ from pydicom import config
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.pixels.encoders import RLELosslessEncoder
+from pydicom.pixels.encoders.base import RLELosslessEncoder
 from pydicom.sequence import Sequence as Items
 from pydicom.tag import Tag
 from pydicom.uid import (
@@ -48,7 +48,7 @@ SYNTAXES = {
     "deflated": DeflatedExplicitVRLittleEndian, "rle": RLELossless, "jpeg_lossless": JPEGLosslessSV1,
     "jpeg_ls": JPEGLSLossless, "jpeg_2000": JPEG2000Lossless, "htj2k": HTJ2KLossless,
 }  # fmt: skip
-ENCODERS: dict[str, Callable[[Any], bytes]] = {
+ENCODERS: dict[str, Callable[[Any], Any]] = {
     "jpeg_lossless": imagecodecs.ljpeg_encode, "jpeg_ls": imagecodecs.jpegls_encode,
     "jpeg_2000": lambda pixels: imagecodecs.jpeg2k_encode(pixels, codecformat="j2k", reversible=True, level=0),
     "htj2k": lambda pixels: imagecodecs.htj2k_encode(pixels, reversible=True),

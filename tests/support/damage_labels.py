@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -123,7 +124,7 @@ CONTOURS: tuple[tuple[str, str, bytes, Expect], ...] = (
     ("ReferencedROINumber", "IS", b"7", REFUSED), ("ReferencedROINumber", "IS", b"", REFUSED),
     ("ROIName", "LO", b"", REFUSED), ("ROIName", "LO", b"GTV" * 30000, REFUSED),
     ("ROIName", "LO", b"\xff\xfe", REFUSED),
-    ("ROIName", "LO", b"Doe^Jane MRN4711", REFUSED), ("StructureSetLabel", "SH", b"\x00\x1b[31m", SAME),
+    ("ROIName", "LO", b"Cord\x1b[31m\r\n", REFUSED), ("StructureSetLabel", "SH", b"\x00\x1b[31m", SAME),
     ("ReferencedFrameOfReferenceUID", "UI", b"1.2.3.4.5.6\x00", REFUSED),
     ("SeriesInstanceUID", "UI", b"1.2.3.4.5.6\x00", REFUSED),
     ("ReferencedSOPInstanceUID", "UI", b"1.2.3.4.5.6\x00", SAME), ("ROIContourSequence", "SQ", b"", REFUSED),
@@ -155,7 +156,7 @@ def segment_masks() -> Any:
 @cache
 def segmentation(kind: str) -> Sample:
     sources = [with_pixels(image(index), [plane], "explicit") for index, plane in enumerate(stored_pixels())]
-    sources = [pydicom.dcmread(pydicom.filebase.DicomBytesIO(encoded(source))) for source in sources]
+    sources = [pydicom.dcmread(BytesIO(encoded(source))) for source in sources]
     code = CodedConcept("85756007", "SCT", "Tissue")
     segments = [
         hd.seg.SegmentDescription(number, name, code, code, hd.seg.SegmentAlgorithmTypeValues.MANUAL)
