@@ -78,16 +78,22 @@ class LabelSet:
         known = {self.values[name]: index for index, name in enumerate(self.names)}
         if self.ignore is not None:
             known[self.ignore] = IGNORE_INDEX
-        present = np.unique(labels)
-        if unknown := [int(value) for value in present if int(value) not in known]:
+        present = count_values(labels)[0]
+        if unknown := [value for value in present if value not in known]:
             raise LabelError(
                 "label values that the label list does not know",
                 expected=", ".join(f"{name} {value}" for name, value in self.values.items()),
                 got=", ".join(map(str, unknown[:10])) + (" ..." if len(unknown) > 10 else ""),
                 do="Add them under `labels:` in dataset.yaml, or correct the file.",
             )
-        table = np.array([known[int(value)] for value in present], dtype=np.int16)
-        return table[np.searchsorted(present, labels)]
+        indices = np.array([known[value] for value in present], dtype=np.int16)
+        if labels.dtype.itemsize > 2 or not present:
+            return indices[np.searchsorted(np.array(present, dtype=labels.dtype), labels)]
+        table = np.zeros(
+            present[-1] - present[0] + 1, dtype=np.int16
+        )  # small types: looking up is faster than searching
+        table[np.array(present) - present[0]] = indices
+        return table[labels.astype(np.int32) - present[0]]
 
     def to_values(self, indices: IntArray) -> IntArray:
         """File values of class indices; the inverse of `to_indices`.

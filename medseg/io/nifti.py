@@ -35,7 +35,6 @@ import numpy.typing as npt
 from medseg.errors import LabelError, VoxelError
 from medseg.imaging.cosines import Shear
 from medseg.imaging.geometry import Geometry
-from medseg.imaging.labels import count_values as count_values
 from medseg.imaging.labels import whole_numbers
 from medseg.imaging.volume import Volume
 from medseg.io.nifti_header import grid_notes, open_file, read_grid, read_stored

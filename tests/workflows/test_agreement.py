@@ -11,15 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from medseg.errors import FileReadError, GeometryError, LabelError, UsageError
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelSet
 from medseg.imaging.volume import Volume
-from medseg.io.manifest import CaseEntry, Dataset, LabelFile
+from medseg.io.manifest import CaseEntry, Dataset, ImageOptions, LabelFile
 from medseg.io.nifti import write_labels, write_volume
 from medseg.report.page import Table
 from medseg.workflows.agreement import agree
+from medseg.workflows.readings import folder_readings
+from tests.support.nifti_files import tilted
 
 GRID = Geometry((24, 20, 8), np.diag([1.0, 1.0, 3.0, 1.0]))
 LIDC = Path(__file__).parents[1] / "data" / "lidc"
@@ -205,6 +208,34 @@ def test_every_value_of_bare_folders_is_a_label(tmp_path):
     result = agree(raters=tmp_path / "raters", model=tmp_path / "net", out=tmp_path / "out", **FAST)
     assert list(result["labels"]) == ["2", "10"]
     assert result["labels"]["2"]["cases"] == {"marked": 1, "nobody_marked": 2}
+
+
+def test_bare_folders_may_hold_any_label_format(tmp_path):
+    write_study(tmp_path, 2)
+    for source, suffix in zip(sorted((tmp_path / "raters" / "A").iterdir()), (".nrrd", ".mha"), strict=True):
+        target = tmp_path / "other" / "A" / source.name.replace(".nii.gz", suffix)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sitk.WriteImage(sitk.ReadImage(str(source)), str(target))
+    nifti, other = (folder_readings(tmp_path / name, None) for name in ("raters", "other"))
+    for case in nifti.cases:
+        ours, theirs = (source.read(case).readings["A"] for source in (nifti, other))
+        assert np.array_equal(ours.mask("1"), theirs.mask("1")) and not ours.geometry.differences(theirs.geometry)
+
+
+def test_a_case_in_two_formats_is_refused(tmp_path):
+    raters, _ = write_study(tmp_path, 1)
+    (raters / "A" / "c00.mha").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"A: two files of case c00; got c00.mha, c00.nii.gz"):
+        agree(raters=raters, out=tmp_path / "out", **FAST)
+
+
+def test_a_kept_gantry_tilt_is_no_grid_to_measure_on(dataset, tmp_path):
+    sheared = Geometry(GRID.shape, tilted(18.5).astype(np.float32))
+    for path in dataset.root.rglob("*.nii.gz"):
+        write_labels(path, np.ones(GRID.shape, np.uint8), sheared)
+    kept = tuple(replace(case, image_options=ImageOptions(tilt="keep")) for case in dataset.cases)
+    with pytest.raises(GeometryError, match=r"case c0, A: the axes are sheared.*Y-Z 18.5 degrees off.*--tilt resample"):
+        agree(replace(dataset, cases=kept), out=tmp_path / "out", **FAST)
 
 
 def test_unequal_grids_are_refused_with_both_numbers(tmp_path):
