@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+collect_ignore = ["support"]  # writers and scripts that tests use, no tests
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
