@@ -16,7 +16,7 @@ Messages name a series by a hash of its UID and a slice by its place, because fi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +29,11 @@ from medseg.io.dicom_pixels import WORKERS, SliceReader
 from medseg.io.dicom_scan import Progress, holds_dicom, scan, silent
 from medseg.io.dicom_series import Scan, Series
 from medseg.io.dicom_stack import Gaps, SlicePlane, Stack, Tilt, stack_planes
+from medseg.shapes import FloatArray
 
 __all__ = ["Scan", "Series", "choose_series", "is_series", "list_series", "read_series", "read_series_grid",
            "read_volume_of", "scan", "series_id"]  # fmt: skip
+NO_HU = {"PERFUSION", "RCBF", "RCBV", "MTT", "TTP", "TMAX", "PERMEABILITY", "EFF_ATOMIC_NUM", "ELECTRON_DENSITY"}
 LISTED = 20  # series in a message
 REQUIRED = {  # what an image must have, by the name of its element
     "PixelSpacing": "pixel_mm", "ImagePositionPatient": "position", "ImageOrientationPatient": "orientation",
@@ -149,10 +151,22 @@ def read_volume_of(
     if stack.acquisition.plain:
         hu = reader.read_all(lambda done, of: progress("slices", done, of))
     else:
-        hu = stack.acquisition.hu_to_grid(reader.read, threads=WORKERS)
+        hu = stack.acquisition.hu_to_grid(_telling(reader, progress), threads=WORKERS)
     if reader.dropped:
         series.notes.append(f"{len(reader.dropped)} images that repeat another one at the same place were dropped")
     return Volume(hu, stack.geometry, stack.acquisition)
+
+
+def _telling(reader: SliceReader, progress: Progress) -> Callable[[int], FloatArray]:
+    """`reader.read` that tells how many of the slices have been asked for; at seams some are more than once."""
+    read: set[int] = set()
+
+    def tell(k: int) -> FloatArray:
+        read.add(k)
+        progress("slices", len(read), len(reader.slices))
+        return reader.read(k)
+
+    return tell
 
 
 def _named(series: Series, where: str) -> str:
@@ -192,13 +206,16 @@ def _check_images(images: Sequence[Image], where: str) -> None:
         if missing := sum(getattr(image, attribute) is None for image in images):
             raise DicomError(f"{name} is missing", where=where, got=f"{missing} of {len(images)} slices without it",
                              do="Export the original CT series again.")  # fmt: skip
-    photometric = {image.pixels.photometric or "none" for image in images}
+    photometric = {image.pixels.photometric or "UNNAMED" for image in images}
     if others := photometric - {"MONOCHROME2"}:
         raise DicomError(f"{' and '.join(sorted(_word(other) for other in others))} images", where=where,
                          expected="MONOCHROME2", do="Export the original CT series; captures hold no HU.")  # fmt: skip
     if others := {image.rescale_type or "HU" for image in images} - {"HU", "US"}:
         raise DicomError("the values are no HU", where=where, expected="RescaleType HU",
                          got=", ".join(sorted(_word(other) for other in others)))  # fmt: skip
+    if maps := {word for image in images if image.rescale_type != "HU" for word in image.image_type} & NO_HU:
+        raise DicomError("the values are no HU", where=where, expected="an image of densities, or RescaleType HU",
+                         got=f"image type {' '.join(sorted(maps))}")  # fmt: skip
     if widths := {image.pixels.bits[0] for image in images} - {8, 16, 32}:
         raise DicomError(f"pixels of {min(widths)} bits", where=where, expected="8, 16 or 32 bits allocated")
     if any(image.slope == 0 for image in images):

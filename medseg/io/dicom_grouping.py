@@ -48,11 +48,11 @@ def in_order(images: Sequence[Image]) -> tuple[list[Image], IntArray]:
     placed = [image for image in images if image.position and image.orientation]
     others = [image for image in images if not (image.position and image.orientation)]
     if not placed:
-        return others, np.arange(len(others))
+        return others, np.arange(len(others), dtype=np.int64)
     heights = _heights(placed)
     order = np.argsort(heights, kind="stable")
     steps = np.diff(heights[order], prepend=heights[order[0]]) > SAME_POSITION_MM
-    places = np.cumsum(steps)
+    places = np.cumsum(steps, dtype=np.int64)
     more = places[-1] + 1 + np.arange(len(others))
     return [placed[int(index)] for index in order] + others, np.concatenate([places, more])
 

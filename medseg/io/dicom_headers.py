@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+from pydicom.uid import UID
 
 from medseg.errors import DicomError
-from medseg.io.dicom_elements import BROKEN, Elements, text
+from medseg.io.dicom_elements import BROKEN, Elements, quietly, text
 from medseg.io.dicom_sources import READ_ERRORS, Item
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and its multi-frame relatives, which continue this UID
@@ -160,7 +161,7 @@ def kind_of(header: Header) -> str:
     """What a file is if it is no image of a series, as a word for "passed over"; empty for images.
 
     Raises:
-        ValueError: sizes that no image has.
+        ValueError: a CT without an image, or an object without a name.
     """
     sop_class, modality = header.text("SOPClassUID"), header.text("Modality")
     if header.text("MediaStorageSOPClassUID") == DIRECTORY or sop_class == DIRECTORY:
@@ -169,8 +170,11 @@ def kind_of(header: Header) -> str:
         return "dose report"
     if sop_class.startswith(SECONDARY_CAPTURE):
         return "capture"
-    if header.elements.offset is None and not header.text("Rows"):
-        return OBJECTS.get(modality, modality if re.fullmatch("[A-Z]{2,12}", modality) else "unnamed object")
+    if header.elements.offset is None and not header.elements.values.get("Rows"):
+        named = re.fullmatch("[A-Z]{2,12}", modality) and modality != "CT"
+        if not named and (sop_class in CT_CLASSES or not _is_known_class(sop_class)):
+            raise ValueError("neither an image nor another object: the file is cut off in its header")
+        return OBJECTS.get(modality, modality if named else "unnamed object")
     if modality == "OT":
         return "capture"
     if any("LOCALIZER" in word.upper() for word in header.words("ImageType")):
@@ -178,6 +182,11 @@ def kind_of(header: Header) -> str:
     if header.integer("SamplesPerPixel", 1) != 1:
         return "colour capture"
     return ""
+
+
+def _is_known_class(uid: str) -> bool:
+    with quietly():
+        return UID(uid).type == "SOP Class"
 
 
 def pixel_format(header: Header) -> PixelFormat:
@@ -265,5 +274,7 @@ def reading(where: str, what: str) -> Iterator[None]:
     try:
         yield
     except (*READ_ERRORS, *BROKEN) as error:
-        raise DicomError(f"{what} cannot be read ({type(error).__name__})", where=where,
-                         do="The file is damaged or truncated: export the series again.") from error  # fmt: skip
+        refused = isinstance(error, OSError) and error.errno is not None
+        do = "Check the disk and the permissions." if refused else (
+            "The file is damaged or truncated: export the series again.")  # fmt: skip
+        raise DicomError(f"{what} cannot be read ({type(error).__name__})", where=where, do=do) from error

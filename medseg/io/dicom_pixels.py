@@ -78,7 +78,7 @@ class SliceReader:
     def read_all(self, tell: Callable[[int, int], None]) -> FloatArray:
         """All slices (X, Y, N), x fastest; `tell(done, of)` is called after each."""
         rows, columns = self.slices[0][0].pixels.shape
-        hu = np.empty((columns, rows, len(self.slices)), np.float32, order="F")
+        hu = self._volume((columns, rows, len(self.slices)))
         with ThreadPoolExecutor(WORKERS) as pool:
             tasks = [pool.submit(self.read_into, k, hu[:, :, k]) for k in range(len(self.slices))]
             try:
@@ -89,6 +89,13 @@ class SliceReader:
                 pool.shutdown(cancel_futures=True)
                 raise
         return hu
+
+    def _volume(self, shape: tuple[int, int, int]) -> FloatArray:
+        try:
+            return np.empty(shape, np.float32, order="F")
+        except MemoryError as error:
+            raise DicomError("the volume does not fit into memory", where=self.where,
+                             got=f"{' x '.join(map(str, shape))} voxels") from error  # fmt: skip
 
     def _read_image(self, image: Image, out: FloatArray, place: str) -> None:
         with reading(place, "the pixels"):
@@ -154,7 +161,8 @@ def _from_corners(mask: BoolArray) -> BoolArray:
     """The areas of the mask (4 neighbours) that hold a corner of the image."""
     if not (mask[0, 0] or mask[0, -1] or mask[-1, 0] or mask[-1, -1]):
         return np.zeros_like(mask)
-    areas, _ = ndimage.label(mask)
+    areas = np.empty(mask.shape, np.int32)
+    ndimage.label(mask, output=areas)
     corners = {int(areas[y, x]) for y in (0, -1) for x in (0, -1)} - {0}
     return np.isin(areas, list(corners))
 

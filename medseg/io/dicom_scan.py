@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from medseg.errors import FileReadError
+from medseg.errors import DicomError, FileReadError
 from medseg.io.dicom_directory import is_directory, named_files
 from medseg.io.dicom_elements import is_dicom, read_elements
 from medseg.io.dicom_enhanced import images_of, is_enhanced
@@ -18,6 +19,7 @@ from medseg.io.dicom_zip import members
 
 Progress = Callable[[str, int, int], None]  # what is being read, how many are done, of how many
 CHUNK = 16  # files that a thread reads at a time
+PREAMBLE = 128  # bytes before the magic number, most often zeros
 THREADS = 4  # headers are parsed one at a time; the threads wait for slow disks together
 
 
@@ -37,15 +39,20 @@ def scan(path: str | Path, *, where: str = "", progress: Progress = silent) -> S
     items = list(_items(path, where))
     images: list[Image] = []
     passed_over: Counter[str] = Counter()
+    blank: set[str] = set()
     chunks = [range(start, min(start + CHUNK, len(items))) for start in range(0, len(items), CHUNK)]
     with ThreadPoolExecutor(THREADS) as pool:
         done = 0
-        for found, kinds in _in_turn(pool, lambda chunk: _read_chunk(items, chunk, where), chunks):
-            images += found
-            passed_over.update(kinds)
+        for found in _in_turn(pool, lambda chunk: _read_chunk(items, chunk, where), chunks):
+            images += found.images
+            passed_over.update(found.kinds)
+            blank |= found.blank
             done += min(CHUNK, len(items) - done)
             progress("headers", done, len(items))
     del passed_over["DICOMDIR"]
+    if blank & {image.facts.folder for image in images}:
+        raise DicomError("an empty file, or one that begins with nothing but zeros, lies among the slices", where=where,
+                         expected="whole DICOM files", do="Copy the series again, or remove that file.")  # fmt: skip
     return build_scan(images, passed_over, len(items) - passed_over["not DICOM"] - passed_over["unopened archive"])
 
 
@@ -73,31 +80,44 @@ def _items(path: Path, where: str) -> Iterator[Item]:
     return iter([FileItem(path)])
 
 
-def _in_turn(pool: ThreadPoolExecutor, work: Callable[[range], tuple[list[Image], list[str]]],
-             chunks: Sequence[range]) -> Iterator[tuple[list[Image], list[str]]]:  # fmt: skip
+@dataclass
+class _Found:
+    """Images of some files, kinds of the others, and the folders of files that may be slices whose copy was cut off."""
+
+    images: list[Image] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
+    blank: set[str] = field(default_factory=set)
+
+
+def _in_turn(pool: ThreadPoolExecutor, work: Callable[[range], _Found], chunks: Sequence[range]) -> Iterator[_Found]:
     try:
         yield from pool.map(work, chunks)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _read_chunk(items: Sequence[Item], chunk: Iterable[int], where: str) -> tuple[list[Image], list[str]]:
-    images: list[Image] = []
-    kinds: list[str] = []
+def _read_chunk(items: Sequence[Item], chunk: Iterable[int], where: str) -> _Found:
+    found = _Found()
     for index in chunk:
         place = where if len(items) == 1 else f"{where}, file {index + 1} of {len(items)}"
         with reading(place, "a header"):
-            elements = read_elements(items[index])
-            if elements is None:
-                kinds.append("unopened archive" if is_archive(_head(items[index])) else "not DICOM")
-                continue
-            header = Header(elements)
-            if kind := kind_of(header):
-                kinds.append(kind)
-                continue
-            folder = _folder(items[index])
-            images += images_of(header, folder, place) if is_enhanced(header) else [image_of(header, folder)]
-    return images, kinds
+            _read_item(items[index], place, found)
+    return found
+
+
+def _read_item(item: Item, place: str, found: _Found) -> None:
+    elements, folder = read_elements(item), _folder(item)
+    if elements is None:
+        head = _head(item)
+        found.kinds.append("unopened archive" if is_archive(head) else "not DICOM")
+        if not head[:PREAMBLE].strip(b"\0"):
+            found.blank.add(folder)
+        return
+    header = Header(elements)
+    if kind := kind_of(header):
+        found.kinds.append(kind)
+    else:
+        found.images += images_of(header, folder, place) if is_enhanced(header) else [image_of(header, folder)]
 
 
 def _head(item: Item) -> bytes:

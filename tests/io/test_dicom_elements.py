@@ -10,6 +10,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -69,7 +70,7 @@ def test_every_uncompressed_syntax_gives_the_same_values(write_series: WriteSeri
     source = pydicom.dcmread(path)
     dataset = Dataset(source)  # one that was never read may be written in any byte order
     dataset.file_meta = source.file_meta
-    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
     dataset.save_as(path, enforce_file_format=True)
 
     again = read_elements(FileItem(path))

@@ -13,7 +13,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, encapsulate_extended
-from pydicom.uid import EnhancedCTImageStorage, ExplicitVRLittleEndian, JPEGLSLossless
+from pydicom.uid import UID, EnhancedCTImageStorage, ExplicitVRLittleEndian, JPEGLSLossless
 
 from medseg.errors import DicomError
 from medseg.io import dicom
@@ -57,7 +57,7 @@ def write_enhanced(tmp_path: Path) -> WriteEnhanced:
         dataset.file_meta = FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "2.25.500"
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID("2.25.500")
         dataset.SeriesInstanceUID, dataset.FrameOfReferenceUID, dataset.Modality = "2.25.7", "2.25.8", "CT"
         dataset.NumberOfFrames, dataset.Rows, dataset.Columns = pixels.shape
         dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
@@ -142,7 +142,7 @@ def images(path: Path) -> list[np.ndarray]:
 def test_compressed_frames_are_found_with_and_without_offset_tables(
     write_enhanced: WriteEnhanced, table: str, pieces: int
 ) -> None:
-    streams = [imagecodecs.jpegls_encode(image.view(np.uint16)) for image in FRAMES]
+    streams = [bytes(imagecodecs.jpegls_encode(image.view(np.uint16))) for image in FRAMES]
 
     def pack(dataset: Dataset) -> None:
         if table == "extended":
@@ -160,7 +160,7 @@ def test_compressed_frames_are_found_with_and_without_offset_tables(
 
 def test_a_frame_too_few_is_refused(write_enhanced: WriteEnhanced) -> None:
     def pack(dataset: Dataset) -> None:
-        streams = [imagecodecs.jpegls_encode(image.view(np.uint16)) for image in FRAMES[:4]]
+        streams = [bytes(imagecodecs.jpegls_encode(image.view(np.uint16))) for image in FRAMES[:4]]
         dataset.file_meta.TransferSyntaxUID = JPEGLSLossless
         dataset.PixelData = encapsulate(streams, has_bot=False)
         dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True

@@ -15,7 +15,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from medseg.errors import DicomError, FileReadError
 from medseg.io import dicom
@@ -38,7 +38,7 @@ def write_directory(folder: Path, ids: list[list[str]]) -> Path:
     directory = Dataset()
     directory.file_meta = FileMetaDataset()
     directory.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
-    directory.file_meta.MediaStorageSOPInstanceUID = "2.25.1"
+    directory.file_meta.MediaStorageSOPInstanceUID = UID("2.25.1")
     directory.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     directory.DirectoryRecordSequence = []
     with warnings.catch_warnings():
@@ -316,8 +316,37 @@ def test_a_deflated_series_equals_the_plain_one(write_series: WriteSeries) -> No
     plain = dicom.read_series(folder).hu
     for path in folder.iterdir():
         dataset = pydicom.dcmread(path)
-        dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"
+        dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
         dataset.save_as(path)
 
     assert np.array_equal(dicom.read_series(folder).hu, plain)
     assert np.array_equal(dicom.read_series(zipped(folder)).hu, plain)
+
+
+# ---- slices that were cut off while they were copied
+
+
+@pytest.mark.parametrize("length", [0, 60, 100, 128])
+def test_a_slice_cut_off_before_it_can_be_known_is_not_passed_over(write_series: WriteSeries, length: int) -> None:
+    path = write_series([0, 1, 2, 3]) / "slice3"
+    path.write_bytes(path.read_bytes()[:length])
+
+    with pytest.raises(DicomError, match="series: an empty file, or one that begins with nothing but zeros"):
+        dicom.read_series(path.parent)
+
+
+def test_a_slice_cut_off_anywhere_is_an_error_and_never_a_shorter_volume(write_series: WriteSeries) -> None:
+    path = write_series([0, 1, 2, 3]) / "slice3"
+    content = path.read_bytes()
+
+    for length in range(0, len(content), 11):
+        path.write_bytes(content[:length])
+        with pytest.raises(DicomError):
+            dicom.read_series(path.parent)
+
+
+def test_an_empty_file_elsewhere_harms_nobody(write_series: WriteSeries) -> None:
+    folder = write_series([0, 1, 2], name="tree/series")
+    (folder.parent / "done").touch()
+
+    assert dicom.read_series(folder.parent).hu.shape == (6, 4, 3)
