@@ -179,9 +179,11 @@ def kind_of(header: Header) -> str:
         return "capture"
     if any("LOCALIZER" in word.upper() for word in header.words("ImageType")):
         return "localiser"
-    if header.integer("SamplesPerPixel", 1) != 1:
-        return "colour capture"
-    return ""
+    if (samples := header.integer("SamplesPerPixel", 1)) == 1:
+        return ""
+    if samples not in (3, 4) or header.text("PhotometricInterpretation").startswith("MONOCHROME"):
+        raise ValueError("no number of samples that such an image has")
+    return "colour capture"
 
 
 def _is_known_class(uid: str) -> bool:

@@ -256,6 +256,8 @@ def test_damaged_codestreams_end_in_an_error_or_an_image(syntax: str) -> None:
 @pytest.mark.parametrize(("elements", "reason"), [
     ({"Rows": 6}, "the pixels cannot be read"),
     ({"Rows": 2}, "the pixels cannot be read"),
+    ({"SamplesPerPixel": 33}, "a header cannot be read"),
+    ({"SamplesPerPixel": 3}, "a header cannot be read"),
     ({"BitsStored": 17}, "the pixels cannot be read"),
     ({"BitsAllocated": 12, "BitsStored": 12}, "pixels of 12 bits; expected 8, 16 or 32 bits allocated"),
 ])  # fmt: skip
