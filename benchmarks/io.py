@@ -28,7 +28,7 @@ from typing import Any
 import io_inputs
 import io_peers as peers
 import numpy as np
-from io_rows import FAILURES, HEADER, Comparison, Row, measure
+from io_rows import FAILURES, HEADER, Comparison, Effort, Row, measure
 
 from medseg.imaging import resample
 from medseg.imaging.geometry import Geometry
@@ -200,11 +200,11 @@ def measure_memory(inputs: Inputs) -> Row:
     return Row(MEMORY, 1.0, found["above"], 1.2 * found["volume"] + 100, unit="MB")
 
 
-def rows(inputs: Inputs, names: set[str], *, runs: int, budget_s: float) -> Iterator[Row]:
+def rows(inputs: Inputs, names: set[str], effort: Effort) -> Iterator[Row]:
     """Every row, or those named."""
     for target in TARGETS:
         if not names or target.name in names:
-            yield measure(target.name, target.least, partial(target.build, inputs), runs=runs, budget_s=budget_s)
+            yield measure(target.name, target.least, partial(target.build, inputs), effort)
     if not names or MEMORY in names:
         yield measure_memory(inputs)
 
@@ -234,12 +234,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
-    slices, runs, budget_s = (64, 3, 3.0) if options.quick else (250, 5, 60.0)
+    slices, effort = (64, Effort(runs=3, least_s=1, most_s=3)) if options.quick else (250, Effort(5, 3, 60))
     log = sys.stderr if options.json else sys.stdout
     print(setting(slices), HEADER, sep="\n", file=log, flush=True)
     failed = False
     with tempfile.TemporaryDirectory(prefix="medseg-io-", dir=options.folder) as folder:
-        for row in rows(Inputs(Path(folder), slices), set(options.only), runs=runs, budget_s=budget_s):
+        for row in rows(Inputs(Path(folder), slices), set(options.only), effort):
             failed |= row.failed
             print(row.as_text(), file=log, flush=True)
             if options.json:

@@ -29,7 +29,7 @@ SPACING_MM = (0.743, 0.743, 1.26)
 NOISE_HU = 14.0
 INTERCEPT = -1024
 SYNTAXES = {"uncompressed": ExplicitVRLittleEndian, "jpeg_ls": JPEGLSLossless, "rle": RLELossless}
-DISTINCT_RLE = 30
+DISTINCT_RLE = 15
 
 
 def ct_slices(slices: int, size: int = 512) -> Iterator[IntArray]:

@@ -18,6 +18,9 @@ FAILURES = (
 )  # fmt: skip
 
 
+MOST_TURNS = 5  # times the runs asked for, however fast both sides are
+
+
 @dataclass(frozen=True)
 class Comparison:
     """The same work done by us and by a peer; `difference` says in words how two results differ, "" when they agree."""
@@ -74,13 +77,26 @@ class Row:
 HEADER = f"{'':<30} {'ours':>8} {'peer':>8} {'':<3} {'ratio':>7} {'target':>7}"
 
 
-def measure(name: str, target: float, build: Callable[[], Comparison], *, runs: int = 5, budget_s: float = 30.0) -> Row:
+@dataclass(frozen=True)
+class Effort:
+    """How often the two sides run: `runs` times each, more when that took less than `least_s`, fewer (but two) when it
+    takes more than `most_s`."""
+
+    runs: int = 5
+    least_s: float = 1.0
+    most_s: float = 60.0
+
+    def suffices(self, turns: int, elapsed_s: float) -> bool:
+        if turns < self.runs:
+            return turns >= 2 and elapsed_s > self.most_s
+        return elapsed_s > self.least_s or turns >= MOST_TURNS * self.runs
+
+
+def measure(name: str, target: float, build: Callable[[], Comparison], effort: Effort) -> Row:
     """The row of a comparison: one run of each side to warm up and to compare results, then runs in turns.
 
     Args:
         build: makes the inputs; what it raises is our own failure.
-        runs: of each side; the row reports medians.
-        budget_s: no further turn starts after so long, but two turns are always made.
     """
     try:
         comparison = build()
@@ -91,22 +107,19 @@ def measure(name: str, target: float, build: Callable[[], Comparison], *, runs: 
         reason = comparison.difference(own, comparison.peer())
     except FAILURES as error:
         del own
-        return Row(name, target, ours=_alone(comparison.ours, runs), reason=f"the peer failed: {_told(error)}")
+        return Row(name, target, ours=_alone(comparison.ours, effort.runs), reason=f"the peer failed: {_told(error)}")
     del own
-    ours, peer = in_turns(comparison.ours, comparison.peer, runs=runs, budget_s=budget_s)
+    ours, peer = in_turns(comparison.ours, comparison.peer, effort)
     return Row(name, target, statistics.median(ours), statistics.median(peer), reason=reason)
 
 
-def in_turns(
-    ours: Callable[[], Any], peer: Callable[[], Any], *, runs: int, budget_s: float
-) -> tuple[list[float], list[float]]:
+def in_turns(ours: Callable[[], Any], peer: Callable[[], Any], effort: Effort) -> tuple[list[float], list[float]]:
     """Seconds of each run of both, whoever went second last time going first, so that a drift in load hits both."""
     seconds: tuple[list[float], list[float]] = ([], [])
     start = time.perf_counter()
-    for turn in range(runs):
-        if turn >= 2 and time.perf_counter() - start > budget_s:
-            break
-        for side in ((0, 1), (1, 0))[turn % 2]:
+    while not effort.suffices(len(seconds[0]), time.perf_counter() - start):
+        order = ((0, 1), (1, 0))[len(seconds[0]) % 2]
+        for side in order:
             seconds[side].append(seconds_of((ours, peer)[side]))
     return seconds
 

@@ -85,20 +85,22 @@ def test_both_sides_are_run_in_turns_and_compared(rows: ModuleType) -> None:
     order: list[str] = []
     comparison = rows.Comparison(lambda: order.append("ours"), lambda: order.append("peer"), agree)
 
-    row = rows.measure("a", 0.0, lambda: comparison, runs=3)
+    row = rows.measure("a", 0.0, lambda: comparison, rows.Effort(3, least_s=0))
 
     assert order == ["ours", "peer", "ours", "peer", "peer", "ours", "ours", "peer"]  # the first two to warm up
     assert row.ours and row.peer and not row.reason
 
 
 def test_results_that_differ_do_not_meet_the_target(rows: ModuleType) -> None:
-    row = rows.measure("a", 0.0, lambda: rows.Comparison(work(0), work(0), lambda a, b: "3 voxels differ"), runs=2)
+    row = rows.measure(
+        "a", 0.0, lambda: rows.Comparison(work(0), work(0), lambda a, b: "3 voxels differ"), rows.Effort(2, least_s=0)
+    )
 
     assert (row.met, row.reason, row.failed) == (False, "3 voxels differ", False)
 
 
 def test_a_peer_that_fails_is_a_row_with_its_reason_and_our_time(rows: ModuleType) -> None:
-    row = rows.measure("a", 1.0, lambda: rows.Comparison(work(0), fail, agree), runs=2)
+    row = rows.measure("a", 1.0, lambda: rows.Comparison(work(0), fail, agree), rows.Effort(2, least_s=0))
 
     assert (row.peer, row.ratio, row.met, row.failed) == (None, None, False, False)
     assert row.reason == "the peer failed: RuntimeError: no such codec" and row.ours is not None
@@ -108,15 +110,22 @@ def test_a_peer_that_fails_is_a_row_with_its_reason_and_our_time(rows: ModuleTyp
 def test_our_own_failure_is_told_apart(rows: ModuleType, where: str) -> None:
     build = fail if where == "build" else lambda: rows.Comparison(fail, work(0), agree)
 
-    row = rows.measure("a", 1.0, build, runs=2)
+    row = rows.measure("a", 1.0, build, rows.Effort(2, least_s=0))
 
     assert row.failed and not row.met and row.reason.startswith("medseg failed")
 
 
 def test_a_slow_row_stops_at_its_budget_but_not_before_two_turns(rows: ModuleType) -> None:
-    ours, peer = rows.in_turns(work(0.01), work(0), runs=50, budget_s=0.0)
+    ours, peer = rows.in_turns(work(0.01), work(0), rows.Effort(50, most_s=0.0))
 
     assert (len(ours), len(peer)) == (2, 2)
+
+
+def test_a_fast_row_is_run_more_often_but_not_for_ever(rows: ModuleType) -> None:
+    effort = rows.Effort(runs=3, least_s=1.0)
+
+    assert not effort.suffices(3, 0.9) and effort.suffices(3, 1.1)
+    assert effort.suffices(rows.MOST_TURNS * 3, 0.001)
 
 
 # ---- io
