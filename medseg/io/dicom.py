@@ -153,7 +153,8 @@ def read_volume_of(
     else:
         hu = stack.acquisition.hu_to_grid(_telling(reader, progress), threads=WORKERS)
     if reader.dropped:
-        series.notes.append(f"{len(reader.dropped)} images that repeat another one at the same place were dropped")
+        count = len(reader.dropped)
+        series.notes.append(f"{count} repeated image{'s' if count > 1 else ''} of one place dropped")
     return Volume(hu, stack.geometry, stack.acquisition)
 
 

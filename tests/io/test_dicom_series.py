@@ -87,7 +87,7 @@ def test_an_acquisition_number_a_slice_does_not_take_a_copy_for_a_stack(write_se
     series = dicom.choose_series(folder)
 
     assert dicom.read_volume_of(series).hu.shape == (6, 4, 3)
-    assert series.notes == ["1 images that repeat another one at the same place were dropped"]
+    assert series.notes == ["1 repeated image of one place dropped"]
 
 
 def test_copies_of_a_whole_series_are_one_series(write_series: WriteSeries) -> None:
