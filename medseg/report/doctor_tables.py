@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 
 from rich.console import Group
@@ -14,13 +14,14 @@ from medseg.report.doctor import CaseRow, CheckReport, Problem
 from medseg.report.tables import Table
 
 MOST_ROWS = 50  # of a table in the terminal; JSON and the page hold all
+VOLUMES = "Volumes in ml"
 MOST_COLUMNS = 8  # structures side by side; more are only summarised
 
 
 def render(report: CheckReport) -> Group:
     """The report for a terminal: cases, structures, problems, and a last line with the counts and what was read."""
     tables = [case_table(report), structure_table(report), volume_table(report)] if report.cases else []
-    parts = [_rich(table) for table in tables if table is not None]
+    parts = [part for table in tables if table is not None for part in _rich(table)]
     parts += [_problem_table(report.problems)] if report.problems else []
     return Group(*parts, Text(report.verdict, style="bold green" if report.ok else "bold red"))
 
@@ -95,8 +96,8 @@ def volume_table(report: CheckReport) -> Table | None:
         for row in report.cases
         for reading in row.volumes_ml
     ]
-    note = "ml; in brackets the number of connected components where it is not 1."
-    return Table("Volumes", ("case", "reading", *labels), rows, note) if rows else None
+    note = "In brackets the number of connected components where it is not 1."
+    return Table(VOLUMES, ("case", "reading", *labels), rows, note) if rows else None
 
 
 def _volume(row: CaseRow, reading: str, label: str) -> str:
@@ -126,20 +127,22 @@ def _readings(report: CheckReport) -> list[str]:
     return [*(rater for rater in report.raters if rater in seen), *(name for name in seen if name not in report.raters)]
 
 
-def _rich(table: Table) -> RichTable:
-    hidden = len(table.rows) - MOST_ROWS
-    caption = f"{hidden} more rows: --json and --html hold all" if hidden > 0 else table.note
-    columns = table.columns[: MOST_COLUMNS + 2] if table.title == "Volumes" else table.columns
-    if len(columns) < len(table.columns):
-        caption = f"{caption} {len(table.columns) - len(columns)} more structures: --json and --html hold all."
-    drawn = RichTable(*columns, title=table.title, caption=caption or None)
+def _rich(table: Table) -> Iterator[RichTable | Text]:
+    """The table, cut to what a terminal holds, and below it its note and what was cut."""
+    columns = table.columns[: MOST_COLUMNS + 2] if table.title == VOLUMES else table.columns
+    drawn = RichTable(*columns, title=table.title, title_justify="left")
     for cells in table.rows[:MOST_ROWS]:
         drawn.add_row(*(Text(str(cell)) for cell in cells[: len(columns)]))
-    return drawn
+    yield drawn
+    cut = {"rows": len(table.rows) - MOST_ROWS, "structures": len(table.columns) - len(columns)}
+    hidden = " and ".join(f"{count} more {word}" for word, count in cut.items() if count > 0)
+    lines = [table.note, f"{hidden}: --json and --html hold all." if hidden else ""]
+    if note := " ".join(filter(None, lines)):
+        yield Text(f"{note[0].upper()}{note[1:]}", style="dim")
 
 
 def _problem_table(problems: Iterable[Problem]) -> RichTable:
-    table = RichTable("", "problem", "how to mend it", title="Problems", show_lines=True)
+    table = RichTable("", "problem", "how to mend it", title="Problems", title_justify="left", show_lines=True)
     for problem in sorted(problems, key=lambda problem: problem.severity):
         colour = "red" if problem.severity == "error" else "yellow"
         table.add_row(Text(problem.severity, style=colour), Text(problem.message), Text(problem.do))

@@ -22,7 +22,7 @@ __all__ = ["TRUTH", "CaseRow", "CheckReport", "Problem", "check", "render"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-MOST_JOBS = 8  # a worker holds one case: a CT of 512 x 512 x 500 and its labels take 0.7 GB
+MOST_JOBS = 8  # a worker holds one case: a CT of 512 x 512 x 500 and two label maps take about 1 GB
 OnCase = Callable[[int, int], None]
 
 
@@ -99,7 +99,7 @@ def _looked_at(examined: Sequence[Examined], deep: bool) -> str:
     if not deep:
         return f"headers of {count}; --deep also reads the voxels"
     unread = sum(found.row.hu_range is None for found in examined)
-    return f"voxels of {count}" + (f", of which {unread} have no readable image" if unread else "")
+    return f"voxels of {count}" + (f", {unread} of them without a readable image" if unread else "")
 
 
 def _check_page_path(path: Path) -> None:

@@ -64,7 +64,7 @@ def test_the_report_says_what_was_looked_at(lidc: Dataset) -> None:
 
     assert check(lidc).looked_at == "headers of 1 case; --deep also reads the voxels"
     assert check(lidc, deep=True).looked_at == "voxels of 1 case"
-    assert check(two, deep=True).looked_at == "voxels of 2 cases, of which 1 have no readable image"
+    assert check(two, deep=True).looked_at == "voxels of 2 cases, 1 of them without a readable image"
 
 
 def test_an_option_that_would_accept_a_series_is_given_as_a_key_of_the_data_set(lidc: Dataset) -> None:
