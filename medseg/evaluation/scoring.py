@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from medseg.evaluation.consensus import majority
+from medseg.evaluation.consensus import TIE, majority
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.overlap import dice_of_counts, iou_of_counts
 from medseg.evaluation.surface import DEFAULT_TOLERANCE_MM, Surface, border_distances, surfel_nsd
@@ -121,7 +121,7 @@ def score_case(
             others = [name for name in leave_one_out if name != rater and name in masks]
             if others:
                 masks[others_of(rater)], read[others_of(rater)] = majority(
-                    [masks[name] for name in others], [read.get(name) for name in others]
+                    [masks[name] for name in others], [read.get(name) for name in others], tie=TIE
                 )
         scores += score_masks(
             masks, first.geometry.spacing_mm, tolerance_mm=tolerance_mm, pairs=wanted, read=read, label=label

@@ -101,7 +101,7 @@ def test_worked_example_leave_one_out_against_union_and_intersection(golden, mas
     raters = {str(k): masks[f"worked/rater{k}"] for k in (1, 2, 3)}
     for left, expected in golden["worked_example"]["expected"]["leave_one_out"].items():
         others = [mask for name, mask in raters.items() if name != left]
-        for tie, word in (("marked", "union"), ("background", "inter")):
+        for tie, word in (("foreground", "union"), ("background", "inter")):
             consensus, _ = majority(others, tie=tie)
             for who, mask in (("rater", raters[left]), ("model", masks["worked/model"])):
                 dice = METRICS["dice"](consensus, mask, (3.0, 1.0, 1.0))
@@ -135,7 +135,7 @@ def test_majority_of_two_shifted_cubes_follows_the_named_tie_rule(golden, masks)
     expected = golden["multi_rater"]["M03_two_raters_shift"]["expected"]
     pair = [masks["multi/cube"], masks["multi/cube_shift_x1"]]
     assert majority(pair, tie="background")[0].sum() == expected["majority_gt_half"]
-    assert majority(pair, tie="marked")[0].sum() == expected["union"]
+    assert majority(pair, tie="foreground")[0].sum() == expected["union"]
 
 
 def test_an_unread_slice_is_missing_and_not_empty(golden, masks):
@@ -178,7 +178,7 @@ def test_williams_index_of_the_fourth_reader_as_model(golden, masks):
 def test_majority_of_four_readers_counts_as_the_reference(golden, masks):
     expected = golden["multi_rater"]["L1_lidc_nodule_four_readers"]["expected"]
     readers = [masks[f"lidc_L1/rater{k}"] for k in (1, 2, 3, 4)]
-    assert majority(readers, tie="marked")[0].sum() == expected["majority_voxels_ge2"]
+    assert majority(readers, tie="foreground")[0].sum() == expected["majority_voxels_ge2"]
     assert majority(readers, tie="background")[0].sum() == expected["majority_voxels_gt2"]
 
 
