@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from medseg.errors import FileReadError
 
 GZIP_MAGIC = b"\x1f\x8b"
 PIECE = PACKED_PIECE = 1 << 19  # fits into the second-level cache together with its float32 twin
+AHEAD = 4  # pieces unpacked before they are asked for, so that neither thread waits for the other
 DEFLATE_MOST = 1032  # no deflate stream unpacks to more than this times its size (RFC 1951: 258 bytes from 2 bits)
 BOMB_BYTES, BOMB_RATIO = 1 << 31, 200  # what unpacks to more than 2 GB and 200 times its size is no scan
 THREADS = max(1, min(4, os.cpu_count() or 1))
@@ -107,18 +109,18 @@ class _Packed:
         self._skip(stored.offset, where)
         size, done = stored.kind.itemsize, 0
         with ThreadPoolExecutor(1) as pool:
-            ahead = pool.submit(self._next, PIECE)
+            ahead = deque(pool.submit(self._next, PIECE) for _ in range(AHEAD))
             rest = b""
             while done < stored.count:
-                piece = ahead.result()
+                piece = ahead.popleft().result()
                 if not piece:
                     raise _truncated(where, stored.end, stored.offset + done * size + len(rest))
-                ahead = pool.submit(self._next, PIECE)
+                ahead.append(pool.submit(self._next, PIECE))
                 piece = rest + piece if rest else piece
                 whole = min(len(piece) // size, stored.count - done)
                 _convert(np.frombuffer(piece, stored.kind, whole), out[done : done + whole], stored.scaling)
                 done, rest = done + whole, piece[whole * size :]
-            if rest or ahead.result():  # the last piece also compares the checksum
+            if rest or any(piece.result() for piece in ahead):  # the last piece also compares the checksum
                 raise _surplus(where, stored.end)
 
     def _skip(self, count: int, where: str) -> None:
