@@ -129,8 +129,8 @@ def _doubt_scale(profile: HuProfile) -> Doubt | None:
         return Doubt(True, f"99 % of them span only {profile.range_hu:.2g}",
                      "Give the image in HU, not normalised; medseg normalises by itself.")  # fmt: skip
     if profile.stored_soft > MOST_STORED and profile.fat < 0.1 * profile.stored_fat:
-        return Doubt(True, f"{_percent(profile.stored_soft)} of the voxels lie where a body lies before 1024 is subtracted",
-                     "Apply the rescale slope and intercept (usually -1024).")  # fmt: skip
+        what = f"{_percent(profile.stored_soft)} of the voxels lie where a body lies before 1024 is subtracted"
+        return Doubt(True, what, "Apply the rescale slope and intercept (usually -1024).")
     if profile.below_air > MOST_BELOW_AIR:
         return Doubt(True, f"{_percent(profile.below_air)} of the voxels lie below air (-1100)",
                      "Check the rescale slope, and that the intercept was not applied twice.")  # fmt: skip

@@ -103,8 +103,8 @@ def test_a_piece_of_a_real_scan_is_hu() -> None:
 
 
 def test_all_real_scans_are_hu(shared_data: Path) -> None:
-    paths = [*sorted(shared_data.glob("sts_nifti/*/CT_image.nii.gz")), shared_data / "lidc_0001" / "nifti" / "ct.nii.gz",
-             shared_data / "totalseg" / "example_ct_sm.nii.gz"]  # fmt: skip
+    names = ("sts_nifti/*/CT_image.nii.gz", "lidc_0001/nifti/ct.nii.gz", "totalseg/example_ct_sm.nii.gz")
+    paths = [path for name in names for path in sorted(shared_data.glob(name))]
 
     doubts = {path.parent.name: doubt_hu(profile_hu(nifti.read_volume(path).hu)) for path in paths}
 
