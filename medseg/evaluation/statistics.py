@@ -1,26 +1,38 @@
 """Means over patients with bootstrap intervals, and how many patients a study needs.
 
 The patient is what is drawn: cases of one patient are averaged first. Below 50 patients the interval is studentised
-(bootstrap-t), from 50 on bias-corrected and accelerated (BCa; Efron 1987), because those two kept their promised
-coverage best at those sizes; the rule looks at the number of patients only, never at the result.
+(bootstrap-t), from 50 on bias-corrected and accelerated (BCa; Efron 1987), with tails that are cut a little later
+where patients are few (`bootstrap.tail_level`); the rule looks at the number of patients only, never at the result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
 from scipy import stats
 
-from medseg.shapes import FloatArray, IntArray
+from medseg.evaluation.bootstrap import (
+    BCA_FROM,
+    EXPANSION_BCA,
+    EXPANSION_T,
+    bca_bounds,
+    drawn_sums,
+    percentile_bounds,
+    studentised_bounds,
+    tail_level,
+)
+from medseg.shapes import FloatArray
 
 DRAWS = 10_000
-BCA_FROM = 50
 CONFIDENCE = 0.95
-BLOCK = 2_000_000  # drawn numbers held at once: 16 MB
 UNBOUNDED = (-float("inf"), float("inf"))
+INTERVAL_RULE = (
+    f"95 % interval of the mean over patients: bootstrap-t below {BCA_FROM} patients, BCa from {BCA_FROM} on, cut at "
+    f"2.5 % x n / (n + {EXPANSION_T:g}) and 2.5 % x n / (n + {EXPANSION_BCA:g}) of the draws on each side"
+)
 
 
 @dataclass(frozen=True)
@@ -66,31 +78,53 @@ def mean_interval(
     Args:
         bounds: smallest and largest possible mean.
     """
-    values = np.asarray(values, dtype=np.float64)
-    n = len(values)
-    mean = float(values.mean()) if n else float("nan")
-    sd = float(values.std(ddof=1)) if n > 1 else float("nan")
-    if n < 2:
-        return Interval(mean, None, "none: fewer than two patients", sd, n)
-    if np.ptp(values) <= 1e-12 * max(1.0, abs(mean)):
-        return Interval(mean, None, "none: all values equal", 0.0, n)
-    method, bound = ("bca", _bca) if n >= BCA_FROM else ("bootstrap-t", _studentised)
-    low, high = np.clip(bound(values, draws, seed), *bounds)
-    if not (np.isfinite(low) and np.isfinite(high)):
-        return Interval(mean, None, "none: too few different values for a finite interval", sd, n)
-    return Interval(mean, (float(low), float(high)), method, sd, n)
+    column = np.asarray(values, dtype=np.float64).reshape(-1, 1)
+    return _intervals(column, draws, seed, [bounds])[0]
+
+
+def mean_intervals(
+    table: FloatArray,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+    bounds: Sequence[tuple[float, float]] | None = None,
+) -> list[Interval]:
+    """`mean_interval` of every column of a table (N, K), from the same draws and so many times as fast.
+
+    Args:
+        table: one row per patient; NaN where a patient has no value, which that column then leaves out: each
+            interval's `n` says how many are left.
+        bounds: smallest and largest possible mean of each column, by default without end.
+
+    >>> [interval.n for interval in mean_intervals(np.array([[0.1, 0.2], [0.3, np.nan], [0.4, 0.5]]))]
+    [3, 2]
+    """
+    table = np.asarray(table, dtype=np.float64)
+    limits = [UNBOUNDED] * table.shape[1] if bounds is None else bounds
+    known = ~np.isnan(table)
+    sizes = known.sum(axis=0)
+    found: dict[int, Interval] = {}
+    for n in np.unique(sizes):
+        columns = np.flatnonzero(sizes == n)
+        packed = np.stack([table[known[:, column], column] for column in columns], axis=1)
+        intervals = _intervals(packed, draws, seed, [limits[column] for column in columns])
+        found |= dict(zip(columns.tolist(), intervals, strict=True))
+    return [found[column] for column in range(table.shape[1])]
 
 
 def bca_interval(values: FloatArray, *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
-    """BCa interval of the mean of (N,) values with leave-one-out acceleration, whatever N is."""
-    low, high = _bca(np.asarray(values, dtype=np.float64), draws, seed)
-    return float(low), float(high)
+    """BCa interval of the mean of (N,) values as in the textbook, 2.5 % a side, whatever N is."""
+    low, high = bca_bounds(np.asarray(values, dtype=np.float64).reshape(-1, 1), draws, seed)
+    return float(low[0]), float(high[0])
 
 
 def studentised_interval(values: FloatArray, *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
-    """Bootstrap-t interval of the mean of (N,) values, whatever N is; may be infinite for a handful of values."""
-    low, high = _studentised(np.asarray(values, dtype=np.float64), draws, seed)
-    return float(low), float(high)
+    """Bootstrap-t interval of the mean of (N,) values as in the textbook, 2.5 % a side, whatever N is.
+
+    May be infinite for a handful of values.
+    """
+    low, high = studentised_bounds(np.asarray(values, dtype=np.float64).reshape(-1, 1), draws, seed)
+    return float(low[0]), float(high[0])
 
 
 def ratio_interval(
@@ -103,10 +137,10 @@ def ratio_interval(
     if not len(numerator) or not denominator.mean():
         return float("nan"), None
     ratio = float(numerator.mean() / denominator.mean())
-    tops, bottoms = _sums(np.stack([numerator, denominator]), draws, seed)
+    tops, bottoms = drawn_sums(np.stack([numerator, denominator], axis=1), draws, seed).T
     if len(numerator) < 2 or not bottoms.all():
         return ratio, None
-    return ratio, _percentiles(tops / bottoms)
+    return ratio, percentile_bounds(tops / bottoms)
 
 
 def rate_difference_interval(
@@ -120,11 +154,11 @@ def rate_difference_interval(
 
     None when no draw has a chance in both.
     """
-    events, chances, others, other_chances = _sums(np.stack([*ours, *theirs]), draws, seed)
+    events, chances, others, other_chances = drawn_sums(np.stack([*ours, *theirs], axis=1), draws, seed).T
     drawn = (chances > 0) & (other_chances > 0)
     if not drawn.any():
         return None
-    return _percentiles(events[drawn] / chances[drawn] - others[drawn] / other_chances[drawn])
+    return percentile_bounds(events[drawn] / chances[drawn] - others[drawn] / other_chances[drawn])
 
 
 def exact_upper_bound(events: int, chances: int) -> float:
@@ -153,51 +187,27 @@ def patients_for_power(sd: float, margin: float, *, power: float = 0.80) -> int:
     return n
 
 
-def _blocks(n: int, draws: int, seed: int) -> Iterator[IntArray]:
-    """Patient numbers (B, n) of `draws` resamples, in blocks that fit memory."""
-    rng = np.random.default_rng(seed)
-    rows = max(1, BLOCK // n)
-    for start in range(0, draws, rows):
-        yield rng.integers(0, n, size=(min(rows, draws - start), n))
-
-
-def _studentised(values: FloatArray, draws: int, seed: int) -> tuple[float, float]:
-    n, mean = len(values), values.mean()
-    error = values.std(ddof=1) / np.sqrt(n)
-    parts = []
-    for index in _blocks(n, draws, seed):
-        drawn = values[index]
-        shift, spread = drawn.mean(axis=1) - mean, drawn.std(axis=1, ddof=1) / np.sqrt(n)
-        flat = spread <= 1e-12 * error  # every patient of the draw has the same value
-        far = np.where(np.abs(shift) <= 1e-12 * error, 0.0, np.copysign(np.inf, shift))
-        parts.append(np.where(flat, far, shift / np.where(flat, 1.0, spread)))
-    t = np.concatenate(parts)
-    tail = (1 - CONFIDENCE) / 2
-    # "higher"/"lower" pick a drawn value: interpolating between a number and infinity has no meaning
-    upper = np.quantile(t, 1 - tail, method="higher")
-    lower = np.quantile(t, tail, method="lower")
-    return mean - upper * error, mean - lower * error
-
-
-def _bca(values: FloatArray, draws: int, seed: int) -> tuple[float, float]:
-    n, mean = len(values), values.mean()
-    means = np.concatenate([values[index].mean(axis=1) for index in _blocks(n, draws, seed)])
-    below = (np.count_nonzero(means < mean) + 0.5 * np.count_nonzero(means == mean)) / draws
-    bias = stats.norm.ppf(np.clip(below, 1 / (draws + 1), draws / (draws + 1)))
-    # the mean without patient i is off by (mean - value_i) / (n - 1); the skewness of those gives the acceleration
-    without = mean - values
-    acceleration = -np.sum(without**3) / (6 * np.sum(without**2) ** 1.5) if np.any(without) else 0.0
-    z = bias + stats.norm.ppf([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    levels = stats.norm.cdf(bias + z / (1 - acceleration * z))
-    low, high = np.quantile(means, levels)
-    return low, high
-
-
-def _sums(rows: FloatArray, draws: int, seed: int) -> FloatArray:
-    """Sums (K, draws) of K rows (K, N) over the same drawn patients."""
-    return np.concatenate([rows[:, index].sum(axis=2) for index in _blocks(rows.shape[1], draws, seed)], axis=1)
-
-
-def _percentiles(draws: FloatArray) -> tuple[float, float]:
-    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+def _intervals(values: FloatArray, draws: int, seed: int, bounds: Sequence[tuple[float, float]]) -> list[Interval]:
+    """Intervals of the columns of a table (N, K) without gaps."""
+    n = len(values)
+    means = values.mean(axis=0) if n else np.full(values.shape[1], np.nan)
+    deviations = values.std(axis=0, ddof=1) if n > 1 else np.full(values.shape[1], np.nan)
+    if n < 2:
+        reason = "none: fewer than two patients"
+        return [Interval(float(mean), None, reason, float("nan"), n) for mean in means]
+    equal = np.ptp(values, axis=0) <= 1e-12 * np.maximum(1.0, np.abs(means))
+    lows, highs = np.full(len(means), np.nan), np.full(len(means), np.nan)
+    method, bound = ("bca", bca_bounds) if n >= BCA_FROM else ("bootstrap-t", studentised_bounds)
+    if not equal.all():
+        lows[~equal], highs[~equal] = bound(values[:, ~equal], draws, seed, tail_level(n))
+    found = []
+    for mean, sd, flat, low, high, limits in zip(means, deviations, equal, lows, highs, bounds, strict=True):
+        low, high = np.clip((low, high), *limits)
+        if flat:
+            found.append(Interval(float(mean), None, "none: all values equal", 0.0, n))
+        elif not (np.isfinite(low) and np.isfinite(high)):
+            reason = "none: too few different values for a finite interval"
+            found.append(Interval(float(mean), None, reason, float(sd), n))
+        else:
+            found.append(Interval(float(mean), (float(low), float(high)), method, float(sd), n))
+    return found
