@@ -12,6 +12,7 @@ import numpy as np
 from medseg.errors import GeometryError, LabelError
 from medseg.imaging.geometry import Geometry, reorient
 from medseg.imaging.labels import BACKGROUND, Box, LabelMap, LabelSet, slices_mask
+from medseg.imaging.lattice import transfer
 from medseg.shapes import BoolArray, IntArray
 
 Overlap = tuple[str, str, int]
@@ -188,6 +189,22 @@ def turned(reading: Reading, target: Geometry) -> Reading:
         return replace(reading, labels=reorient(reading.labels, reading.geometry, target), geometry=target, _cache={})
     masks = {name: reorient(mask, reading.geometry, target) for name, mask in reading.masks.items()}
     return replace(reading, masks=masks, geometry=target)
+
+
+def placed(reading: Reading, target: Geometry, *, where: str = "") -> Reading:
+    """The same voxels on a grid of the same lattice that holds them all; nothing is marked beyond the reading's own.
+
+    Raises:
+        GeometryError: an interpolation would be needed, or marked voxels lie outside the grid.
+    """
+    try:
+        if isinstance(reading, LabelMap):
+            labels = transfer(reading.labels, reading.geometry, target)
+            return replace(reading, labels=labels, geometry=target, _cache={})
+        masks = {name: transfer(mask, reading.geometry, target) for name, mask in reading.masks.items()}
+        return replace(reading, masks=masks, geometry=target)
+    except GeometryError as error:
+        raise GeometryError(error.what, where=where, expected=error.expected, got=error.got, do=error.do) from None
 
 
 def box_of(mask: BoolArray) -> Box | None:

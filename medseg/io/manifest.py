@@ -131,8 +131,13 @@ class Dataset:
         return self.cases if split is None else tuple(case for case in self.cases if case.split == split)
 
     def shown(self, path: Path) -> str:
-        """A file's name for messages: relative to the data set, or the bare name when it lies outside."""
-        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
+        """A file's name for messages: relative to the data set, or the bare name when it lies outside.
+
+        A folder outside, such as that of a DICOM series, may be called like the patient and is not named.
+        """
+        if path.is_relative_to(self.root):
+            return path.relative_to(self.root).as_posix()
+        return "a folder outside the data set" if path.is_dir() else path.name
 
 
 def read_dataset(path: str | Path) -> Dataset:

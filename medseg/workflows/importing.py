@@ -17,7 +17,7 @@ from medseg.files import check_output_folder, write_text
 from medseg.imaging.case import check_same_grid
 from medseg.imaging.cosines import Shear
 from medseg.imaging.geometry import Geometry
-from medseg.imaging.regions import Reading
+from medseg.imaging.regions import Reading, placed
 from medseg.io.label_files import read_labels, read_regions
 from medseg.io.layouts import dicom_tree, find_importer
 from medseg.io.layouts.copying import copy_image, copy_labels, safe_names, write_drawn
@@ -172,7 +172,10 @@ class _Writer:
     ) -> LabelFile:
         if isinstance(reading, Derived):
             drawn = self._partial(reading.make())
-            self._check_grid(grid, drawn.reading, f"{found.name}, {rater}")
+            where = f"{found.name}, {rater}"
+            if drawn.on_part and grid is not None and grid.differences(drawn.reading.geometry):
+                drawn = replace(drawn, reading=placed(drawn.reading, grid, where=where))
+            self._check_grid(grid, drawn.reading, where)
             return write_drawn(drawn, target)
         for path in reading.paths:
             if not os.path.isfile(path):  # also a link whose target is gone, and what is no plain file

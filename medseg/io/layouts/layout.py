@@ -89,12 +89,17 @@ class ImportOptions:
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """A reading that was made, and what the data set keeps of its origin; see `LabelFile` for the last three."""
+    """A reading that was made, and what the data set keeps of its origin; see `LabelFile` for source to invented.
+
+    Args:
+        on_part: its grid may be a part of the image's, which is then filled with background.
+    """
 
     reading: Reading
     source: Mapping[str, Any] = field(default_factory=dict)
     filled: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     invented: tuple[int, ...] = ()
+    on_part: bool = False
 
 
 @dataclass(frozen=True)

@@ -64,4 +64,5 @@ def _draw(path: Path, labels: LabelSet, tilt: Shear, where: str) -> Drawn:
                          expected="one of " + ", ".join(labels.foreground),
                          do="Rename it, or name it with --labels.")  # fmt: skip
     regions = RegionMap(masks, squared(geometry, shear=tilt, where=where), labels)
-    return Drawn(regions if overlaps(masks) else regions.merged(where=where), {"format": "segments of 3-D Slicer"})
+    reading = regions if overlaps(masks) else regions.merged(where=where)
+    return Drawn(reading, {"format": "segments of 3-D Slicer"}, on_part=True)  # Slicer may crop to the segments

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medseg.errors import FileReadError, InputError, LabelError, UsageError
+from medseg.errors import FileReadError, GeometryError, InputError, LabelError, UsageError
 
 
 @pytest.fixture
@@ -69,12 +69,12 @@ def test_only_the_named_raters_are_taken(source: Path, imports: Any) -> None:
 # ---- segments that the files name themselves
 
 
-def write_segments(path: Path, layers: Any, **names: tuple[int, int]) -> None:
+def write_segments(path: Path, layers: Any, origin: str = "(10,-20,-30)", **names: tuple[int, int]) -> None:
     """A 3-D Slicer segmentation, layers first; `names` gives each segment its layer and value."""
     size = " ".join(map(str, layers.shape))
     header = ["NRRD0004", "type: uint8", "dimension: 4", f"sizes: {size}", "encoding: raw", "endian: little",
               "space: right-anterior-superior", "kinds: list domain domain domain",
-              "space directions: none (-0.75,0,0) (0,0.75,0) (0,0,2.5)", "space origin: (10,-20,-30)"]  # fmt: skip
+              "space directions: none (-0.75,0,0) (0,0.75,0) (0,0,2.5)", f"space origin: {origin}"]  # fmt: skip
     for number, (name, (layer, value)) in enumerate(names.items()):
         header += [f"Segment{number}_Name:={name}", f"Segment{number}_Layer:={layer}",
                    f"Segment{number}_LabelValue:={value}", f"Segment{number}_ID:=Segment_{number}"]  # fmt: skip
@@ -104,6 +104,22 @@ def test_segments_that_overlap_stay_apart(source: Path, tree: Any, imports: Any)
     reading = cases[1].raters["B"]
     assert (reading.mask("liver").sum(), reading.mask("rim").sum()) == (12, 24)
     assert list(dataset.cases[1].raters["B"].masks) == ["liver", "rim"]
+
+
+def test_segments_that_slicer_cropped_are_put_onto_the_image(source: Path, tree: Any, imports: Any) -> None:
+    cropped = tree.blocks(1)[None, 0:4, 1:6, 1:3]
+    write_segments(source / "raters/B/berta.seg.nrrd", cropped, origin="(10,-19.25,-27.5)", liver=(0, 1))
+
+    cases = imports("raters", source)[1]
+
+    assert np.array_equal(cases[1].raters["B"].mask("liver"), tree.blocks(1) == 1)
+
+
+def test_segments_off_the_image_s_voxels_are_refused(source: Path, tree: Any, imports: Any) -> None:
+    write_segments(source / "raters/B/berta.seg.nrrd", tree.blocks(1)[None], origin="(10.4,-20,-30)", liver=(0, 1))
+
+    with pytest.raises(GeometryError, match=r"berta.*0\.35 mm|berta.*0\.4 mm"):
+        imports("raters", source)
 
 
 def test_a_segment_of_another_name_is_refused(source: Path, tree: Any, imports: Any) -> None:
