@@ -30,6 +30,7 @@ AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Go on where
 Tolerance = Annotated[float, typer.Option("--tolerance", help="Tolerance of NSD in mm.")]
 Tilt = Annotated[str | None, typer.Option(help="Tilted gantry: resample (default for DICOM), keep or refuse.")]
 Gaps = Annotated[str | None, typer.Option(help="Missing or uneven slices: refuse (default) or resample.")]
+NanHu = Annotated[float | None, typer.Option(help="HU of undefined voxels (NaN), refused without it.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
@@ -101,12 +102,16 @@ def predict(
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
     split: Split = None,
     device: Device = "auto",
+    tilt: Tilt = None,
+    gaps: Gaps = None,
+    nan_hu: NanHu = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write label maps on each input's own grid."""
     with progress_bars() as progress:
         written = workflows.predict(run, inputs, out, probabilities=probabilities, checkpoint=checkpoint, split=split,
-                                    device=device, overwrite=overwrite, progress=progress)  # fmt: skip
+                                    device=device, tilt=tilt, gaps=gaps, nan_hu=nan_hu, overwrite=overwrite,
+                                    progress=progress)  # fmt: skip
     say(f"{len(written)} predictions: {out}")
 
 
@@ -166,6 +171,7 @@ def convert(
     list_series: Annotated[bool, typer.Option("--list", help="Only list the series; writes nothing.")] = False,
     tilt: Tilt = None,
     gaps: Gaps = None,
+    nan_hu: NanHu = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Convert a study to NIfTI in HU; what is no even, upright volume is refused unless you say how to read it."""
@@ -177,7 +183,8 @@ def convert(
     if out is None:
         raise UsageError("no output", expected="STUDY OUT.nii.gz, or STUDY --list")
     with progress_bars() as progress:
-        written = workflows.convert(study, out, series=series, tilt=tilt, gaps=gaps, overwrite=overwrite, say=say,
+        written = workflows.convert(study, out, series=series, tilt=tilt, gaps=gaps, nan_hu=nan_hu,
+                                    overwrite=overwrite, say=say,
                                     progress=progress)  # fmt: skip
     say(str(written))
 
@@ -197,7 +204,7 @@ def import_(
     only: Annotated[str | None, typer.Option(help="Of several channels or phases this one.")] = None,
     assume_ct: Annotated[bool, typer.Option("--assume-ct", help="The one channel holds HU.")] = False,
     kits_labels: Annotated[str | None, typer.Option(help="KiTS: annotations or aggregated.")] = None,
-    nan_hu: Annotated[float | None, typer.Option(help="HU of undefined voxels (NaN); refused without it.")] = None,
+    nan_hu: NanHu = None,
     rois: Annotated[Path | None, typer.Option(help="DICOM: rois.yaml, what each region becomes.")] = None,
     suggest_rois: Annotated[Path | None, typer.Option(help="DICOM: only write a rois.yaml to begin with.")] = None,
     trust: Annotated[str | None, typer.Option(help="DICOM: what ties labels to a CT: frame, images ...")] = None,

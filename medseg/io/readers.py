@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medseg.errors import FileReadError
+from medseg.errors import FileReadError, UsageError
 from medseg.imaging.cosines import Shear, squared
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.volume import Volume
@@ -39,6 +39,20 @@ class Reader:
         """The options for a message."""
         parts = [name + (f": {' or '.join(values)}" if values else "") for name, values in self.options.items()]
         return ", ".join(parts) or "no options"
+
+    def check(self, given: Mapping[str, Any]) -> None:
+        """Refuses options of the command line that this kind of file does not take.
+
+        Raises:
+            UsageError: an option that means nothing here, or a value that it cannot have.
+        """
+        for name, value in given.items():
+            flag = f"--{name.replace('_', '-')}"
+            if name not in self.options:
+                raise UsageError(f"{flag} means nothing for this kind of file", expected=self.options_text,
+                                 do="Take it out.")  # fmt: skip
+            if value not in (self.options[name] or (value,)):
+                raise UsageError(f"{flag} cannot be '{value}'", expected=" or ".join(self.options[name] or ()))
 
 
 def _series_grid(path: str | Path, *, where: str = "", **options: Any) -> Geometry:

@@ -24,6 +24,7 @@ def convert(
     series: str | None = None,
     tilt: str | None = None,
     gaps: str | None = None,
+    nan_hu: float | None = None,
     overwrite: bool = False,
     say: Callable[[str], None] = lambda text: None,
     progress: Progress = lambda what, done, total, note: None,
@@ -39,6 +40,7 @@ def convert(
         series: the `series_...` to take where the study holds several.
         tilt: what becomes of a gantry tilt: `resample` (the default) onto an upright grid, `keep` the sheared axes, or
             `refuse`.
+        nan_hu: HU for voxels that a NIfTI file leaves undefined (NaN); they are refused without it.
         say: called with a sentence for each thing that was done to the slices beyond reading them.
         gaps: what becomes of missing or uneven slices: `refuse` (the default) or `resample` onto an even grid.
 
@@ -50,10 +52,10 @@ def convert(
     """
     out = Path(out)
     _check_out(out, overwrite=overwrite)
-    given: dict[str, Any] = {"series": series, "tilt": tilt, "gaps": gaps}
+    given: dict[str, Any] = {"series": series, "tilt": tilt, "gaps": gaps, "nan_hu": nan_hu}
     options = {name: value for name, value in given.items() if value is not None}
     reader = find_reader(study)
-    _check_options(options, reader.options)
+    reader.check(options)
     if reader.read is dicom.read_series:
         volume = _read_series(study, options, say, progress)
     else:
@@ -96,15 +98,6 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
         raise UsageError("the output is a folder", where=out.name, expected="a file")
     if out.exists() and not overwrite:
         raise OutputExistsError("the file exists", where=out.name, do="Choose another name, or pass --overwrite.")
-
-
-def _check_options(given: dict[str, Any], known: Any) -> None:
-    for name, value in given.items():
-        if name not in known:
-            raise UsageError(f"--{name} means nothing for this kind of file", expected=", ".join(known) or "no option",
-                             do="Take it out.")  # fmt: skip
-        if known[name] and value not in known[name]:
-            raise UsageError(f"--{name} cannot be '{value}'", expected=" or ".join(known[name]))
 
 
 def _changes(acquisition: Acquisition) -> Iterator[str]:

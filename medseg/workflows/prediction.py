@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from medseg.errors import FileReadError, InputError, LabelError, UsageError
@@ -47,6 +48,9 @@ def predict(
     checkpoint: str = "best",
     split: str | None = None,
     device: str = "auto",
+    tilt: str | None = None,
+    gaps: str | None = None,
+    nan_hu: float | None = None,
     overwrite: bool = False,
     progress: Progress = lambda what, done, total, note: None,
 ) -> list[Path]:
@@ -59,6 +63,7 @@ def predict(
         checkpoint: `best` or `last`.
         split: of data sets, predict only the cases of this split.
         device: `auto`, `cpu` or `cuda`.
+        tilt, gaps, nan_hu: how studies are read that are no data sets, see `convert`; a data set says so itself.
 
     Raises:
         UsageError: two inputs give one case id, a data set has no such split, or there is no input.
@@ -69,7 +74,9 @@ def predict(
         raise UsageError("no such checkpoint", where="--checkpoint", expected="best or last", got=checkpoint)
     predictor = load_predictor(run, which=checkpoint, device=device)
     given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    studies = list_studies(given, predictor.label_set, split)
+    reading = {"tilt": tilt, "gaps": gaps, "nan_hu": nan_hu}
+    options = {name: value for name, value in reading.items() if value is not None}
+    studies = list_studies(given, predictor.label_set, split, options)
     with replaced_folder(out, kind="predictions", overwrite=overwrite) as folder:
         for done, study in enumerate(studies, 1):
             _write(folder, study, predictor(study.read(), probabilities=probabilities))
@@ -77,8 +84,16 @@ def predict(
     return [Path(out) / _file_name(study) for study in studies]
 
 
-def list_studies(inputs: Sequence[str | Path], labels: LabelSet, split: str | None = None) -> list[Study]:
-    """The studies that the inputs stand for; a data set stands for its cases.
+def list_studies(
+    inputs: Sequence[str | Path],
+    labels: LabelSet,
+    split: str | None = None,
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> list[Study]:
+    """The studies that the inputs stand for; a data set stands for its cases, a DICOM tree for its series.
+
+    Args:
+        options: how studies are read that are no data sets.
 
     Raises:
         UsageError, LabelError, FileReadError: see `predict`.
@@ -88,7 +103,7 @@ def list_studies(inputs: Sequence[str | Path], labels: LabelSet, split: str | No
         if path.name == FILE_NAME or (path / FILE_NAME).is_file():
             studies += _dataset_studies(path, labels, split)
         else:
-            studies += _bare_studies(path)
+            studies += _bare_studies(path, options)
     if not studies:
         raise UsageError("nothing to predict", expected="NIfTI files, DICOM folders or a data set")
     if absent := [study.where for study in studies if not study.path.exists()]:
@@ -100,11 +115,12 @@ def list_studies(inputs: Sequence[str | Path], labels: LabelSet, split: str | No
     return studies
 
 
-def _bare_studies(path: Path) -> list[Study]:
+def _bare_studies(path: Path, options: Mapping[str, Any]) -> list[Study]:
     reader = find_reader(path)
+    reader.check(options)
     if "series" not in reader.options:
-        return [Study(reader.case_id(path), path)]
-    return [Study(series.id, path, {"series": series.id}) for series in list_series(path)]
+        return [Study(reader.case_id(path), path, options)]
+    return [Study(series.id, path, {**options, "series": series.id}) for series in list_series(path)]
 
 
 def _dataset_studies(path: Path, labels: LabelSet, split: str | None) -> list[Study]:
