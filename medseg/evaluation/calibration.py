@@ -183,7 +183,8 @@ def _voxels(
     codes = pattern_codes([mask[box] for mask in checked], [None if k is None else k[box] for k in known])
     inside = domain.inside((codes & codes.dtype.type((1 << len(checked)) - 1)) != 0, spacing_mm)
     order = "F" if codes.strides[0] < codes.strides[-1] else "C"
-    flat, values = (a.ravel(order) if inside is None else a[inside] for a in (codes, values[box]))
+    values = values[box].ravel(order) if inside is None else values[box][inside]
+    flat = codes.ravel(order) if inside is None else codes[inside]
     present, _ = count_values(flat)
     votes = decode(present, len(checked))
     nobody = (votes == UNREAD).all(axis=1)

@@ -81,7 +81,8 @@ def curvas2024_crps(members: FloatArray, outcome: float) -> float:
     if not sd:
         return NAN
     low, high = mean - 3 * sd, mean + 3 * sd
-    places = np.linspace(*stats.norm.ppf([0.01, 0.99], mean, sd), 100)
+    first, last = (float(stats.norm.ppf(level, mean, sd)) for level in (0.01, 0.99))
+    places = np.linspace(first, last, 100)
     levels = stats.norm.cdf(places, mean, sd)
 
     def squared(volume: float) -> float:

@@ -79,7 +79,8 @@ def dilate(mask: BoolArray, spacing_mm: Triple, margin_mm: float) -> BoolArray:
     if not any(steps) or not mask.any():
         return mask.copy()
     if mask.strides[0] < mask.strides[2]:  # as files are read; worked along memory it is three times as fast
-        return dilate(mask.T, spacing_mm[::-1], margin_mm).T
+        x, y, z = spacing_mm
+        return dilate(mask.T, (z, y, x), margin_mm).T
     first = int(np.argmax(steps))  # the axis of most steps is cheapest to scan, whatever their number
     squared = _row_distances(mask, first, spacing_mm[first], steps[first])
     for axis in {0, 1, 2} - {first}:

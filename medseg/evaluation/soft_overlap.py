@@ -9,7 +9,7 @@ import numpy as np
 
 from medseg.errors import GeometryError, InputError, VoxelError
 from medseg.evaluation.consensus import count_votes
-from medseg.evaluation.overlap import dice, dice_of_counts
+from medseg.evaluation.overlap import dice
 from medseg.evaluation.patterns import Masks, Read
 from medseg.shapes import BoolArray, FloatArray, IntTriple
 
@@ -78,7 +78,7 @@ def qubiq_dice(probability: FloatArray, masks: Masks, read: Read = None) -> Thre
     found = {}
     for tenth in TENTHS:
         ours, theirs = p >= tenth / 10 - ROUNDING, 10 * votes >= tenth * voters  # whole numbers: 3 of 10 meets 0.3
-        found[tenth / 10] = dice_of_counts(*(int(np.count_nonzero(m)) for m in (theirs, ours, ours & theirs)))
+        found[tenth / 10] = dice(theirs, ours)
     if all(np.isnan(value) for value in found.values()):
         return ThresholdedDice(NAN, found, len(masks))
     found = {threshold: 1.0 if np.isnan(value) else value for threshold, value in found.items()}

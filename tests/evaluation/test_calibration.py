@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ def worked(masks) -> tuple[np.ndarray, list[np.ndarray]]:
     return masks["worked/probability"], [masks[f"worked/rater{k}"] for k in (1, 2, 3)]
 
 
-def random_case(order: str = "C") -> tuple[np.ndarray, list[np.ndarray]]:
+def random_case(order: Literal["C", "F"] = "C") -> tuple[np.ndarray, list[np.ndarray]]:
     """A ball of which readers and model are less and less sure towards its surface."""
     rng = np.random.default_rng(7)
     x, y, z = np.indices((20, 18, 16)) - 8
@@ -50,17 +52,20 @@ def test_worked_example_of_the_challenge(golden, worked):
 
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("domain", [WHOLE, Domain(2.0)])
-def test_curve_and_brier_equal_scikit_learn(order, domain):
-    metrics = pytest.importorskip("sklearn.metrics")
-    curve = pytest.importorskip("sklearn.calibration").calibration_curve
+def test_curve_and_scores_equal_sums_over_voxels(order, domain):
     probability, masks = random_case(order)
     inside = np.ones(probability.shape, bool) if domain is WHOLE else dilate(np.any(masks, axis=0), UNIT, 2.0)
     found = calibration(probability, masks, spacing_mm=UNIT, domain=domain, bins=7)
-    for reader, mask in enumerate(masks):
-        observed, predicted = curve(mask[inside], probability[inside], n_bins=7)
-        assert found.brier[reader] == pytest.approx(metrics.brier_score_loss(mask[inside], probability[inside]))
-        assert found.observed[reader][found.voxels > 0] == pytest.approx(observed)
-        assert found.mean_probability[found.voxels > 0] == pytest.approx(predicted)
+    p, share = probability[inside], np.mean(masks, axis=0)[inside]
+    bins = np.floor(7 * p).astype(int)
+    for target, ece, brier, observed in (
+        *zip([mask[inside] for mask in masks], found.ece, found.brier, found.observed, strict=True),
+        (share, found.ece_soft, found.brier_soft, found.observed_soft),
+    ):
+        gaps = [np.abs(p[bins == b].mean() - target[bins == b].mean()) * (bins == b).mean() for b in range(7)]
+        assert (ece, brier) == pytest.approx((sum(gaps), np.mean((p - target) ** 2)))
+        assert observed == pytest.approx([target[bins == b].mean() for b in range(7)])
+    assert found.mean_probability == pytest.approx([p[bins == b].mean() for b in range(7)])
 
 
 def test_the_readers_share_is_calibrated_to_itself():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -10,7 +12,7 @@ from medseg.errors import UsageError
 from medseg.evaluation.domain import WHOLE, Domain, dilate, union_box
 
 
-def scattered(order: str, seed: int = 0) -> np.ndarray:
+def scattered(order: Literal["C", "F"], seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     mask = np.zeros((23, 31, 17), dtype=bool)
     mask[tuple(rng.integers(0, n, 3) for n in mask.shape)] = True

@@ -12,7 +12,7 @@ from medseg.evaluation.domain import WHOLE, Domain, dilate
 from medseg.evaluation.patterns import Patterns, count_case_patterns, count_patterns, map_patterns, pattern_codes
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelMap, LabelSet
-from medseg.imaging.regions import RegionMap
+from medseg.imaging.regions import Reading, RegionMap
 
 SPACING = (1.0, 2.0, 3.0)
 
@@ -123,7 +123,7 @@ def label_map(liver: np.ndarray, **facts) -> LabelMap:
 @pytest.mark.parametrize("domain", [WHOLE, Domain(), Domain(0.0)])
 def test_readings_give_the_same_counts_as_their_masks(domain):
     masks = some_masks(3)
-    readings = {str(k): label_map(mask) for k, mask in enumerate(masks[:2])}
+    readings: dict[str, Reading] = {str(k): label_map(mask) for k, mask in enumerate(masks[:2])}
     readings["2"] = RegionMap({"liver": masks[2], "spleen": np.zeros_like(masks[2])}, GRID, LABELS)
     found = count_case_patterns(readings, domain=domain)
     assert list(found) == ["liver", "spleen"]

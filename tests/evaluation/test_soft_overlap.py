@@ -26,12 +26,12 @@ def test_worked_example_soft_dice(golden, worked):
 
 def test_soft_dice_of_hard_masks_is_dice(worked):
     _, (a, b, _) = worked
-    assert soft_dice(a, b) == pytest.approx(dice(a, b))
+    assert soft_dice(a.astype(float), b.astype(float)) == pytest.approx(dice(a, b))
 
 
 def test_the_true_shares_beat_every_hard_mask():
     share = np.array([1.0, 0.6, 0.3, 0.0])
-    hard = [soft_dice(share, share >= cut) for cut in (0.2, 0.5, 0.9)]
+    hard = [soft_dice(share, (share >= cut).astype(float)) for cut in (0.2, 0.5, 0.9)]
     assert soft_dice(share, share) == 1 > max(hard)
 
 
