@@ -50,6 +50,18 @@ class Staple:
     voxels: int
     domain: str
 
+    @property
+    def elected(self) -> int | None:
+        """The one reader whose mask is the estimate (probability 0.5 and more), voxel by voxel, although the majority's
+        is another; None where there is no such reader. Then it is an opinion and no consensus.
+        """
+        marked, read = self.votes == 1, self.votes != UNREAD
+        estimate = self.probability >= 0.5
+        if (estimate == (2 * marked.sum(axis=1) > read.sum(axis=1))).all():
+            return None
+        same = np.flatnonzero((marked == estimate[:, None]).all(axis=0) & read.all(axis=0))
+        return int(same[0]) if len(same) == 1 else None
+
     def at(self, votes: IntArray) -> FloatArray:
         """Probability (P,) that the structure is there, for any patterns of opinions (P, R); NaN where nobody read."""
         posterior = _posterior(votes, self.sensitivity, self.specificity, self.prior)
@@ -63,6 +75,7 @@ class Staple:
             "prior": self.prior,
             "iterations": self.iterations,
             "converged": self.converged,
+            "elected": self.elected,
             "voxels": self.voxels,
             "domain": self.domain,
         }

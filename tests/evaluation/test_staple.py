@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -66,6 +67,18 @@ def test_equals_itk_on_the_voxels_of_the_same_domain():
     assert found.specificity == pytest.approx(specificity, abs=1e-4)
 
 
+def test_equals_itk_on_sixty_real_nodules(shared_data):
+    folders = sorted((shared_data / "lidc_nodules").iterdir())
+    assert len(folders) == 60
+    for folder in folders:
+        images = [nib.Nifti1Image.from_filename(folder / f"reader{k}.nii.gz") for k in (1, 2, 3, 4)]
+        masks = [np.asarray(image.dataobj) > 0 for image in images]
+        sensitivity, specificity, _ = itk(masks)
+        found = on(masks)
+        assert found.converged and found.sensitivity == pytest.approx(sensitivity, abs=1e-4), folder.name
+        assert found.specificity == pytest.approx(specificity, abs=1e-4), folder.name
+
+
 def test_worked_example(golden, masks):
     expected = golden["worked_example"]["expected"]
     readers = [masks[f"worked/rater{k}"] for k in (1, 2, 3)]
@@ -76,6 +89,7 @@ def test_worked_example(golden, masks):
     assert (probability >= 0.5).sum() == expected["staple_sitk"]["voxels_ge_half"]
     weights = {"".join(map(str, row)): w for row, w in zip(found.votes, found.probability, strict=True)}
     assert weights == pytest.approx(expected["staple_sitk"]["w_by_pattern"], abs=1e-4)
+    assert found.elected == 0 and ((probability >= 0.5) == readers[0]).all()  # the first reader decides alone
 
 
 def test_the_domain_changes_the_prior_and_the_result(golden, masks):
