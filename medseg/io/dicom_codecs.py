@@ -15,8 +15,8 @@ import numpy as np
 from pydicom.uid import UID
 
 from medseg.errors import DicomError
-from medseg.io.dicom_elements import quietly
 from medseg.io.dicom_headers import PixelFormat
+from medseg.io.dicom_quiet import quiet_pydicom
 from medseg.shapes import IntArray
 
 Decode = Callable[[bytes, PixelFormat], tuple[IntArray, int]]  # (rows, columns), and how many bits the codec kept
@@ -70,7 +70,7 @@ def frame_bytes(pixels: PixelFormat) -> int:
 
 def syntax_name(uid: str) -> str:
     """The standard's name of a transfer syntax; `an unknown transfer syntax` for any other text."""
-    with quietly():
+    with quiet_pydicom():
         known = UID(uid)
         return known.name if known.name != uid and known.is_transfer_syntax else "an unknown transfer syntax"
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from medseg.errors import DicomError
-from medseg.io.dicom_elements import open_with_pydicom, quietly
-from medseg.io.dicom_headers import DIRECTORY, reading
+from medseg.io.dicom_damage import reading
+from medseg.io.dicom_elements import open_with_pydicom
+from medseg.io.dicom_headers import DIRECTORY
+from medseg.io.dicom_quiet import quiet_pydicom
 from medseg.io.dicom_sources import FileItem
 
 DIRECTORY_RECORDS, FILE_ID = 0x00041220, 0x00041500
@@ -34,7 +36,7 @@ def named_files(path: Path) -> list[FileItem]:
         DicomError: a damaged DICOMDIR, a name that leads out of its folder, or files that are not there.
     """
     where = path.name
-    with reading(where, "the DICOMDIR"), quietly(), FileItem(path).open() as stream:
+    with reading(where, "the DICOMDIR"), quiet_pydicom(), FileItem(path).open() as stream:
         dataset = open_with_pydicom(stream, [DIRECTORY_RECORDS])
         ids = [_parts(record[FILE_ID].value) for record in dataset[DIRECTORY_RECORDS].value
                if FILE_ID in record and record[FILE_ID].value]  # fmt: skip

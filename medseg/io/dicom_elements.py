@@ -7,15 +7,14 @@ pydicom. Whatever is unusual goes to pydicom, which is asked for the same raw by
 from __future__ import annotations
 
 import struct
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import pydicom
 from pydicom.dataelem import RawDataElement
-from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -24,7 +23,7 @@ from pydicom.uid import (
 )
 
 from medseg.io.dicom_quiet import quiet_pydicom
-from medseg.io.dicom_sources import HEAD, Inflated, Item
+from medseg.io.dicom_sources import HEAD, Inflated, Item, Sipped
 
 FIRST_READ = 16 << 10  # most headers of CT are 2 to 10 KB
 LARGEST_HEADER = 256 << 20  # 10,000 frames of an Enhanced CT take some 10 MB
@@ -54,9 +53,6 @@ NAMES = {tag: name for name, tag in WANTED.items()}
 FUNCTIONAL_GROUPS = (0x52009229, 0x52009230)  # shared, per frame: an Enhanced image, for `dicom_enhanced`
 NO_IMAGES = frozenset({"SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "RTIMAGE", "RTRECORD", "REG", "FID", "SR", "PR", "KO",
                        "DOC", "ECG", "HD", "AU", "PLAN", "REGISTRATION"})  # fmt: skip
-BROKEN = (EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError, NotImplementedError, OverflowError,
-          RecursionError, struct.error, BytesLengthException, InvalidDicomError)  # fmt: skip
-_one_at_a_time = threading.Lock()  # warnings can be silenced for the whole process only
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +140,7 @@ def read_elements(item: Item) -> Elements | None:
     """The header of a file, or None when it is no DICOM; reads no further than to the pixels.
 
     Raises:
-        BROKEN, OSError and what a damaged archive raises: neither this parser nor pydicom understands the file.
+        dicom_damage.BROKEN: neither this parser nor pydicom understands the file.
     """
     with item.open() as stream:
         start = stream.read(FIRST_READ)
@@ -271,7 +267,7 @@ def _after_item(buffer: bytes, at: int, layout: _Layout, depth: int) -> int:
 
 def parse_with_pydicom(item: Item) -> Elements:
     """The same by pydicom: for files that the plain parser does not judge, and to hold it against."""
-    with quietly(), item.open() as stream:
+    with quiet_pydicom(), item.open() as stream:
         dataset = open_with_pydicom(stream, [*WANTED.values(), *FUNCTIONAL_GROUPS])
         implicit, little = dataset.original_encoding
         layout = _Layout.of(not implicit, bool(little))
@@ -290,19 +286,30 @@ def parse_with_pydicom(item: Item) -> Elements:
 
 
 def open_with_pydicom(stream: BinaryIO, tags: list[int]) -> Any:
-    """pydicom's data set of the header, to be used `quietly`; the stream is left where the pixel data begin."""
+    """pydicom's data set of the header, to be used within `quiet_pydicom`.
+
+    The stream is left where the pixel data begin. A deflated file is not inflated here, because pydicom would do so
+    without a bound.
+
+    Raises:
+        InvalidDicomError: no DICOM.
+        ValueError: deflated.
+    """
     head = stream.read(HEAD)
-    stream.seek(0)
     if not is_dicom(head):
         raise InvalidDicomError("no DICOM")
-    return pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=tags, force=True)  # type: ignore[arg-type]
+    sipped: Any = Sipped(stream)
+    if file_meta(sipped).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        raise ValueError("a deflated file")
+    stream.seek(0)
+    return pydicom.dcmread(sipped, stop_before_pixels=True, specific_tags=tags, force=True)
 
 
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Keeps pydicom's warnings, which show values of the header, to itself; one thread at a time."""
-    with _one_at_a_time, quiet_pydicom():
-        yield
+def file_meta(stream: Any) -> Any:
+    """The meta elements of a DICOM file (PS3.10 7.1), none where it has none; the stream is left behind them."""
+    stream.seek(0)
+    stream.seek(132 if stream.read(132)[128:] == b"DICM" else 0)
+    return read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
 
 
 def _raw(dataset: Any, name: str) -> bytes | None:

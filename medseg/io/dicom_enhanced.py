@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from medseg.errors import DicomError
-from medseg.io.dicom_elements import FUNCTIONAL_GROUPS, open_with_pydicom, quietly
-from medseg.io.dicom_headers import Header, Image, Numbers, image_of
+from medseg.io.dicom_elements import FUNCTIONAL_GROUPS, open_with_pydicom
+from medseg.io.dicom_headers import Header, Image, Numbers, image_of, sound_numbers
+from medseg.io.dicom_quiet import quiet_pydicom
 
 SHARED, PER_FRAME = FUNCTIONAL_GROUPS
 POSITION, ORIENTATION, MEASURES = "PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence"
@@ -40,7 +41,7 @@ def images_of(header: Header, folder: str, where: str) -> list[Image]:
                          expected="an Enhanced CT with functional groups, or one slice a file",
                          got=f"{whole.pixels.frames} frames",
                          do="Export the series as single slices or as Enhanced CT.")  # fmt: skip
-    with quietly(), header.elements.item.open() as stream:
+    with quiet_pydicom(), header.elements.item.open() as stream:
         dataset = open_with_pydicom(stream, list(FUNCTIONAL_GROUPS))
         return _images(whole, dataset, where)
 
@@ -78,10 +79,7 @@ class _Frame:
         value = self.get(macro, name)
         if value is None:
             return None
-        numbers = tuple(float(part) for part in ([value] if count == 1 else value))
-        if len(numbers) != count or not np.isfinite(numbers).all():
-            raise ValueError(f"{name} does not hold {count} numbers")
-        return numbers
+        return sound_numbers([value] if count == 1 else value, count)
 
     def words(self, macro: str, name: str) -> tuple[str, ...]:
         value = self.get(macro, name)

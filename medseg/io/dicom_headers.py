@@ -6,16 +6,16 @@ Nothing here is shown to anyone but sizes, spacings, directions and words of the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pydicom.uid import UID
 
-from medseg.errors import DicomError
-from medseg.io.dicom_elements import BROKEN, Elements, quietly, text
-from medseg.io.dicom_sources import READ_ERRORS, Item
+from medseg.io.dicom_elements import Elements, text
+from medseg.io.dicom_quiet import quiet_pydicom
+from medseg.io.dicom_sources import Item
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and its multi-frame relatives, which continue this UID
 CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"  # CT, Enhanced CT, Legacy Converted Enhanced CT
@@ -24,6 +24,7 @@ DIRECTORY = "1.2.840.10008.1.3.10"
 DOSE_REPORT = "1.2.840.10008.5.1.4.1.1.88.67"
 OBJECTS = {"RTSTRUCT": "RTSTRUCT", "SEG": "SEG", "SR": "SR", "PR": "presentation state", "KO": "key object selection"}
 LARGEST_SIDE = 1 << 14
+LARGEST_NUMBER = 1e30  # so that products of a few numbers stay finite; what is absurd below it is refused by name
 
 Position = tuple[float, float, float]
 Numbers = tuple[float, ...]
@@ -121,17 +122,10 @@ class Header:
         """Decimal numbers; None where the element is absent or empty.
 
         Raises:
-            ValueError: not `count` finite numbers.
+            ValueError: as `sound_numbers`.
         """
         words = self.words(name)
-        if not words:
-            return None
-        if len(words) != count or any("_" in word for word in words):
-            raise ValueError(f"{name} does not hold {count} numbers")
-        numbers = tuple(float(word) for word in words)
-        if not all(np.isfinite(numbers)):
-            raise ValueError(f"{name} is not finite")
-        return numbers
+        return sound_numbers(words, count) if words else None
 
     def number(self, name: str) -> float | None:
         """One decimal number, or None."""
@@ -155,6 +149,23 @@ class Header:
         """Binary 64 bit values (OV)."""
         raw = self._values.get(name, b"")
         return tuple(int(n) for n in np.frombuffer(raw, "<u8" if self.elements.little else ">u8"))
+
+
+def sound_numbers(values: Sequence[Any], count: int) -> Numbers:
+    """The numbers that texts or decimals stand for.
+
+    Raises:
+        ValueError: not `count` numbers, or one that is not finite or larger than anything that is measured.
+
+    >>> sound_numbers(["-1.5", "2e1"], 2)
+    (-1.5, 20.0)
+    """
+    if len(values) != count or any("_" in str(value) for value in values):
+        raise ValueError(f"not {count} numbers")
+    numbers = tuple(float(value) for value in values)
+    if not all(abs(number) <= LARGEST_NUMBER for number in numbers):  # false for NaN
+        raise ValueError("no number that is measured")
+    return numbers
 
 
 def kind_of(header: Header) -> str:
@@ -187,7 +198,7 @@ def kind_of(header: Header) -> str:
 
 
 def _is_known_class(uid: str) -> bool:
-    with quietly():
+    with quiet_pydicom():
         return UID(uid).type == "SOP Class"
 
 
@@ -268,15 +279,3 @@ def padding_of(header: Header) -> tuple[int, int] | None:
         return None
     low = header.integer("PixelPaddingValue")
     return low, header.integer("PixelPaddingRangeLimit", low)
-
-
-@contextmanager
-def reading(where: str, what: str) -> Iterator[None]:
-    """Turns whatever a damaged file makes the parsers raise into one error without any value of the file in it."""
-    try:
-        yield
-    except (*READ_ERRORS, *BROKEN) as error:
-        refused = isinstance(error, OSError) and error.errno is not None
-        do = "Check the disk and the permissions." if refused else (
-            "The file is damaged or truncated: export the series again.")  # fmt: skip
-        raise DicomError(f"{what} cannot be read ({type(error).__name__})", where=where, do=do) from error

@@ -23,8 +23,9 @@ from scipy import ndimage
 
 from medseg.errors import DicomError
 from medseg.io.dicom_codecs import Stored, decode
+from medseg.io.dicom_damage import reading
 from medseg.io.dicom_frames import FrameIndex, find_frames
-from medseg.io.dicom_headers import Image, reading
+from medseg.io.dicom_headers import Image
 from medseg.io.dicom_sources import Item
 from medseg.shapes import BoolArray, FloatArray, IntArray
 

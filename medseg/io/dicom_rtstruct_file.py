@@ -5,13 +5,8 @@ PS3.3 A.19 and C.8.8.5, C.8.8.6. Coordinates stay DICOM's (LPS, mm) here. Operat
 
 from __future__ import annotations
 
-import io
-import struct
-import warnings
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,25 +14,20 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom.dataelem import RawDataElement
-from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import read_dataset, read_file_meta_info
-from pydicom.uid import DeflatedExplicitVRLittleEndian, RTStructureSetStorage
+from pydicom.uid import RTStructureSetStorage
 
-from medseg.errors import DicomError, FileReadError
+from medseg.errors import DicomError
+from medseg.io.dicom_damage import reading
+from medseg.io.dicom_object import object_class, read_object
+from medseg.io.dicom_quiet import quiet_pydicom
 from medseg.io.roi_suggestions import shown_name
 from medseg.shapes import FloatArray
 
 DEFAULT_WHERE = "a DICOM structure set"
 CONTOUR_DATA = 0x30060050
-UNDEFINED = 0xFFFFFFFF
-MAX_FILE_BYTES = 2**30  # a whole body with 100 structures takes some 50 MB
 MAX_CONTOURS = 500_000
 MAX_POINTS = 100_000  # in one contour: one for each pixel of a 512 x 512 slice would be 262,144
 MAX_COORDINATE_MM = 1e4
-BROKEN = (
-    OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError, RuntimeError, ArithmeticError,
-    AssertionError, MemoryError, struct.error, zlib.error, InvalidDicomError, BytesLengthException,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +80,7 @@ class StructureSet:
 
 def is_structure_set(path: str | Path) -> bool:
     """Whether the path is a DICOM file whose meta header says that it is an RT Structure Set."""
-    try:
-        with _quiet():
-            meta = read_file_meta_info(path)
-            return meta.get("MediaStorageSOPClassUID") == RTStructureSetStorage
-    except BROKEN:
-        return False
+    return object_class(path) == RTStructureSetStorage
 
 
 def read_structure_set(path: str | Path, *, where: str = "") -> StructureSet:
@@ -110,7 +95,7 @@ def read_structure_set(path: str | Path, *, where: str = "") -> StructureSet:
     """
     where = where or DEFAULT_WHERE
     dataset = _read(Path(path), where)
-    with _reading(where):
+    with reading(where, "the structure set"), quiet_pydicom():
         structures = StructureSet(
             _text(dataset, "StructureSetLabel"),
             _text(dataset, "StructureSetName"),
@@ -128,53 +113,14 @@ def read_structure_set(path: str | Path, *, where: str = "") -> StructureSet:
 
 def _read(path: Path, where: str) -> Any:
     """The data set of a file that is a structure set."""
-    if not path.is_file():
-        what = "a folder, not a file" if path.is_dir() else "no such file"
-        raise FileReadError(what, where=where, expected="one DICOM RTSTRUCT file", do="Check the path.")
-    with _reading(where):
-        if (size := path.stat().st_size) > MAX_FILE_BYTES:
-            raise FileReadError("larger than any structure set", where=where, got=f"{size >> 20} MB",
-                                expected=f"at most {MAX_FILE_BYTES >> 20} MB")  # fmt: skip
-        dataset = _dataset(path, where)
-        _check_whole(dataset, where)
+    with reading(where, "the structure set"), quiet_pydicom():
+        dataset = read_object(path, "structure set", where)
         sop_class, modality = _text(dataset, "SOPClassUID"), _text(dataset, "Modality")
         if sop_class != RTStructureSetStorage and (sop_class or modality != "RTSTRUCT"):
             known = modality.isalnum() and len(modality) <= 16 and modality != "RTSTRUCT"
             raise DicomError("no DICOM structure set", where=where, expected="an RTSTRUCT file",
                              got=modality if known else "an unnamed object", do="Check the path.")  # fmt: skip
     return dataset
-
-
-def _dataset(path: Path, where: str) -> Any:
-    try:
-        meta = read_file_meta_info(path)
-    except InvalidDicomError:  # no preamble: old exports begin with group 0008
-        with path.open("rb") as stream:
-            begin = stream.read(2)
-        if begin != b"\x08\x00":
-            raise FileReadError("not a DICOM file", where=where, expected="an RTSTRUCT", do="Check the path.") from None
-        return pydicom.dcmread(path, force=True)
-    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        return _inflated(path.read_bytes(), 144 + int(meta.FileMetaInformationGroupLength), where)
-    return pydicom.dcmread(path)
-
-
-def _check_whole(dataset: Any, where: str) -> None:
-    """pydicom keeps what there is of an element that the end of the file cuts off, and says nothing."""
-    for tag in dataset.keys():  # noqa: SIM118 - iterating over a data set would parse its elements
-        raw = dataset.get_item(tag)
-        if isinstance(raw, RawDataElement) and raw.length != UNDEFINED and len(raw.value or b"") < raw.length:
-            raise FileReadError("the file is truncated", where=where, do="Copy or export it again.")
-
-
-def _inflated(content: bytes, start: int, where: str) -> Any:
-    """The data set of a deflated file, unpacked up to a limit: pydicom would unpack a bomb until memory is full."""
-    stream = zlib.decompressobj(-zlib.MAX_WBITS)
-    body = stream.decompress(content[start:], MAX_FILE_BYTES)
-    if not stream.eof:
-        what = "larger than any structure set when it is unpacked" if stream.unconsumed_tail else "truncated"
-        raise FileReadError(f"the deflated file is {what}", where=where, do="Export it again, without deflation.")
-    return read_dataset(io.BytesIO(body), is_implicit_VR=False, is_little_endian=True)
 
 
 def _referenced_series(dataset: Any) -> Iterator[str]:
@@ -256,22 +202,3 @@ def _text(dataset: Any, name: str) -> str:
 
 def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """pydicom's warnings would show values of the header."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@contextmanager
-def _reading(where: str) -> Iterator[None]:
-    """Turns whatever a damaged file makes pydicom raise into one error."""
-    try:
-        with _quiet():
-            yield
-    except BROKEN as error:
-        raise DicomError(f"the structure set cannot be read ({type(error).__name__})", where=where,
-                         do="The file is damaged or truncated: export it again.") from error  # fmt: skip

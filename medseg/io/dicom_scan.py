@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medseg.errors import DicomError, FileReadError
+from medseg.io.dicom_damage import BROKEN, reading
 from medseg.io.dicom_directory import is_directory, named_files
 from medseg.io.dicom_elements import is_dicom, read_elements
 from medseg.io.dicom_enhanced import images_of, is_enhanced
-from medseg.io.dicom_headers import Header, Image, image_of, kind_of, reading
+from medseg.io.dicom_headers import Header, Image, image_of, kind_of
 from medseg.io.dicom_series import Scan, build_scan
-from medseg.io.dicom_sources import HEAD, READ_ERRORS, FileItem, Item, files_below, is_archive, is_zip
+from medseg.io.dicom_sources import HEAD, FileItem, Item, files_below, is_archive, is_zip
 from medseg.io.dicom_zip import members
 
 Progress = Callable[[str, int, int], None]  # what is being read, how many are done, of how many
@@ -63,7 +64,7 @@ def holds_dicom(path: str | Path) -> bool:
         return any(is_dicom(_head(item)) for item in _items(path, path.name))
     except FileReadError:
         return is_zip(path)  # a zip that is refused is refused by the reader of DICOM
-    except READ_ERRORS:
+    except BROKEN:
         return False
 
 

@@ -23,12 +23,13 @@ from medseg.errors import DicomError, LabelError, UsageError
 from medseg.imaging.acquisition import Acquisition
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.lattice import Embedding
+from medseg.io.dicom_damage import reading
+from medseg.io.dicom_quiet import quiet_pydicom
 from medseg.io.dicom_seg_frames import FrameLayout, Frames, read_frames
 from medseg.io.dicom_seg_header import (
     check_reference,
     is_segmentation,
     read_dataset,
-    reading,
     referenced_series,
     references,
 )
@@ -145,7 +146,7 @@ def read_segmentation(
         raise UsageError("the threshold is no fraction", where=where, expected="above 0 and at most 1",
                          got=f"{threshold:g}")  # fmt: skip
     dataset = read_dataset(Path(path), where, pixels=True)
-    with reading(where):
+    with reading(where, "the segmentation"), quiet_pydicom():
         if series is not None:
             check_reference(dataset, series, where)
         layout, kind = _layout(dataset, where), _kind(dataset, threshold, where)
@@ -194,7 +195,7 @@ def read_segmentation_header(path: str | Path, *, where: str = "") -> Segmentati
     """
     where = where or "a DICOM segmentation"
     dataset = read_dataset(Path(path), where, pixels=False)
-    with reading(where):
+    with reading(where, "the segmentation"), quiet_pydicom():
         segments, _ = _segments(dataset, _kind(dataset, 1.0, where), where)
         names = tuple(segment.name for segment in segments)
         return SegmentationHeader(names, str(dataset.get("ContentLabel", "") or ""), *references(dataset))

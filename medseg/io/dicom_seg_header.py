@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import io
-import struct
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pydicom.filereader
-from pydicom.errors import BytesLengthException, InvalidDicomError
-
-from medseg.errors import DicomError, FileReadError, MedsegError
+from medseg.errors import DicomError
+from medseg.io.dicom_damage import reading
+from medseg.io.dicom_object import object_class, read_object
 from medseg.io.dicom_quiet import quiet_pydicom
 from medseg.io.series_facts import SeriesFacts
 
 SEGMENTATION = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # and Label Map Segmentation
-DEFLATED = "1.2.840.10008.1.2.1.99"
-MAX_UNPACKED = 2**31  # bytes that a deflated file may hold
-BROKEN = (
-    OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError, RuntimeError, ArithmeticError,
-    AssertionError, MemoryError, struct.error, zlib.error, InvalidDicomError, BytesLengthException,
-)  # fmt: skip
 
 
 def is_segmentation(path: str | Path) -> bool:
     """Whether the path is a DICOM file whose meta header says that it is a segmentation."""
-    try:
-        with quiet_pydicom():
-            meta = pydicom.filereader.read_file_meta_info(path)
-            return str(meta.get("MediaStorageSOPClassUID", "")) in SEGMENTATION
-    except BROKEN:
-        return False
+    return object_class(path) in SEGMENTATION
 
 
 def referenced_series(path: str | Path, *, where: str = "") -> frozenset[str]:
@@ -47,18 +30,8 @@ def referenced_series(path: str | Path, *, where: str = "") -> frozenset[str]:
 
 def read_dataset(path: Path, where: str, *, pixels: bool) -> Any:
     """The dataset of a file that is a segmentation."""
-    if not path.is_file():
-        what = "a folder, not a file" if path.is_dir() else "no such file"
-        raise FileReadError(what, where=where, expected="one DICOM SEG file", do="Check the path.")
-    with reading(where):
-        try:
-            meta = pydicom.filereader.read_file_meta_info(path)
-            if str(meta.get("TransferSyntaxUID", "")) == DEFLATED:
-                dataset = _read_deflated(path.read_bytes(), meta, where)
-            else:
-                dataset = pydicom.filereader.dcmread(path, stop_before_pixels=not pixels)
-        except InvalidDicomError:
-            raise FileReadError("not a DICOM file", where=where, do="Check the path.") from None
+    with reading(where, "the segmentation"), quiet_pydicom():
+        dataset = read_object(path, "segmentation", where, pixels=pixels)
         if (sop_class := str(dataset.get("SOPClassUID", ""))) not in SEGMENTATION:
             kind = str(dataset.get("Modality", ""))
             known = len(kind) <= 16 and kind.isalnum() and bool(sop_class)
@@ -68,20 +41,6 @@ def read_dataset(path: Path, where: str, *, pixels: bool) -> Any:
             raise DicomError("one part of a segmentation that is spread over several files", where=where,
                              do="Export it as one file.")  # fmt: skip
         return dataset
-
-
-def _read_deflated(content: bytes, meta: Any, where: str) -> Any:
-    """Inflates a deflated dataset (PS3.5 A.5) up to a limit; pydicom would unpack a bomb until the memory is full."""
-    start = 144 + int(meta.FileMetaInformationGroupLength)  # preamble, "DICM" and the element that holds the length
-    stream = zlib.decompressobj(-zlib.MAX_WBITS)
-    body = stream.decompress(content[start:], MAX_UNPACKED)
-    if not stream.eof:
-        what = "truncated" if not stream.unconsumed_tail else "larger than any segmentation when it is unpacked"
-        raise FileReadError(f"the deflated file is {what}", where=where, expected=f"at most {MAX_UNPACKED} bytes",
-                            do="Export it again, without deflation.")  # fmt: skip
-    dataset = pydicom.filereader.read_dataset(io.BytesIO(body), is_implicit_VR=False, is_little_endian=True)
-    dataset.file_meta = meta
-    return dataset
 
 
 def check_reference(dataset: Any, series: SeriesFacts, where: str) -> None:
@@ -121,16 +80,3 @@ def _referenced_images(dataset: Any) -> frozenset[str]:
         for derivation in groups.get("DerivationImageSequence") or []:
             found += derivation.get("SourceImageSequence") or []
     return frozenset(str(image.ReferencedSOPInstanceUID) for image in found if image.get("ReferencedSOPInstanceUID"))
-
-
-@contextmanager
-def reading(where: str) -> Iterator[None]:
-    """Turns whatever a damaged file makes pydicom raise into one error; its warnings would show header values."""
-    try:
-        with quiet_pydicom():
-            yield
-    except MedsegError:
-        raise
-    except BROKEN as error:
-        raise DicomError(f"the segmentation cannot be read ({type(error).__name__})", where=where,
-                         do="The file is damaged or truncated: export it again.") from error  # fmt: skip

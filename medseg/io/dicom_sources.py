@@ -7,7 +7,6 @@ visited twice.
 from __future__ import annotations
 
 import os
-import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -19,7 +18,6 @@ from typing import Any, BinaryIO, Protocol, cast
 from medseg.errors import FileReadError
 
 ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"7z\xbc\xaf\x27\x1c", b"Rar!")
-READ_ERRORS = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
 HEAD = 144  # bytes that tell DICOM and archives from other files
 CHUNK = 1 << 20
 
@@ -128,6 +126,24 @@ class InflatingStream(RawIOBase):
         while self._at < target and self._next(min(target - self._at, CHUNK)):
             pass
         return self._at
+
+
+class Sipped:
+    """A stream for parsers that trust length fields: one that claims gigabytes takes no more memory than is there."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if 0 <= size <= CHUNK:
+            return self._stream.read(size)
+        parts: list[bytes] = []
+        left = size if size >= 0 else 1 << 62
+        while left and (part := self._stream.read(min(left, CHUNK))):
+            parts.append(part)
+            left -= len(part)
+        return b"".join(parts)
 
 
 class _Copy:

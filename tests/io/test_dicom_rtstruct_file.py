@@ -121,7 +121,7 @@ def test_a_deflated_structure_set_is_read_and_a_bomb_is_not_unpacked(
     path = saved(tmp_path, dataset)
 
     assert len(read_structure_set(path).rois[0].contours) == 3
-    monkeypatch.setattr("medseg.io.dicom_rtstruct_file.MAX_FILE_BYTES", 2000)
+    monkeypatch.setattr("medseg.io.dicom_object.LARGEST_BYTES", 2000)
     with pytest.raises(FileReadError, match="larger than any structure set"):
         read_structure_set(path)
 

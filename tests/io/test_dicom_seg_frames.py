@@ -67,7 +67,7 @@ def test_single_bits_packed_frame_by_frame_equal_the_plain_ones(
 
 
 def test_a_deflate_bomb_is_refused_before_it_unpacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("medseg.io.dicom_seg_header.MAX_UNPACKED", 100_000)
+    monkeypatch.setattr("medseg.io.dicom_object.LARGEST_BYTES", 100_000)
     dataset = pydicom.dcmread(SEG / "binary.dcm")
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     dataset.PixelData = bytes(1_000_000)
