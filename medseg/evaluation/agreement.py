@@ -21,7 +21,7 @@ from medseg.evaluation.entries import (
     truth_entry,
     volume_entry,
 )
-from medseg.evaluation.metrics import METRICS
+from medseg.evaluation.metrics import METRICS, SYMMETRIC
 from medseg.evaluation.paired import CaseAgreement, CaseScores, case_agreement, entering
 from medseg.evaluation.presence import Presence, presence, reader_presence
 from medseg.evaluation.statistics import Interval, patient_means, patients_for_power, ratio_interval
@@ -74,14 +74,14 @@ def label_agreement(
     """Everything about one structure."""
     found = {
         metric: [row for case in cases if (row := case_agreement(case, label, metric, raters, model))]
-        for metric in METRICS
+        for metric in SYMMETRIC
     }
     rows = {
         metric: entering(found[metric], with_model=model is not None, with_readers=len(raters) > 1)
-        for metric in METRICS
+        for metric in SYMMETRIC
     }
     entry: Json = {
-        "human_human": {m: _summary(rows[m], "human_human", m, protocol) for m in METRICS},
+        "human_human": {m: _summary(rows[m], "human_human", m, protocol) for m in SYMMETRIC},
         "models": {},
         "leave_one_out": leave_one_out_entry(cases, label, raters, model),
         "presence": reader_presence(cases, label, raters),
@@ -92,7 +92,7 @@ def label_agreement(
     }
     if truth := truth_entry(cases, label, [*raters, *([model] if model else [])], protocol):
         entry["truth"] = truth
-    everything = tuple(row for metric in METRICS for row in found[metric])
+    everything = tuple(row for metric in SYMMETRIC for row in found[metric])
     judged = rows[protocol.metric]
     human = protocol.interval(_patients(judged, "human_human"), METRICS[protocol.metric].range)
     study = Study(len(judged), len({row.patient for row in judged}), len(raters))
@@ -117,10 +117,10 @@ def label_agreement(
 
 
 def _model_entry(rows: Mapping[str, Sequence[CaseAgreement]], protocol: Protocol) -> Json:
-    scores = [metric for metric in METRICS if not METRICS[metric].is_distance]
+    scores = [metric for metric in SYMMETRIC if not METRICS[metric].is_distance]
     return {
-        "model_human": {m: _summary(rows[m], "model_human", m, protocol) for m in METRICS},
-        "difference": {m: _difference(rows[m], m, protocol) for m in METRICS},
+        "model_human": {m: _summary(rows[m], "model_human", m, protocol) for m in SYMMETRIC},
+        "difference": {m: _difference(rows[m], m, protocol) for m in SYMMETRIC},
         "delineation": {m: _delineation(rows[m], m, protocol) for m in scores},
         "williams": {m: _williams(rows[m], protocol) for m in scores},
         "alt_test": None,

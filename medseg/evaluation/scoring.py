@@ -2,62 +2,43 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 
 import numpy as np
 
 from medseg.evaluation.consensus import TIE, majority
-from medseg.evaluation.metrics import METRICS
-from medseg.evaluation.overlap import dice_of_counts, iou_of_counts
-from medseg.evaluation.surface import DEFAULT_TOLERANCE_MM, Surface, border_distances, surfel_nsd
+from medseg.evaluation.desk import Desk, Pair, PairScore, measure_pair
+from medseg.evaluation.overlap import overlap
+from medseg.evaluation.surface import DEFAULT_TOLERANCE_MM, Surface
+from medseg.evaluation.surface_rules import MEDSEG, SurfaceRule
 from medseg.imaging.labels import Box
-from medseg.imaging.regions import Reading
+from medseg.imaging.regions import Reading, box_of
 from medseg.shapes import BoolArray, Triple
 
-Pair = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class PairScore:
-    """Two readings of one structure in one case.
-
-    `values` maps every key of METRICS to a number: NaN where undefined or missing, infinity for a distance to nothing.
-    """
-
-    label: str
-    a: str
-    b: str
-    values: Mapping[str, float]
-    volume_a_ml: float
-    volume_b_ml: float
-
-    @property
-    def is_missing(self) -> bool:
-        """Whether one of the two did not read the structure, or they have no voxel in common that both read."""
-        return bool(np.isnan(self.volume_a_ml) or np.isnan(self.volume_b_ml))
-
-    @property
-    def flag(self) -> str:
-        """`missing`, `both_empty`, `one_empty` or nothing."""
-        if self.is_missing:
-            return "missing"
-        empty = (self.volume_a_ml == 0) + (self.volume_b_ml == 0)
-        return ("", "one_empty", "both_empty")[empty]
+__all__ = ["Pair", "PairScore", "others_of", "score_case", "score_masks", "score_pair"]
+Tolerance = float | Mapping[str, float]
 
 
 def score_pair(
-    reference: BoolArray, prediction: BoolArray, spacing_mm: Triple, *, tolerance_mm: float = DEFAULT_TOLERANCE_MM
+    reference: BoolArray,
+    prediction: BoolArray,
+    spacing_mm: Triple,
+    *,
+    tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+    rule: SurfaceRule = MEDSEG,
 ) -> dict[str, float]:
     """All METRICS of two masks (X, Y, Z): shares 0 to 1, distances in mm; NaN where both masks are empty.
 
     >>> cube = np.ones((3, 3, 3), dtype=bool)
-    >>> score_pair(cube, cube, (1.0, 1.0, 1.0))
-    {'dice': 1.0, 'iou': 1.0, 'nsd': 1.0, 'hd95': 0.0, 'assd': 0.0}
+    >>> scores = score_pair(cube, cube, (1.0, 1.0, 1.0))
+    >>> scores["dice"], scores["nsd"], scores["hd95"]
+    (1.0, 1.0, 0.0)
     """
-    a, b = np.asarray(reference, dtype=bool), np.asarray(prediction, dtype=bool)
-    return _measure(Surface(a, spacing_mm), Surface(b, spacing_mm), int(np.count_nonzero(a & b)), tolerance_mm)
+    a, b = _cropped([np.asarray(reference, dtype=bool), np.asarray(prediction, dtype=bool)])
+    return measure_pair((Surface(a, spacing_mm), Surface(b, spacing_mm)), overlap(a, b, spacing_mm), tolerance_mm, rule)
 
 
 def score_masks(
@@ -68,6 +49,7 @@ def score_masks(
     pairs: Iterable[Pair] | None = None,
     read: Mapping[str, BoolArray] | None = None,
     label: str = "",
+    rule: SurfaceRule = MEDSEG,
 ) -> list[PairScore]:
     """Scores of named masks (X, Y, Z) of one structure in one case, one entry per pair.
 
@@ -76,22 +58,23 @@ def score_masks(
         read: for a name, where it read (X, Y, Z, or broadcastable to it); everywhere by default. A pair is compared
             where both read; a structure that goes on beyond is cut there for both alike. No common voxel: missing.
         label: the structure's name, passed through.
+        rule: whose definition of a surface; see `PARITY`.
 
     Two empty masks score 1 for overlap when any of `masks` is not empty (they agree on its absence), else NaN.
     """
-    marked = any(mask.any() for mask in masks.values())
-    desk = _Desk(masks, read or {}, spacing_mm)
-    wanted = combinations(masks, 2) if pairs is None else pairs
-    return [desk.score(label, a, b, tolerance_mm, marked) for a, b in wanted]
+    wanted = list(combinations(masks, 2) if pairs is None else pairs)
+    return Desk(masks, read or {}, spacing_mm).scores(label, wanted, tolerance_mm, rule)
 
 
 def score_case(
     readings: Mapping[str, Reading],
     *,
     labels: Sequence[str] | None = None,
-    tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+    tolerance_mm: Tolerance = DEFAULT_TOLERANCE_MM,
     pairs: Sequence[Pair] | None = None,
     leave_one_out: Sequence[str] = (),
+    rule: SurfaceRule = MEDSEG,
+    threads: int | None = None,
 ) -> list[PairScore]:
     """Scores of every structure and pair of one case; all readings lie on one grid.
 
@@ -101,32 +84,35 @@ def score_case(
 
     Args:
         labels: structures to score, all foreground ones by default.
+        tolerance_mm: of NSD, one for all structures or one by name (`DEFAULT_TOLERANCE_MM` for a name not there).
         pairs: the pairs wanted, all by default.
         leave_one_out: raters to leave out one by one. The majority of the others becomes a reading of its own, named
             by `others_of`, that `pairs` may name.
+        rule: whose definition of a surface; see `PARITY`.
+        threads: structures scored at the same time; by default as many as there are processors. Results do not depend
+            on it.
     """
     if not readings:
         return []
     first = next(iter(readings.values()))
     names = first.label_set.foreground if labels is None else labels
     wanted = list(combinations(readings, 2)) if pairs is None else list(pairs)
-    boxes = {name: reading.boxes() for name, reading in readings.items()}
-    scores: list[PairScore] = []
-    for label in names:
-        here = {name: reading for name, reading in readings.items() if reading.was_read(label)}
-        box = _union([boxes[name].get(label) for name in here])
-        masks = {name: reading.mask_in(label, box) for name, reading in here.items()}
-        read = {name: where for name, reading in here.items() if (where := reading.known_in(box)) is not None}
-        for rater in leave_one_out:
-            others = [name for name in leave_one_out if name != rater and name in masks]
-            if others:
-                masks[others_of(rater)], read[others_of(rater)] = majority(
-                    [masks[name] for name in others], [read.get(name) for name in others], tie=TIE
-                )
-        scores += score_masks(
-            masks, first.geometry.spacing_mm, tolerance_mm=tolerance_mm, pairs=wanted, read=read, label=label
-        )
-    return scores
+
+    def score(label: str) -> list[PairScore]:
+        masks, read, spacing_mm = _masks_of(label, readings, boxes, leave_one_out)
+        tolerance = tolerance_of(tolerance_mm, label)
+        return Desk(masks, read, spacing_mm).scores(label, wanted, tolerance, rule)
+
+    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+        boxes = dict(zip(readings, pool.map(lambda reading: reading.boxes(), readings.values()), strict=True))
+        return [found for scores in pool.map(score, names) for found in scores]
+
+
+def tolerance_of(tolerance_mm: Tolerance, label: str) -> float:
+    """The tolerance of one structure."""
+    if isinstance(tolerance_mm, Mapping):
+        return tolerance_mm.get(label, DEFAULT_TOLERANCE_MM)
+    return tolerance_mm
 
 
 def others_of(rater: str) -> str:
@@ -134,53 +120,32 @@ def others_of(rater: str) -> str:
     return f"all but {rater}"
 
 
-class _Desk:
-    """Surfaces of one structure's masks, each made when first asked for."""
-
-    def __init__(self, masks: Mapping[str, BoolArray], read: Mapping[str, BoolArray], spacing_mm: Triple) -> None:
-        self.masks, self.read, self.spacing_mm = masks, read, spacing_mm
-        self._surfaces: dict[tuple[str, bytes], tuple[BoolArray, Surface]] = {}
-
-    def score(self, label: str, a: str, b: str, tolerance_mm: float, marked: bool) -> PairScore:
-        nan = float("nan")
-        missing = PairScore(label, a, b, dict.fromkeys(METRICS, nan), nan, nan)
-        if a not in self.masks or b not in self.masks:
-            return missing
-        common = self._common(a, b)
-        if common is not None and not common.any():
-            return missing
-        (mask_a, surface_a), (mask_b, surface_b) = self._surface(a, common), self._surface(b, common)
-        values = _measure(surface_a, surface_b, int(np.count_nonzero(mask_a & mask_b)), tolerance_mm)
-        if marked and surface_a.is_empty and surface_b.is_empty:
-            values = {key: nan if METRICS[key].is_distance else 1.0 for key in METRICS}
-        voxel_ml = float(np.prod(self.spacing_mm)) / 1000.0
-        return PairScore(label, a, b, values, surface_a.voxels * voxel_ml, surface_b.voxels * voxel_ml)
-
-    def _common(self, a: str, b: str) -> BoolArray | None:
-        """Where both read, or None for everywhere."""
-        parts = [self.read[name] for name in (a, b) if name in self.read]
-        if not parts:
-            return None
-        common = parts[0] if len(parts) == 1 else parts[0] & parts[1]
-        return None if common.all() else common
-
-    def _surface(self, name: str, common: BoolArray | None) -> tuple[BoolArray, Surface]:
-        key = (name, b"" if common is None else common.tobytes())
-        if key not in self._surfaces:
-            mask = self.masks[name] if common is None else self.masks[name] & common
-            self._surfaces[key] = mask, Surface(mask, self.spacing_mm)
-        return self._surfaces[key]
+def _masks_of(
+    label: str, readings: Mapping[str, Reading], boxes: Mapping[str, Mapping[str, Box]], leave_one_out: Sequence[str]
+) -> tuple[dict[str, BoolArray], dict[str, BoolArray], Triple]:
+    """Masks (Z, Y, X) in their common box, where they were read, and the spacing, all with the axes turned."""
+    here = {name: reading for name, reading in readings.items() if reading.was_read(label)}
+    box = _union([boxes[name].get(label) for name in here])
+    masks = {name: reading.mask_in(label, box) for name, reading in here.items()}
+    read = {name: where for name, reading in here.items() if (where := reading.known_in(box)) is not None}
+    spacing_mm = next(iter(readings.values())).geometry.spacing_mm
+    # Z, Y, X as files lie in memory, and whatever the memory order, so that sums round alike; no metric names an axis
+    masks = {name: np.ascontiguousarray(mask.T) for name, mask in masks.items()}
+    read = {name: np.transpose(where) for name, where in read.items()}
+    spacing_mm = (spacing_mm[2], spacing_mm[1], spacing_mm[0])
+    for rater in leave_one_out:
+        others = [name for name in leave_one_out if name != rater and name in masks]
+        if others:
+            masks[others_of(rater)], read[others_of(rater)] = majority(
+                [masks[name] for name in others], [read.get(name) for name in others], tie=TIE
+            )
+    return masks, read, spacing_mm
 
 
-def _measure(a: Surface, b: Surface, common: int, tolerance_mm: float) -> dict[str, float]:
-    hausdorff, average = border_distances(a, b)
-    return {
-        "dice": dice_of_counts(a.voxels, b.voxels, common),
-        "iou": iou_of_counts(a.voxels, b.voxels, common),
-        "nsd": surfel_nsd(a, b, tolerance_mm),
-        "hd95": hausdorff,
-        "assd": average,
-    }
+def _cropped(masks: Sequence[BoolArray]) -> list[BoolArray]:
+    """The masks in the box around all of them."""
+    box = _union([box_of(mask) for mask in masks])
+    return [mask[box] for mask in masks]
 
 
 def _union(boxes: Sequence[Box | None]) -> Box:

@@ -1,54 +1,27 @@
-"""How far two surfaces lie apart: surface Dice, 95th-percentile Hausdorff distance, average surface distance.
+"""How far two surfaces lie apart: surface Dice, Hausdorff distances, average surface distances.
 
 A mask's border is found once (`Surface`) and asked by every pair it takes part in. What lies outside the image counts
-as background, so a structure cut off by the image's edge has a surface there.
+as background, so a structure cut off by the image's edge has a surface there. Every metric of a pair comes from two
+lists of distances (`Spread`), one per direction.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.spatial import KDTree
 
-from medseg.evaluation.surfels import cell_areas_mm2, cell_codes
+from medseg.evaluation.nearest import Frame, Points
+from medseg.evaluation.spread import Spread, spread_between
+from medseg.evaluation.surface_rules import DEFAULT_TOLERANCE_MM, MEDSEG, SURFEL, VOXEL, Elements, SurfaceRule
+from medseg.evaluation.surfels import border_of_cells, cell_areas_mm2, cell_codes
+from medseg.imaging.regions import box_of
 from medseg.shapes import BoolArray, FloatArray, IntArray, Triple
 
-PERCENTILE = 95.0
-DEFAULT_TOLERANCE_MM = 2.0
-ROUNDING_MM = 1e-6  # headers store float32: two voxels of 1 mm may lie 2.0000001 mm apart and still meet 2 mm
-
-
-class Points:
-    """Lattice points of one mask with their nearest-neighbour structure.
-
-    Args:
-        index: (N, 3) lattice indices in the frame that all masks of the case share, in C order.
-        shape: extent of that frame.
-        spacing_mm: distance between neighbours.
-    """
-
-    def __init__(self, index: IntArray, shape: tuple[int, ...], spacing_mm: Triple) -> None:
-        self.mm: FloatArray = index * np.asarray(spacing_mm, dtype=np.float64)
-        self._key: IntArray = index @ np.array([shape[1] * shape[2], shape[2], 1])
-
-    def __len__(self) -> int:
-        return len(self._key)
-
-    @cached_property
-    def _tree(self) -> KDTree:
-        # on a lattice the unbalanced tree is built several times faster and answers as fast
-        return KDTree(self.mm, balanced_tree=False, compact_nodes=False)
-
-    def distances_to(self, other: Points) -> FloatArray:
-        """Distance in mm (N,) from each point to the nearest of `other`; infinite when `other` has none."""
-        if not len(other):
-            return np.full(len(self), np.inf)
-        distances = np.zeros(len(self))
-        apart = ~np.isin(self._key, other._key, assume_unique=True)  # two readers share many border points
-        if apart.any():
-            distances[apart] = other._tree.query(self.mm[apart])[0]
-        return distances
+SURFACE_METRICS = ("nsd", "hd", "hd95", "assd", "masd")
+Weighted = tuple[Points, FloatArray | None]
 
 
 class Surface:
@@ -65,9 +38,12 @@ class Surface:
     """
 
     def __init__(self, mask: BoolArray, spacing_mm: Triple) -> None:
+        mask = np.asarray(mask, dtype=bool)
         self.spacing_mm = spacing_mm
-        self._frame = tuple(n + 1 for n in mask.shape)
-        self._start, self._mask = _crop(np.asarray(mask, dtype=bool))
+        self.frame = Frame((mask.shape[0], mask.shape[1], mask.shape[2]), spacing_mm)
+        box = box_of(mask)
+        self._mask = np.ascontiguousarray(mask[box]) if box else np.zeros((0, 0, 0), dtype=bool)
+        self._start = np.array([side.start for side in box]) if box else np.zeros(3, dtype=np.int64)
         self.voxels = int(np.count_nonzero(self._mask))
 
     @property
@@ -75,36 +51,146 @@ class Surface:
         return self.voxels == 0
 
     @cached_property
-    def border(self) -> Points:
-        index = np.argwhere(_border(self._mask)) if self.voxels else np.zeros((0, 3), dtype=np.int64)
-        return Points(index + self._start, self._frame, self.spacing_mm)
-
-    @cached_property
     def _cells(self) -> tuple[IntArray, IntArray]:
+        """Numbers (N,) of the cells that the surface passes through, ascending, and their codes (N,)."""
         if not self.voxels:
-            return np.zeros((0, 3), dtype=np.int64), np.zeros(0, dtype=np.uint8)
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint8)
         codes = cell_codes(self._mask)
-        index = np.argwhere((codes != 0) & (codes != 255))
-        return index + self._start, codes[tuple(index.T)]
+        places = np.flatnonzero(codes + np.uint8(1) > 1)  # neither 0 nor 255, in one look
+        index = np.stack(np.unravel_index(places, codes.shape), axis=1)
+        return self.frame.keys(index + self._start), codes.ravel()[places]
 
     @cached_property
     def surfels(self) -> Points:
-        return Points(self._cells[0], self._frame, self.spacing_mm)
+        return Points(self.frame, self._cells[0])
 
     @cached_property
     def areas_mm2(self) -> FloatArray:
         return cell_areas_mm2(self.spacing_mm)[self._cells[1]]
 
+    @cached_property
+    def border(self) -> Points:
+        here, before = border_of_cells(self._cells[1])
+        keys = self._cells[0]
+        return Points(self.frame, np.union1d(keys[here], keys[before] - int(self.frame.strides.sum())))
+
+    def elements(self, kind: Elements) -> Weighted:
+        """The places of the surface's elements and the weight of each; None for a weight of 1."""
+        return (self.surfels, self.areas_mm2) if kind == SURFEL else (self.border, None)
+
+    def contains(self, points: Points) -> BoolArray:
+        """Which cells (N,) lie in the mask with all eight corners."""
+        if not self.voxels:
+            return np.zeros(len(points), dtype=bool)
+        codes = cell_codes(self._mask)
+        index = np.stack(np.unravel_index(points.keys, self.frame.padded), axis=1) - self.frame.margin - self._start
+        near = ((index >= 0) & (index < codes.shape)).all(axis=1)
+        inside = np.zeros(len(points), dtype=bool)
+        inside[near] = codes[tuple(index[near].T)] == 255
+        return inside
+
+    def forget(self) -> None:
+        """Gives back the memory that questions about distances to this surface took."""
+        for points in (self.surfels, self.border):
+            points.forget()
+
+
+@dataclass(frozen=True, eq=False)
+class Gap:
+    """The distances between two surfaces, from the first to the second and back."""
+
+    there: Spread
+    back: Spread
+
+    def nsd(self, tolerance_mm: float) -> float:
+        """Share of both surfaces within the tolerance; NaN when both are empty."""
+        total = self.there.total + self.back.total
+        return (self.there.within(tolerance_mm) + self.back.within(tolerance_mm)) / total if total else float("nan")
+
+    def hausdorff(self, percentile: str | None = None) -> float:
+        """Larger of the two directed distances in mm: largest ones, or the 95th percentiles, `linear` or by `area`."""
+        sides = (self.there, self.back)
+        if percentile is None:
+            return max(side.largest for side in sides)
+        return max(side.percentile() if percentile == "linear" else side.share_percentile() for side in sides)
+
+    @property
+    def assd(self) -> float:
+        """Mean distance in mm of all elements of both surfaces."""
+        return (self.there.sum + self.back.sum) / (self.there.total + self.back.total)
+
+    @property
+    def masd(self) -> float:
+        """Mean of the two directed mean distances in mm."""
+        return (self.there.mean + self.back.mean) / 2
+
+
+def gap(a: Surface, b: Surface, kind: Elements = SURFEL) -> Gap:
+    """The distances between two measured surfaces over surfels with their areas, or over border voxels."""
+    (one, areas), (other, other_areas) = a.elements(kind), b.elements(kind)
+    return Gap(spread_between(one, areas, other), spread_between(other, other_areas, one))
+
+
+def measure(
+    a: Surface,
+    b: Surface,
+    rule: SurfaceRule = MEDSEG,
+    tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+    gaps: Mapping[str, Gap] | None = None,
+) -> dict[str, float]:
+    """nsd (0 to 1), hd, hd95, assd and masd (mm) of two measured surfaces by a rule, empty masks as it says.
+
+    Args:
+        gaps: by kind of element, those already measured.
+
+    >>> a, b = np.zeros((2, 1, 1, 9), dtype=bool)
+    >>> a[..., 2] = b[..., 6] = True
+    >>> measure(Surface(a, (1.0, 1.0, 1.0)), Surface(b, (1.0, 1.0, 1.0)))
+    {'nsd': 0.0, 'hd': 4.0, 'hd95': 4.0, 'assd': 4.0, 'masd': 4.0}
+    """
+    if a.is_empty or b.is_empty:
+        return {
+            metric: rule.empty[metric][a.is_empty and b.is_empty] for metric in ("nsd", "hd", "hd95", "assd", "masd")
+        }
+    known = {kind: (gaps or {}).get(kind) or gap(a, b, kind) for kind in {rule.nsd, rule.distances}}
+    apart = known[rule.distances]
+    return {
+        "nsd": known[rule.nsd].nsd(tolerance_mm),
+        "hd": apart.hausdorff(),
+        "hd95": apart.hausdorff(rule.percentile),
+        "assd": apart.assd,
+        "masd": apart.masd,
+    }
+
+
+def measure_masks(
+    reference: BoolArray,
+    prediction: BoolArray,
+    spacing_mm: Triple,
+    *,
+    tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+    rule: SurfaceRule = MEDSEG,
+) -> dict[str, float]:
+    """nsd, hd, hd95, assd and masd of two masks (X, Y, Z) by one of the definitions of `PARITY`."""
+    return measure(Surface(reference, spacing_mm), Surface(prediction, spacing_mm), rule, tolerance_mm)
+
 
 def nsd(
-    reference: BoolArray, prediction: BoolArray, spacing_mm: Triple, tolerance_mm: float = DEFAULT_TOLERANCE_MM
-) -> float:
-    """Share of both surfaces, by area, that lies within `tolerance_mm` of the other one, 0 to 1.
+    reference: BoolArray, prediction: BoolArray, spacing_mm: Triple, tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+    surface: Elements = SURFEL,
+) -> float:  # fmt: skip
+    """Share of both surfaces that lies within `tolerance_mm` of the other one, 0 to 1.
 
-    Normalised surface distance, or surface Dice (Nikolov et al. 2021), over surfels with marching-cubes areas.
-    One mask empty gives 0, both empty NaN.
+    Normalised surface distance, or surface Dice (Nikolov et al. 2021), over surfels with marching-cubes areas, or over
+    border voxels (`surface="voxel"`). One mask empty gives 0, both empty NaN.
     """
-    return surfel_nsd(Surface(reference, spacing_mm), Surface(prediction, spacing_mm), tolerance_mm)
+    rule = replace(MEDSEG, nsd=surface, distances=surface)
+    return measure_masks(reference, prediction, spacing_mm, tolerance_mm=tolerance_mm, rule=rule)["nsd"]
+
+
+def hd(reference: BoolArray, prediction: BoolArray, spacing_mm: Triple) -> float:
+    """Hausdorff distance in mm: the largest distance of a border voxel to the other border; empty masks as `hd95`."""
+    return _border_metrics(reference, prediction, spacing_mm)["hd"]
 
 
 def hd95(reference: BoolArray, prediction: BoolArray, spacing_mm: Triple) -> float:
@@ -112,52 +198,18 @@ def hd95(reference: BoolArray, prediction: BoolArray, spacing_mm: Triple) -> flo
 
     One mask empty gives infinity, both empty NaN.
     """
-    return border_distances(Surface(reference, spacing_mm), Surface(prediction, spacing_mm))[0]
+    return _border_metrics(reference, prediction, spacing_mm)["hd95"]
 
 
 def assd(reference: BoolArray, prediction: BoolArray, spacing_mm: Triple) -> float:
     """Average symmetric surface distance in mm, both directions pooled over border voxels; empty masks as `hd95`."""
-    return border_distances(Surface(reference, spacing_mm), Surface(prediction, spacing_mm))[1]
+    return _border_metrics(reference, prediction, spacing_mm)["assd"]
 
 
-def surfel_nsd(a: Surface, b: Surface, tolerance_mm: float) -> float:
-    """Surface Dice of two measured surfaces; one empty 0, both empty NaN."""
-    if a.is_empty or b.is_empty:
-        return float("nan") if a.is_empty and b.is_empty else 0.0
-    near = [
-        float(one.areas_mm2[one.surfels.distances_to(other.surfels) <= tolerance_mm + ROUNDING_MM].sum())
-        for one, other in ((a, b), (b, a))
-    ]
-    return sum(near) / float(a.areas_mm2.sum() + b.areas_mm2.sum())
+def masd(reference: BoolArray, prediction: BoolArray, spacing_mm: Triple) -> float:
+    """Mean of the two directed average surface distances in mm over border voxels; empty masks as `hd95`."""
+    return _border_metrics(reference, prediction, spacing_mm)["masd"]
 
 
-def border_distances(a: Surface, b: Surface) -> tuple[float, float]:
-    """(HD95, ASSD) in mm of two measured surfaces from one pass; one empty gives infinity, both empty NaN."""
-    if a.is_empty or b.is_empty:
-        value = float("nan") if a.is_empty and b.is_empty else float("inf")
-        return value, value
-    there, back = a.border.distances_to(b.border), b.border.distances_to(a.border)
-    hausdorff = max(float(np.percentile(directed, PERCENTILE)) for directed in (there, back))
-    return hausdorff, float(there.sum() + back.sum()) / (len(there) + len(back))
-
-
-def _crop(mask: BoolArray) -> tuple[IntArray, BoolArray]:
-    """First index and content of the box around a mask; an empty box for an empty mask."""
-    start, stop = [], []
-    for axis in range(3):
-        filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        start.append(int(filled[0]) if len(filled) else 0)
-        stop.append(int(filled[-1]) + 1 if len(filled) else 0)
-    return np.array(start), mask[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]
-
-
-def _border(mask: BoolArray) -> BoolArray:
-    """Voxels of the mask with a background neighbour across a face (shifted ANDs; outside is background)."""
-    padded = np.pad(mask, 1)
-    inner = mask.copy()
-    for axis in range(3):
-        for shift in (slice(0, -2), slice(2, None)):
-            place = [slice(1, -1)] * 3
-            place[axis] = shift
-            inner &= padded[tuple(place)]
-    return mask & ~inner
+def _border_metrics(reference: BoolArray, prediction: BoolArray, spacing_mm: Triple) -> dict[str, float]:
+    return measure_masks(reference, prediction, spacing_mm, rule=replace(MEDSEG, nsd=VOXEL))

@@ -31,12 +31,29 @@ def cell_codes(mask: BoolArray) -> IntArray:
 
     Beyond the array everything is background. Codes 0 and 255 are no surface.
     """
-    padded = np.pad(mask, 1).view(np.uint8)
-    shape = tuple(n - 1 for n in padded.shape)
-    codes = np.zeros(shape, dtype=np.uint8)
-    for bit, (x, y, z) in enumerate(CORNERS):
-        codes |= padded[x : x + shape[0], y : y + shape[1], z : z + shape[2]] << np.uint8(bit)
-    return codes
+    codes = np.pad(mask, 1).view(np.uint8)
+    # corner by corner would be eight looks at the whole; axis by axis it is three: a pair, a square, a cell
+    codes = codes[:, :, :-1] | codes[:, :, 1:] << np.uint8(1)
+    codes = codes[:, :-1] | codes[:, 1:] << np.uint8(2)
+    return codes[:-1] | codes[1:] << np.uint8(4)
+
+
+def border_of_cells(codes: IntArray) -> tuple[BoolArray, BoolArray]:
+    """Which cells (N,) show that the voxel in their last, and in their first, corner has a face to the background.
+
+    Of the six neighbours of a voxel three are corners of the cell that begins with it and three of the one it ends.
+    """
+    return _LAST_IS_BORDER[codes], _FIRST_IS_BORDER[codes]
+
+
+def _corner_and_neighbours(corner: int, neighbours: tuple[int, int, int]) -> BoolArray:
+    code = np.arange(256)
+    marked = np.stack([code >> bit & 1 for bit in (corner, *neighbours)]).astype(bool)
+    return marked[0] & ~marked[1:].all(axis=0)
+
+
+_LAST_IS_BORDER = _corner_and_neighbours(7, (3, 5, 6))
+_FIRST_IS_BORDER = _corner_and_neighbours(0, (1, 2, 4))
 
 
 def cell_areas_mm2(spacing_mm: Triple) -> FloatArray:

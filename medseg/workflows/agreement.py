@@ -16,7 +16,7 @@ import numpy as np
 from medseg.errors import UsageError
 from medseg.evaluation.agreement import TRUTH, Json, LabelAgreement, Protocol, label_agreement, verdict
 from medseg.evaluation.consensus import TIE
-from medseg.evaluation.metrics import METRICS
+from medseg.evaluation.metrics import METRICS, SYMMETRIC
 from medseg.evaluation.paired import CaseAgreement, CaseScores, identical_readings, kind_of
 from medseg.evaluation.scoring import Pair, others_of, score_case
 from medseg.evaluation.verdict import Study
@@ -73,7 +73,7 @@ def agree(
     Args:
         dataset, predictions: a data set and a folder of `<case>.nii.gz`; without predictions readers only.
         raters, model: bare folders `<rater>/<case>.nii.gz` and `<case>.nii.gz` instead; the model may be left out.
-        metric: key of METRICS that is judged.
+        metric: key of SYMMETRIC that is judged.
         margin: positive, in the metric's unit, for every label or by label; none: nothing is judged.
         tolerance_mm: of NSD.
         images: show CT slices below the outlines where the data set has images.
@@ -146,8 +146,9 @@ def _values_in(case: ReadCase) -> tuple[str, ...]:
 
 
 def _check(metric: str, margin: float | Mapping[str, float] | None, draws: int, seed: int) -> None:
-    if metric not in METRICS:
-        raise UsageError("unknown metric", where="--metric", expected="one of " + ", ".join(METRICS), got=repr(metric))
+    if metric not in SYMMETRIC:
+        known = "one of " + ", ".join(SYMMETRIC)
+        raise UsageError("unknown metric", where="--metric", expected=known, got=repr(metric))
     values = [] if margin is None else list(margin.values()) if isinstance(margin, Mapping) else [margin]
     if any(not (np.isfinite(value) and value > 0) for value in values):
         raise UsageError("wrong margin", where="--margin", expected="a positive number in the metric's unit",
@@ -224,7 +225,7 @@ def _config(scored: Scored, protocol: Protocol, split: str | None) -> Json:
         "metric": protocol.metric,
         "margin": "stated by the user" if protocol.margins else None,
         "surface": "surfel",
-        "surface_rule": "marching-cubes surfel areas for NSD, border voxels for HD95 and ASSD; "
+        "surface_rule": "marching-cubes surfel areas for NSD, border voxels for distances; "
         "outside the image is background",
         "percentile_rule": "larger of the two directed 95th percentiles, linear",
         "empty_policy": "diagonal",

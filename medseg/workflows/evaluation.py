@@ -12,7 +12,7 @@ from rich.table import Table
 from medseg.errors import UsageError
 from medseg.evaluation.agreement import TRUTH, Protocol
 from medseg.evaluation.entries import summary
-from medseg.evaluation.metrics import METRICS
+from medseg.evaluation.metrics import MAIN, METRICS
 from medseg.evaluation.scoring import score_case
 from medseg.files import check_output_folder, open_output_folder
 from medseg.imaging.regions import Reading
@@ -81,12 +81,12 @@ def score_table(evaluation: Mapping[str, Any]) -> Table:
     table.caption = "A missed structure scores 0, and its distance counts as the image's diagonal."
     table.add_column("label")
     table.add_column("against")
-    for metric in METRICS.values():
+    for metric in (METRICS[key] for key in MAIN):
         table.add_column(metric.title + (f" ({metric.unit})" if metric.unit else ""), justify="right")
     table.add_column("n", justify="right")
     for label, raters in evaluation["labels"].items():
         for rater, scores in raters.items():
-            cells = [_cell(scores[key]["mean"]) for key in METRICS]
+            cells = [_cell(scores[key]["mean"]) for key in MAIN]
             table.add_row(label, rater, *cells, str(scores["dice"]["n"]))
     return table
 
@@ -139,7 +139,7 @@ def _summarise(
         "config": {
             "tolerance_mm": tolerance_mm,
             "split": split,
-            "surface": "surfel areas for NSD, border voxels for HD95 and ASSD",
+            "surface": "surfel areas for NSD, border voxels for distances",
             "percentile_rule": "larger of the two directed 95th percentiles, linear",
             "empty_policy": "diagonal",
             "means": "over patients",

@@ -41,7 +41,10 @@ def test_volumes_are_in_millilitres():
 
 def test_one_empty_mask_scores_zero_and_is_infinitely_far():
     (score,) = score_case({"A": reading(4), "M": reading(0)}, labels=["liver"])
-    assert dict(score.values) == {"dice": 0.0, "iou": 0.0, "nsd": 0.0, "hd95": np.inf, "assd": np.inf}
+    shares = ("dice", "iou", "nsd", "volumetric_similarity", "sensitivity")
+    assert [score.values[key] for key in shares] == [0.0] * len(shares)
+    assert all(score.values[key] == np.inf for key in ("hd", "hd95", "assd", "masd"))
+    assert np.isnan(score.values["precision"]) and score.values["relative_volume_difference"] == -1.0
     assert score.flag == "one_empty"
 
 
