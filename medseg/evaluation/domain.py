@@ -12,7 +12,7 @@ from math import floor
 
 import numpy as np
 
-from medseg.errors import UsageError
+from medseg.errors import GeometryError, UsageError
 from medseg.imaging.labels import Box
 from medseg.shapes import BoolArray, FloatArray, IntTriple, Triple
 
@@ -75,7 +75,8 @@ def dilate(mask: BoolArray, spacing_mm: Triple, margin_mm: float) -> BoolArray:
     >>> dilate(np.array([[[True, False, False, False]]]), (1.0, 1.0, 0.5), 1.0)[0, 0].tolist()
     [True, True, True, False]
     """
-    steps = _steps(spacing_mm, margin_mm)
+    x, y, z = (min(steps, n) for steps, n in zip(_steps(spacing_mm, margin_mm), mask.shape, strict=True))
+    steps = x, y, z
     if not any(steps) or not mask.any():
         return mask.copy()
     if mask.strides[0] < mask.strides[2]:  # as files are read; worked along memory it is three times as fast
@@ -99,6 +100,8 @@ def union_box(boxes: Sequence[Box | None]) -> Box | None:
 
 def _steps(spacing_mm: Triple, margin_mm: float) -> IntTriple:
     """Whole voxels along each axis that fit into the margin."""
+    if not all(0 < mm < np.inf for mm in spacing_mm):
+        raise GeometryError("a spacing that is none", expected="three lengths above 0 mm", got=str(tuple(spacing_mm)))
     x, y, z = (floor(margin_mm / mm * (1 + ROUNDING)) for mm in spacing_mm)
     return x, y, z
 

@@ -103,6 +103,8 @@ def count_case_patterns(
         labels: structures to count, all foreground ones of the first reading by default.
         boxes: what `reading.boxes()` gave for each, where that is known already; it takes most of the time.
     """
+    if not readings:
+        return {}
     domain = domain or Domain()
     first = next(iter(readings.values()))
     boxes = boxes or {name: reading.boxes() for name, reading in readings.items()}

@@ -91,8 +91,8 @@ def staple(patterns: Patterns, *, start: str = "votes", most_iterations: int = M
     starts end at the same values.
 
     Args:
-        start: `votes`, the share of readers who marked a voxel is its first probability (what ITK does, whatever its
-            documentation says, so two readers agree with it as well); `perfect`, all readers begin at 0.99999.
+        start: `votes`, the share of readers who marked a voxel is its first probability, as in ITK, whose numbers two
+            readers then get as well; `perfect`, every reader begins at 0.99999 (Warfield 2004).
 
     Raises:
         UsageError: an unknown start.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medseg.errors import UsageError
+from medseg.errors import GeometryError, UsageError
 from medseg.evaluation.domain import WHOLE, Domain, dilate, union_box
 
 
@@ -41,6 +41,16 @@ def test_a_margin_below_the_spacing_adds_nothing_across_thick_slices():
     mask[2, 2, 2] = True
     assert dilate(mask, (1.0, 1.0, 3.0), 2.0).any(axis=(0, 1)).tolist() == [False, False, True, False, False]
     assert (dilate(mask, (1.0, 1.0, 3.0), 0.0) == mask).all()
+
+
+def test_a_margin_wider_than_the_image_takes_all_of_it():
+    assert dilate(scattered("C"), (1.0, 1.0, 1.0), 1e9).all()
+
+
+@pytest.mark.parametrize("spacing_mm", [(1.0, 0.0, 1.0), (1.0, -2.0, 1.0), (1.0, np.nan, 1.0)])
+def test_a_spacing_that_is_none_is_refused(spacing_mm):
+    with pytest.raises(GeometryError, match="three lengths above 0 mm"):
+        dilate(scattered("C"), spacing_mm, 5.0)
 
 
 def test_an_empty_mask_stays_empty():

@@ -145,4 +145,4 @@ def test_who_did_not_look_for_a_structure_takes_no_part_in_it():
     readings = {"A": label_map(masks[0]), "B": label_map(masks[1], labelled=("spleen",)), "C": label_map(masks[2])}
     found = count_case_patterns(readings, ["liver"])
     assert found["liver"].readers == 2
-    assert count_case_patterns({"B": readings["B"]}, ["liver"]) == {}
+    assert count_case_patterns({"B": readings["B"]}, ["liver"]) == {} == count_case_patterns({})
