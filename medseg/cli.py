@@ -23,6 +23,7 @@ app = typer.Typer(
     epilog="Errors are one line; add --debug for the traceback. No patient data leaves this machine.",
 )
 
+NOT_LIGHT = ("torch", "monai", "einops", "safetensors", "psutil")  # not in requirements-light.txt
 Out = Annotated[Path, typer.Option("--out", help="Folder for the result.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a result that medseg wrote there before.")]
 Split = Annotated[str | None, typer.Option(help="Only the cases of this split of the data set.")]
@@ -343,6 +344,12 @@ def main(arguments: list[str] | None = None) -> None:
         word = "usage error" if isinstance(error, UsageError) else "error"
         print(f"medseg: {word}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if debug or error.name not in NOT_LIGHT:
+            raise
+        print(f"medseg: usage error: this command needs {error.name}, which the light installation leaves out. "
+              "Install everything: pip install -c constraints.txt -e .", file=sys.stderr)  # fmt: skip
+        sys.exit(UsageError.exit_code)
 
 
 if __name__ == "__main__":
