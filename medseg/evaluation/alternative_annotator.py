@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from medseg.evaluation.margin_tests import t_test
 from medseg.evaluation.pair_table import PairTable, row_means
 from medseg.evaluation.statistics import patient_means
 from medseg.shapes import BoolArray, FloatArray, IntArray
@@ -199,7 +200,7 @@ def _p_values(outcomes: IntArray, epsilon: float) -> FloatArray:
     chance = np.select([first < 0, first == 0], [(1 - epsilon) / 2, 1 - epsilon], 1.0)
     p = chance**n
     if not same.all():
-        p[~same] = stats.ttest_1samp(outcomes[~same], epsilon, axis=1, alternative="less").pvalue
+        p[~same] = t_test(outcomes[~same], epsilon, "less").pvalue
     return p
 
 

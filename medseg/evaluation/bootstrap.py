@@ -20,7 +20,7 @@ BCA_FROM = 50  # patients
 TAIL = 0.025  # of a two-sided 95 % interval
 # 2.5 % x n / (n + this): chosen on exponential and log-normal differences so that at most 3.5 % of lower bounds lie
 # above the truth from 20 patients on, while normal differences are still covered in at most 97 %
-EXPANSION_T, EXPANSION_BCA = 7.0, 25.0
+EXPANSION_T, EXPANSION_BCA = 8.0, 25.0
 BLOCK = 2_000_000  # drawn numbers held at once: 16 MB
 COLUMNS = 200  # columns whose draws are held at once: 16 MB at 10,000 draws
 ROUNDING = 1e-9  # of the standard error; smaller shifts of a draw are no shift
@@ -32,7 +32,7 @@ def tail_level(n: int) -> float:
     """Share of draws that is cut off on each side for n patients, below 0.025; it looks at nothing else.
 
     >>> round(tail_level(20), 4), round(tail_level(50), 4), round(tail_level(1000), 4)
-    (0.0185, 0.0167, 0.0244)
+    (0.0179, 0.0167, 0.0244)
     """
     return TAIL * n / (n + (EXPANSION_BCA if n >= BCA_FROM else EXPANSION_T))
 

@@ -34,7 +34,7 @@ def dilate(mask: BoolArray, spacing_mm: Triple, mm: float) -> BoolArray:
     _check_length(mm, spacing_mm)
     if not mask.any():
         return mask.copy()
-    return distance_transform_edt(~mask, sampling=spacing_mm) <= mm + HAIR * min(spacing_mm)
+    return np.asarray(distance_transform_edt(~mask, sampling=spacing_mm)) <= mm + HAIR * min(spacing_mm)
 
 
 def erode(mask: BoolArray, spacing_mm: Triple, mm: float) -> BoolArray:
@@ -47,8 +47,8 @@ def erode(mask: BoolArray, spacing_mm: Triple, mm: float) -> BoolArray:
     27
     """
     _check_length(mm, spacing_mm)
-    framed = np.pad(mask, 1)
-    return (distance_transform_edt(framed, sampling=spacing_mm) > mm + HAIR * min(spacing_mm))[1:-1, 1:-1, 1:-1]
+    inside = np.asarray(distance_transform_edt(np.pad(mask, 1), sampling=spacing_mm))[1:-1, 1:-1, 1:-1]
+    return inside > mm + HAIR * min(spacing_mm)
 
 
 def shift(mask: BoolArray, spacing_mm: Triple, by_mm: Triple) -> BoolArray:

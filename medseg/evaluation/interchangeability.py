@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
+from medseg.evaluation.margin_tests import t_test
 from medseg.evaluation.statistics import CONFIDENCE, Interval
 from medseg.shapes import FloatArray
 
@@ -87,6 +87,6 @@ def device_panel(dice_differences: FloatArray) -> DevicePanel:
     mean = float(values.mean()) if n else np.nan
     if n < 2 or np.ptp(values) <= 1e-12:
         return DevicePanel(mean, None, np.nan, np.nan, n)
-    found = stats.ttest_1samp(values, 0.0)
+    found = t_test(values)
     low, high = found.confidence_interval(CONFIDENCE)
     return DevicePanel(mean, (float(low), float(high)), float(found.statistic), float(found.pvalue), n)

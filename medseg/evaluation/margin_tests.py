@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from medseg.shapes import FloatArray
+from medseg.shapes import FloatArray, IntArray
 
 RULE = (
     "paired t tests on patient means of D: against 0 (two-sided), above -margin (non-inferiority, one-sided), below "
@@ -57,15 +58,21 @@ def margin_tests(differences: FloatArray, margin: float) -> MarginTests:
     reason = "fewer than two patients" if n < 2 else "all values equal" if np.ptp(values) <= 1e-12 else ""
     if reason:
         return MarginTests(mean, margin, *[np.nan] * 5, n=n, reason=reason)
-    above = float(stats.ttest_1samp(values, -margin, alternative="greater").pvalue)
-    below = float(stats.ttest_1samp(values, margin, alternative="less").pvalue)
+    above = float(t_test(values, -margin, "greater").pvalue)
+    below = float(t_test(values, margin, "less").pvalue)
+    signed_rank: Any = stats.wilcoxon(values + margin, alternative="greater")
     return MarginTests(
         mean,
         margin,
-        float(stats.ttest_1samp(values, 0.0).pvalue),
+        float(t_test(values).pvalue),
         above,
         below,
         max(above, below),
-        float(stats.wilcoxon(values + margin, alternative="greater").pvalue),
+        float(signed_rank.pvalue),
         n,
     )
+
+
+def t_test(values: FloatArray | IntArray, mean: float = 0.0, alternative: str = "two-sided") -> Any:
+    """One-sample t test of scipy (`statistic`, `pvalue`, `confidence_interval()`) of values (..., N) with some spread."""
+    return stats.ttest_1samp(values, mean, axis=-1, alternative=alternative)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy import stats
 
+from medseg.evaluation.margin_tests import t_test
 from medseg.evaluation.multiplicity import holm
 from medseg.evaluation.statistics import DRAWS, Interval, mean_intervals
 
@@ -85,7 +85,7 @@ def rank_models(differences: Mapping[str, Mapping[str, float]], *, draws: int = 
 def _p(values: np.ndarray) -> float:
     if len(values) < 2 or np.ptp(values) <= 1e-12:
         return float("nan")
-    return float(stats.ttest_1samp(values, 0.0).pvalue)
+    return float(t_test(values).pvalue)
 
 
 def _place(interval: Interval, own: list[Interval]) -> int:

@@ -100,15 +100,15 @@ def mean_intervals(
     [3, 2]
     """
     table = np.asarray(table, dtype=np.float64)
-    limits = [UNBOUNDED] * table.shape[1] if bounds is None else bounds
+    limits = [UNBOUNDED] * table.shape[1] if bounds is None else list(bounds)
     known = ~np.isnan(table)
     sizes = known.sum(axis=0)
     found: dict[int, Interval] = {}
     for n in np.unique(sizes):
-        columns = np.flatnonzero(sizes == n)
+        columns = np.flatnonzero(sizes == n).tolist()
         packed = np.stack([table[known[:, column], column] for column in columns], axis=1)
         intervals = _intervals(packed, draws, seed, [limits[column] for column in columns])
-        found |= dict(zip(columns.tolist(), intervals, strict=True))
+        found |= dict(zip(columns, intervals, strict=True))
     return [found[column] for column in range(table.shape[1])]
 
 

@@ -71,13 +71,13 @@ def two_way(table: PairTable, *, anonymous: bool = False, draws: int = DRAWS, se
 def two_way_draws(table: PairTable, draws: int, seed: int) -> FloatArray:
     """D (B,) of drawn patients read by drawn readers; NaN where a draw holds no pair of different readers."""
     first, second = np.triu_indices(len(table.raters), 1)
-    (times,) = draw_counts(len(table.raters), draws, seed)
+    times = np.concatenate(list(draw_counts(len(table.raters), draws, seed)))
     model = _weighted(times, table.model)
     human = _weighted(times[:, first] * times[:, second], table.human[:, first, second])
-    names = list(dict.fromkeys(table.patients))
-    owner = np.array([names.index(patient) for patient in table.patients], dtype=np.int64)
-    per_patient = _by_patient(model - human, owner, len(names))
-    weights = np.concatenate(list(draw_counts(len(names), draws, seed + 1)))
+    places = {patient: place for place, patient in enumerate(dict.fromkeys(table.patients))}
+    owner = np.array([places[patient] for patient in table.patients], dtype=np.int64)
+    per_patient = _by_patient(model - human, owner, len(places))
+    weights = np.concatenate(list(draw_counts(len(places), draws, seed + 1)))
     weights = np.where(np.isnan(per_patient), 0.0, weights)
     total = weights.sum(axis=1)
     sums = (weights * np.nan_to_num(per_patient)).sum(axis=1)
