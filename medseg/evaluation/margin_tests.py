@@ -74,5 +74,5 @@ def margin_tests(differences: FloatArray, margin: float) -> MarginTests:
 
 
 def t_test(values: FloatArray | IntArray, mean: float = 0.0, alternative: str = "two-sided") -> Any:
-    """One-sample t test of scipy (`statistic`, `pvalue`, `confidence_interval()`) of values (..., N) with some spread."""
+    """One-sample t test of scipy (`statistic`, `pvalue`, `confidence_interval()`) of values (..., N) with spread."""
     return stats.ttest_1samp(values, mean, axis=-1, alternative=alternative)
