@@ -148,6 +148,7 @@ def read_volume_of(
     stack = _stack(series, tilt, gaps, where)
     slices = [[series.images[index] for index in group] for group in stack.groups]
     reader = SliceReader(slices, where)
+    reader.check_room()
     if stack.acquisition.plain:
         hu = reader.read_all(lambda done, of: progress("slices", done, of))
     else:

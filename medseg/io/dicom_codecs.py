@@ -15,6 +15,7 @@ import numpy as np
 from pydicom.uid import UID
 
 from medseg.errors import DicomError
+from medseg.io.dicom_damage import DamageError
 from medseg.io.dicom_headers import PixelFormat
 from medseg.io.dicom_quiet import quiet_pydicom
 from medseg.shapes import IntArray
@@ -46,7 +47,7 @@ def decode(frame: bytes, pixels: PixelFormat, where: str) -> Stored:
 
     Raises:
         DicomError: no decoder for the syntax.
-        ValueError, RuntimeError: a damaged frame, or one that contradicts the DICOM header.
+        DamageError, RuntimeError, struct.error: a damaged frame, or one that contradicts the DICOM header.
     """
     if pixels.syntax in NATIVE:
         return _from_cells(_native(frame, pixels), pixels)
@@ -56,7 +57,7 @@ def decode(frame: bytes, pixels: PixelFormat, where: str) -> Stored:
                          do="With dcmdjpeg or gdcmconv, decompress the series first.")  # fmt: skip
     values, bits = entry(frame, pixels)
     if values.shape != pixels.shape:
-        raise ValueError("the pixel array has not the size that the header gives")
+        raise DamageError("the pixel array has not the size that the header gives")
     if entry is _rle:
         return _from_cells(values, pixels)
     cells = values.astype(_dtype(pixels), copy=False)
@@ -81,7 +82,7 @@ def _dtype(pixels: PixelFormat) -> np.dtype[Any]:
 
 def _native(frame: bytes, pixels: PixelFormat) -> IntArray:
     if len(frame) != frame_bytes(pixels):
-        raise ValueError("not the bytes of a frame")
+        raise DamageError("it has not the bytes of a frame")
     dtype = _dtype(pixels).newbyteorder("<" if pixels.little else ">")
     return np.frombuffer(frame, dtype).reshape(pixels.shape)
 
@@ -90,7 +91,7 @@ def _from_cells(cells: IntArray, pixels: PixelFormat) -> Stored:
     """Values out of pixel cells: bits below and above them (PS3.5 8.1.1; overlays in old files) are cut off."""
     allocated, stored, high = pixels.bits
     if not 0 < stored <= high + 1 <= allocated:
-        raise ValueError("BitsStored and HighBit do not fit into BitsAllocated")
+        raise DamageError("BitsStored and HighBit do not fit into BitsAllocated")
     cells = cells.astype(cells.dtype.newbyteorder("="), copy=False)
     return Stored(_kept(cells >> (high + 1 - stored) if high + 1 != stored else cells, stored, pixels.signed), cells)
 
@@ -110,10 +111,10 @@ def _rle(frame: bytes, pixels: PixelFormat) -> tuple[IntArray, int]:
     head = struct.unpack_from("<16L", frame)
     offsets = head[1 : 1 + count]
     if head[0] != count or offsets[0] != 64 or list(offsets) != sorted(set(offsets)) or offsets[-1] >= len(frame):
-        raise ValueError("not the segments of one frame")
+        raise DamageError("it has not the segments of one frame")
     decoded = imagecodecs.dicomrle_decode(frame, _dtype(pixels))
     if len(decoded) != frame_bytes(pixels):
-        raise ValueError("not the bytes of a frame")
+        raise DamageError("it has not the bytes of a frame")
     return np.frombuffer(decoded, _dtype(pixels)).reshape(pixels.shape), pixels.bits[0]
 
 
@@ -145,7 +146,7 @@ def _jpeg_2000(frame: bytes, pixels: PixelFormat) -> tuple[IntArray, int]:
 
 def _unsigned(values: Any) -> IntArray:
     if values.dtype.kind not in "iu":
-        raise ValueError("no integers")
+        raise DamageError("its values are no integers")
     return values.view(f"u{values.dtype.itemsize}")
 
 
@@ -153,12 +154,12 @@ def _check_jpeg(frame: bytes, pixels: PixelFormat, markers: tuple[int, ...]) -> 
     """The bits that a JPEG or JPEG-LS stream says its values have, when all else fits.
 
     Raises:
-        ValueError: other marker, size, components or more bits than the DICOM header has; no end.
+        DamageError: other marker, size, components or more bits than the DICOM header has; no end.
     """
     marker, bits, rows, columns, components = _start_of_frame(frame)
     _check_end(frame)
     if marker not in markers or (rows, columns, components) != (*pixels.shape, 1) or bits > pixels.bits[0]:
-        raise ValueError("the codestream contradicts the header")
+        raise DamageError("the codestream contradicts the header")
     return bits
 
 
@@ -166,11 +167,11 @@ def _start_of_frame(frame: bytes) -> tuple[int, int, int, int, int]:
     """Marker, precision, rows, columns and components."""
     at = 2
     if frame[:2] != b"\xff\xd8":
-        raise ValueError("no JPEG")
+        raise DamageError("it is no JPEG")
     while True:
         lead, marker = struct.unpack_from("BB", frame, at)
         if lead != 0xFF or marker == 0xDA:
-            raise ValueError("no start of frame")
+            raise DamageError("it has no start of frame")
         if marker in START_OF_FRAME:
             return marker, *struct.unpack_from(">BHHB", frame, at + 4)
         if marker == 0xFF:
@@ -185,11 +186,11 @@ def _codestream(frame: bytes, pixels: PixelFormat) -> tuple[bytes, int]:
     """The bare JPEG 2000 codestream, out of the JP2 boxes that some writers add, and the bits of its values.
 
     Raises:
-        ValueError: other size, components, signedness or more bits than the DICOM header has; no end.
+        DamageError: other size, components, signedness or more bits than the DICOM header has; no end.
     """
     start = 0 if frame.startswith(SIZE_MARKER) else frame.find(SIZE_MARKER, 0, 4096)
     if start < 0:
-        raise ValueError("no JPEG 2000")
+        raise DamageError("it is no JPEG 2000")
     _check_end(frame)
     x1, y1, x0, y0, tile_x, tile_y, tile_x0, tile_y0, components, depth, step_x, step_y = struct.unpack_from(
         ">8LHBBB", frame, start + 8
@@ -198,15 +199,15 @@ def _codestream(frame: bytes, pixels: PixelFormat) -> tuple[bytes, int]:
     tiles = -(-(x1 - tile_x0) // max(tile_x, 1)) * -(-(y1 - tile_y0) // max(tile_y, 1))
     fits = (y1 - y0, x1 - x0, components, step_x, step_y) == (*pixels.shape, 1, 1, 1) and bits <= pixels.bits[0]
     if not fits or tile_x0 > x0 or tile_y0 > y0 or not 0 < tiles <= MAX_TILES or not (tile_x and tile_y):
-        raise ValueError("the codestream contradicts the header")
+        raise DamageError("the codestream contradicts the header")
     if depth & 0x80 and not pixels.signed:
-        raise ValueError("the codestream is signed, the header is not")
+        raise DamageError("the codestream is signed, the header is not")
     return frame[start:], bits
 
 
 def _check_end(frame: bytes) -> None:
     if not frame[-64:].rstrip(b"\0").endswith(END):
-        raise ValueError("the codestream is truncated")
+        raise DamageError("the codestream is truncated")
 
 
 NATIVE = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"}

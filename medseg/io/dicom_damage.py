@@ -19,6 +19,10 @@ BROKEN = (
 )  # fmt: skip
 
 
+class DamageError(ValueError):
+    """A fault of a file's bytes, in words that hold no value of the file, so that `reading` may show them."""
+
+
 @contextmanager
 def reading(where: str, what: str) -> Iterator[None]:
     """Turns whatever a damaged file makes its readers raise into one error without any value of the file in it.
@@ -34,4 +38,5 @@ def reading(where: str, what: str) -> Iterator[None]:
             do = "Check the disk and the permissions."
         elif isinstance(error, MemoryError):
             do = "It does not fit into memory, or the file is damaged."
-        raise DicomError(f"{what} cannot be read ({type(error).__name__})", where=where, do=do) from error
+        why = f": {error}" if isinstance(error, DamageError) else f" ({type(error).__name__})"
+        raise DicomError(f"{what} cannot be read{why}", where=where, do=do) from error

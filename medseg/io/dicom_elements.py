@@ -22,6 +22,7 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
+from medseg.io.dicom_damage import DamageError
 from medseg.io.dicom_quiet import quiet_pydicom
 from medseg.io.dicom_sources import HEAD, Inflated, Item, Sipped
 
@@ -277,7 +278,7 @@ def parse_with_pydicom(item: Item) -> Elements:
             try:
                 tag, _, length, skip = layout.begin(begin, 0)
             except _UnusualError as error:
-                raise ValueError("no element where the pixels should begin") from error
+                raise DamageError("there is no element where the pixels should begin") from error
             at = stream.tell() - len(begin) + skip
             offset = at if tag == PIXEL_DATA else None
         values = {name: raw for name in WANTED if (raw := _raw(dataset, name)) is not None}
@@ -293,14 +294,14 @@ def open_with_pydicom(stream: BinaryIO, tags: list[int]) -> Any:
 
     Raises:
         InvalidDicomError: no DICOM.
-        ValueError: deflated.
+        DamageError: deflated.
     """
     head = stream.read(HEAD)
     if not is_dicom(head):
         raise InvalidDicomError("no DICOM")
     sipped: Any = Sipped(stream)
     if file_meta(sipped).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        raise ValueError("a deflated file")
+        raise DamageError("the header of a deflated file is unusual")
     stream.seek(0)
     return pydicom.dcmread(sipped, stop_before_pixels=True, specific_tags=tags, force=True)
 

@@ -79,7 +79,7 @@ class _Frame:
         value = self.get(macro, name)
         if value is None:
             return None
-        return sound_numbers([value] if count == 1 else value, count)
+        return sound_numbers(name, [value] if count == 1 else value, count)
 
     def words(self, macro: str, name: str) -> tuple[str, ...]:
         value = self.get(macro, name)

@@ -10,13 +10,15 @@ from itertools import pairwise
 from typing import BinaryIO
 
 from medseg.io.dicom_codecs import NATIVE, frame_bytes
+from medseg.io.dicom_damage import DamageError
 from medseg.io.dicom_headers import PixelFormat
-from medseg.io.dicom_sources import FileItem, Item, read_exactly, skip
+from medseg.io.dicom_sources import SMALL_BYTES, FileItem, Item, read_exactly, skip
 
 FRAGMENT, DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 RLE = "1.2.840.10008.1.2.5"
 END_OF_IMAGE = b"\xff\xd9"
 MAX_FRAGMENTS = 1 << 22
+MAX_COMPRESSION = 10_000  # of images; even empty ones hardly reach 5,000
 
 Span = tuple[int, int]  # first byte and number of bytes
 
@@ -37,7 +39,7 @@ class FrameIndex:
         """The bytes of a frame.
 
         Raises:
-            EOFError: the file ends before.
+            DamageError: the file ends before.
         """
         with self.item.open() as stream:
             parts = []
@@ -54,35 +56,51 @@ class _MemoryItem:
     def open(self) -> BinaryIO:
         return BytesIO(self.content)
 
+    def most_bytes(self) -> int:
+        return len(self.content)
+
+
+def check_room(item: Item, pixels: PixelFormat) -> None:
+    """Refuses a header that declares more pixels than the file can hold, before memory is taken for them.
+
+    Raises:
+        DamageError: it does.
+    """
+    native, most = pixels.syntax in NATIVE, item.most_bytes()
+    limit = most if native else max(SMALL_BYTES, MAX_COMPRESSION * most)
+    if frame_bytes(pixels) * pixels.frames > limit:
+        raise DamageError("the header declares more than the file can hold")
+
 
 def find_frames(item: Item, pixels: PixelFormat) -> FrameIndex:
     """Where the frames of a file lie.
 
     Raises:
-        ValueError: no pixels, or not as many bytes or frames as the header says.
-        EOFError: the file ends before.
+        DamageError: no pixels, or not as many bytes or frames as the header says.
+        DamageError: the file ends before.
     """
     offset = pixels.offset
     if offset is None:
-        raise ValueError("no pixel data")
+        raise DamageError("there are no pixel data")
     if not isinstance(item, FileItem):
         with item.open() as stream:
             skip(stream, offset)
-            item, offset = _MemoryItem(stream.read()), 0
+            native = pixels.syntax in NATIVE
+            item, offset = _MemoryItem(stream.read(frame_bytes(pixels) * pixels.frames if native else -1)), 0
     if pixels.syntax in NATIVE:
         return FrameIndex(item, _native_spans(offset, pixels))
     with item.open() as stream:
         skip(stream, offset)
         frames = tuple(_frames(stream, list(_fragments(stream, offset)), pixels))
     if len(frames) != pixels.frames:
-        raise ValueError("not as many frames as the header says")
+        raise DamageError("it has not as many frames as the header says")
     return FrameIndex(item, frames)
 
 
 def _native_spans(offset: int, pixels: PixelFormat) -> tuple[tuple[Span, ...], ...]:
     size = frame_bytes(pixels)
     if pixels.length not in (total := size * pixels.frames, total + total % 2):
-        raise ValueError("not as many bytes as the header says")
+        raise DamageError("it has not as many bytes as the header says")
     return tuple(((offset + index * size, size),) for index in range(pixels.frames))
 
 
@@ -93,18 +111,18 @@ def _fragments(stream: BinaryIO, at: int) -> Iterator[Span]:
         if len(head) < 8 or head[:4] == DELIMITER:
             return
         if head[:4] != FRAGMENT:
-            raise ValueError("no fragment where one should be")
+            raise DamageError("there is no fragment where one should be")
         length = struct.unpack_from("<L", head, 4)[0]
         yield at + 8, length
         at += 8 + length
         stream.seek(at)
-    raise ValueError("too many fragments")
+    raise DamageError("there are too many fragments")
 
 
 def _frames(stream: BinaryIO, pieces: list[Span], pixels: PixelFormat) -> Iterator[tuple[Span, ...]]:
     """The fragments of each frame: by an offset table, or by where images end."""
     if not pieces:
-        raise ValueError("no fragments")
+        raise DamageError("there are no fragments")
     table, *fragments = pieces
     if pixels.frames == 1:
         yield tuple(fragments)
@@ -129,7 +147,7 @@ def _by_table(fragments: list[Span], starts: tuple[int, ...]) -> Iterator[tuple[
     places = {offset - 8 - first: index for index, (offset, _) in enumerate(fragments)}
     bounds = [places[start] for start in starts] + [len(fragments)]
     if bounds != sorted(set(bounds)) or bounds[0]:
-        raise ValueError("offsets out of order")
+        raise DamageError("the offsets are out of order")
     for low, high in pairwise(bounds):
         yield tuple(fragments[low:high])
 
@@ -144,4 +162,4 @@ def _by_ends(stream: BinaryIO, fragments: list[Span]) -> Iterator[tuple[Span, ..
             yield tuple(frame)
             frame = []
     if frame:
-        raise ValueError("the last frame has no end")
+        raise DamageError("the last frame has no end")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from pydicom.uid import UID
 
+from medseg.io.dicom_damage import DamageError
 from medseg.io.dicom_elements import Elements, text
 from medseg.io.dicom_quiet import quiet_pydicom
 from medseg.io.dicom_sources import Item
@@ -21,6 +22,7 @@ SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and its multi-frame relatives
 CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"  # CT, Enhanced CT, Legacy Converted Enhanced CT
 CT_CLASSES = (CT_STORAGE, CT_STORAGE + ".1", CT_STORAGE + ".2")
 DIRECTORY = "1.2.840.10008.1.3.10"
+DIRECTORY_KIND = "DICOMDIR"
 DOSE_REPORT = "1.2.840.10008.5.1.4.1.1.88.67"
 OBJECTS = {"RTSTRUCT": "RTSTRUCT", "SEG": "SEG", "SR": "SR", "PR": "presentation state", "KO": "key object selection"}
 LARGEST_SIDE = 1 << 14
@@ -122,10 +124,10 @@ class Header:
         """Decimal numbers; None where the element is absent or empty.
 
         Raises:
-            ValueError: as `sound_numbers`.
+            DamageError: as `sound_numbers`.
         """
         words = self.words(name)
-        return sound_numbers(words, count) if words else None
+        return sound_numbers(name, words, count) if words else None
 
     def number(self, name: str) -> float | None:
         """One decimal number, or None."""
@@ -136,13 +138,13 @@ class Header:
         """A binary unsigned 16 bit value (US); of several the first.
 
         Raises:
-            ValueError: the element is absent and there is no default.
+            DamageError: the element is absent and there is no default.
         """
         raw = self._values.get(name, b"")
         if len(raw) >= 2:
             return int.from_bytes(raw[:2], "little" if self.elements.little else "big")
         if raw or default is None:
-            raise ValueError(f"{name} is missing")
+            raise DamageError(f"{name} is missing")
         return default
 
     def longs(self, name: str) -> tuple[int, ...]:
@@ -151,20 +153,21 @@ class Header:
         return tuple(int(n) for n in np.frombuffer(raw, "<u8" if self.elements.little else ">u8"))
 
 
-def sound_numbers(values: Sequence[Any], count: int) -> Numbers:
-    """The numbers that texts or decimals stand for.
+def sound_numbers(name: str, values: Sequence[Any], count: int, most: float = LARGEST_NUMBER) -> Numbers:
+    """The numbers that the texts or decimals of an element stand for.
 
     Raises:
-        ValueError: not `count` numbers, or one that is not finite or larger than anything that is measured.
+        DamageError: not `count` numbers, or one that is not finite or beyond `most`.
 
-    >>> sound_numbers(["-1.5", "2e1"], 2)
-    (-1.5, 20.0)
+    >>> sound_numbers("PixelSpacing", ["1.5", "2e1"], 2)
+    (1.5, 20.0)
     """
-    if len(values) != count or any("_" in str(value) for value in values):
-        raise ValueError(f"not {count} numbers")
-    numbers = tuple(float(value) for value in values)
-    if not all(abs(number) <= LARGEST_NUMBER for number in numbers):  # false for NaN
-        raise ValueError("no number that is measured")
+    try:
+        numbers = tuple(float(str(value).replace("_", "no number")) for value in values)
+    except ValueError:
+        numbers = ()
+    if len(numbers) != count or not all(abs(number) <= most for number in numbers):  # false for NaN
+        raise DamageError(f"{name} does not hold {'one sound number' if count == 1 else f'{count} sound numbers'}")
     return numbers
 
 
@@ -172,11 +175,11 @@ def kind_of(header: Header) -> str:
     """What a file is if it is no image of a series, as a word for "passed over"; empty for images.
 
     Raises:
-        ValueError: a CT without an image, or an object without a name.
+        DamageError: a CT without an image, or an object without a name.
     """
     sop_class, modality = header.text("SOPClassUID"), header.text("Modality")
     if header.text("MediaStorageSOPClassUID") == DIRECTORY or sop_class == DIRECTORY:
-        return "DICOMDIR"
+        return DIRECTORY_KIND
     if sop_class.startswith(DOSE_REPORT):
         return "dose report"
     if sop_class.startswith(SECONDARY_CAPTURE):
@@ -184,7 +187,7 @@ def kind_of(header: Header) -> str:
     if header.elements.offset is None and not header.elements.values.get("Rows"):
         named = re.fullmatch("[A-Z]{2,12}", modality) and modality != "CT"
         if not named and (sop_class in CT_CLASSES or not _is_known_class(sop_class)):
-            raise ValueError("neither an image nor another object: the file is cut off in its header")
+            raise DamageError("neither an image nor another object: the file is cut off in its header")
         return OBJECTS.get(modality, modality if named else "unnamed object")
     if modality == "OT":
         return "capture"
@@ -193,7 +196,7 @@ def kind_of(header: Header) -> str:
     if (samples := header.integer("SamplesPerPixel", 1)) == 1:
         return ""
     if samples not in (3, 4) or header.text("PhotometricInterpretation").startswith("MONOCHROME"):
-        raise ValueError("no number of samples that such an image has")
+        raise DamageError("SamplesPerPixel is not what such an image has")
     return "colour capture"
 
 
@@ -206,14 +209,14 @@ def pixel_format(header: Header) -> PixelFormat:
     """How the file's pixels are stored.
 
     Raises:
-        ValueError: an element is missing, or a size that no image has.
+        DamageError: an element is missing, or a size that no image has.
     """
     rows, columns = header.integer("Rows"), header.integer("Columns")
     allocated = header.integer("BitsAllocated")
     stored = header.integer("BitsStored", allocated)
     frames = int(header.number("NumberOfFrames") or 1)
     if not (0 < rows <= LARGEST_SIDE and 0 < columns <= LARGEST_SIDE and 0 < frames <= 1 << 16):
-        raise ValueError("no size of an image")
+        raise DamageError("Rows, Columns or NumberOfFrames is no size of an image")
     elements = header.elements
     return PixelFormat(
         syntax=header.text("TransferSyntaxUID") or "1.2.840.10008.1.2",  # PS3.5 10.1: the default
@@ -250,7 +253,7 @@ def image_of(header: Header, folder: str) -> Image:
     """The only image of a file that is no Enhanced one.
 
     Raises:
-        ValueError: a value is not what its element must hold.
+        DamageError: a value is not what its element must hold.
     """
     return Image(
         item=header.elements.item,

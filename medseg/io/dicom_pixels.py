@@ -23,8 +23,8 @@ from scipy import ndimage
 
 from medseg.errors import DicomError
 from medseg.io.dicom_codecs import Stored, decode
-from medseg.io.dicom_damage import reading
-from medseg.io.dicom_frames import FrameIndex, find_frames
+from medseg.io.dicom_damage import DamageError, reading
+from medseg.io.dicom_frames import FrameIndex, check_room, find_frames
 from medseg.io.dicom_headers import Image
 from medseg.io.dicom_sources import Item
 from medseg.shapes import BoolArray, FloatArray, IntArray
@@ -59,7 +59,7 @@ class SliceReader:
         Raises:
             DicomError: pixels that cannot be read, or different images at the place.
         """
-        place = f"{self.where}, slice {k + 1} of {len(self.slices)}"
+        place = self._place(k)
         first, *others = self.slices[k]
         self._read_image(first, out, place)
         for index, other in enumerate(others, start=1):
@@ -75,6 +75,19 @@ class SliceReader:
         out = np.empty((columns, rows), np.float32, order="F")
         self.read_into(k, out)
         return out
+
+    def check_room(self) -> None:
+        """Looks whether the files can hold what their headers declare, before memory is taken for it.
+
+        Raises:
+            DicomError: one of them cannot.
+        """
+        checked: set[Item] = set()
+        for k, image in ((k, image) for k, images in enumerate(self.slices) for image in images):
+            if image.item not in checked:
+                checked.add(image.item)
+                with reading(self._place(k), "the pixels"):
+                    check_room(image.item, image.pixels)
 
     def read_all(self, tell: Callable[[int, int], None]) -> FloatArray:
         """All slices (X, Y, N), x fastest; `tell(done, of)` is called after each."""
@@ -104,7 +117,7 @@ class SliceReader:
             try:
                 stored = decode(frame, image.pixels, place)
             except (RuntimeError, struct.error) as error:
-                raise ValueError("damaged codestream") from error
+                raise DamageError("the codestream is damaged") from error
             write_hu(stored, image, out.T)
 
     def _index(self, image: Image) -> FrameIndex:
@@ -114,6 +127,9 @@ class SliceReader:
             if image.item not in self._indices:
                 self._indices[image.item] = find_frames(image.item, image.pixels)
             return self._indices[image.item]
+
+    def _place(self, k: int) -> str:
+        return f"{self.where}, slice {k + 1} of {len(self.slices)}"
 
     def _conflict(self) -> DicomError:
         images, crowded = sum(map(len, self.slices)), sum(len(images) > 1 for images in self.slices)

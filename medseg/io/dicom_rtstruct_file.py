@@ -17,7 +17,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.uid import RTStructureSetStorage
 
 from medseg.errors import DicomError
-from medseg.io.dicom_damage import reading
+from medseg.io.dicom_damage import DamageError, reading
 from medseg.io.dicom_object import object_class, read_object
 from medseg.io.dicom_quiet import quiet_pydicom
 from medseg.io.roi_suggestions import shown_name
@@ -191,7 +191,7 @@ def _items(dataset: Any, name: str) -> Sequence[Any]:
     """The items of a sequence; empty when it is not there."""
     value = dataset.get(name)
     if value is not None and not isinstance(value, pydicom.Sequence):
-        raise ValueError(f"{name} is no sequence")
+        raise DamageError(f"{name} is no sequence")
     return () if value is None else value
 
 

@@ -39,7 +39,7 @@ def scan(path: str | Path, *, where: str = "", progress: Progress = silent) -> S
     where = ", ".join(part for part in (where, path.name) if part)
     items = list(_items(path, where))
     images: list[Image] = []
-    passed_over: Counter[str] = Counter()
+    passed_over: Counter[tuple[str, str]] = Counter()
     blank: set[str] = set()
     chunks = [range(start, min(start + CHUNK, len(items))) for start in range(0, len(items), CHUNK)]
     with ThreadPoolExecutor(THREADS) as pool:
@@ -50,11 +50,10 @@ def scan(path: str | Path, *, where: str = "", progress: Progress = silent) -> S
             blank |= found.blank
             done += min(CHUNK, len(items) - done)
             progress("headers", done, len(items))
-    del passed_over["DICOMDIR"]
     if blank & {image.facts.folder for image in images}:
         raise DicomError("an empty file, or one that begins with nothing but zeros, lies among the slices", where=where,
                          expected="whole DICOM files", do="Copy the series again, or remove that file.")  # fmt: skip
-    return build_scan(images, passed_over, len(items) - passed_over["not DICOM"] - passed_over["unopened archive"])
+    return build_scan(images, passed_over)
 
 
 def holds_dicom(path: str | Path) -> bool:
@@ -83,10 +82,10 @@ def _items(path: Path, where: str) -> Iterator[Item]:
 
 @dataclass
 class _Found:
-    """Images of some files, kinds of the others, and the folders of files that may be slices whose copy was cut off."""
+    """Images of some files, kind and series UID of the others, and the folders of files whose copy was cut off."""
 
     images: list[Image] = field(default_factory=list)
-    kinds: list[str] = field(default_factory=list)
+    kinds: list[tuple[str, str]] = field(default_factory=list)
     blank: set[str] = field(default_factory=set)
 
 
@@ -110,13 +109,13 @@ def _read_item(item: Item, place: str, found: _Found) -> None:
     elements, folder = read_elements(item), _folder(item)
     if elements is None:
         head = _head(item)
-        found.kinds.append("unopened archive" if is_archive(head) else "not DICOM")
+        found.kinds.append(("unopened archive" if is_archive(head) else "not DICOM", ""))
         if not head[:PREAMBLE].strip(b"\0"):
             found.blank.add(folder)
         return
     header = Header(elements)
     if kind := kind_of(header):
-        found.kinds.append(kind)
+        found.kinds.append((kind, header.text("SeriesInstanceUID")))
     else:
         found.images += images_of(header, folder, place) if is_enhanced(header) else [image_of(header, folder)]
 

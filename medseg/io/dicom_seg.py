@@ -23,7 +23,7 @@ from medseg.errors import DicomError, LabelError, UsageError
 from medseg.imaging.acquisition import Acquisition
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.lattice import Embedding
-from medseg.io.dicom_damage import reading
+from medseg.io.dicom_damage import DamageError, reading
 from medseg.io.dicom_quiet import quiet_pydicom
 from medseg.io.dicom_seg_frames import FrameLayout, Frames, read_frames
 from medseg.io.dicom_seg_header import (
@@ -205,7 +205,7 @@ def _layout(dataset: Any, where: str) -> FrameLayout:
     layout = FrameLayout(int(dataset.Rows), int(dataset.Columns), int(dataset.get("NumberOfFrames", 1) or 0),
                          int(dataset.BitsAllocated), str(dataset.file_meta.TransferSyntaxUID))  # fmt: skip
     if int(dataset.get("SamplesPerPixel", 1)) != 1 or int(dataset.get("PixelRepresentation", 0)) != 0:
-        raise ValueError("several samples a pixel, or signed pixels")
+        raise DamageError("it has several samples a pixel, or signed pixels")
     if layout.bits not in (1, 8, 16) or min(layout.rows, layout.columns) < 1 or layout.frames < 1:
         raise DicomError("the segmentation holds no pixels that can be read", where=where,
                          expected="frames of 1, 8 or 16 bits a pixel", do="Export it again.",
@@ -297,7 +297,7 @@ class _Rule:
 def _rule(dataset: Any, kind: str, threshold: float | None, hidden: frozenset[int]) -> _Rule:
     highest = int(dataset.MaximumFractionalValue) if kind == "fractional" else 1
     if highest < 1:
-        raise ValueError("a highest fraction of zero")
+        raise DamageError("the highest fraction is zero")
     least = int(np.ceil((threshold or 1) * highest - 1e-9)) if kind == "fractional" else 1
     return _Rule(kind, max(1, least), highest, hidden)
 

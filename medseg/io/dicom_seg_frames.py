@@ -17,6 +17,7 @@ from pydicom.encaps import generate_frames
 
 from medseg.errors import DicomError
 from medseg.io.dicom_codecs import decode
+from medseg.io.dicom_damage import DamageError
 from medseg.io.dicom_headers import PixelFormat
 from medseg.shapes import IntArray
 
@@ -64,7 +65,7 @@ def read_frames(dataset: Any, layout: FrameLayout, where: str) -> Frames:
     """
     stored = dataset.PixelData
     if not isinstance(stored, bytes):
-        raise ValueError("the pixel data are no bytes")
+        raise DamageError("the pixel data are no bytes")
     if layout.syntax not in NATIVE:
         return _encapsulated(stored, layout, where)
     needed = (layout.pixels * layout.frames * layout.bits + 7) // 8
@@ -98,10 +99,10 @@ def _encapsulated(stored: bytes, layout: FrameLayout, where: str) -> Frames:
     for fragment in generate_frames(stored, number_of_frames=layout.frames):
         values = _decoded(fragment, layout, where)
         if layout.bits == 1 and int(values.max()) > 1:
-            raise ValueError("a decoded value is no bit")
+            raise DamageError("a decoded value is no bit")
         packed.append(np.packbits(values) if layout.bits == 1 else values)
     if len(packed) != layout.frames:
-        raise ValueError("not as many frames as the header declares")
+        raise DamageError("it has not as many frames as the header says")
 
     def unpacked(frame: int) -> IntArray:
         if layout.bits > 1:
@@ -126,7 +127,7 @@ def _inflated(data: bytes, layout: FrameLayout) -> IntArray:
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     raw = stream.decompress(data, needed + 2)
     if not needed <= len(raw) <= needed + 1:
-        raise ValueError("the inflated frame has not the size that the header gives")
+        raise DamageError("the inflated frame has not the size that the header gives")
     flat = np.frombuffer(raw, dtype=np.uint8)[:needed]
     if layout.bits == 1:
         flat = np.unpackbits(flat, bitorder="little")[: layout.pixels]

@@ -15,10 +15,13 @@ from medseg.errors import DicomError, GeometryError
 from medseg.imaging.acquisition import Acquisition
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.lattice import OFF_LATTICE_EDGE, OFF_LATTICE_MM, Embedding, embed
+from medseg.io.dicom_damage import DamageError
+from medseg.io.dicom_headers import sound_numbers
 from medseg.shapes import FloatArray
 
 SAME_PLACE_MM = 1e-3
 EXACT_MM = 0.02  # where the distance is inferred from one gap, chance must not make multiples
+MOST_MM = 1e6
 MAX_VOXELS = 2**31  # of one mask; more than 4,000 slices of 700 x 700
 UNIT_TOLERANCE = 0.01  # of the length of a direction cosine
 PERPENDICULAR_TOLERANCE = 1e-3
@@ -50,13 +53,12 @@ def read_planes(dataset: Any, frames: int) -> list[FramePlane]:
     """One plane per frame, from the shared or the per-frame functional groups.
 
     Raises:
-        ValueError, AttributeError, TypeError, KeyError, IndexError: a position, orientation or spacing is missing or
-            is none.
+        BROKEN: a position, orientation or spacing is missing or is none.
     """
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [{}])[0]
     per_frame = dataset.PerFrameFunctionalGroupsSequence
     if len(per_frame) != frames:
-        raise ValueError("not one functional group per frame")
+        raise DamageError("it has not one functional group per frame")
     return [_plane(own, shared) for own in per_frame]
 
 
@@ -73,27 +75,24 @@ def _plane(own: Any, shared: Any) -> FramePlane:
     orientation = functional_group(own, shared, "PlaneOrientationSequence")
     measures = functional_group(own, shared, "PixelMeasuresSequence")
     if position is None or orientation is None or measures is None:
-        raise ValueError("a frame without plane position, orientation or pixel measures")
-    origin = _numbers(position.ImagePositionPatient, 3)
-    cosines = _numbers(orientation.ImageOrientationPatient, 6).reshape(2, 3)
-    row_mm, column_mm = _numbers(measures.PixelSpacing, 2)  # between rows, then between columns
+        raise DamageError("a frame has no plane position, orientation or pixel measures")
+    origin = _numbers(position, "ImagePositionPatient", 3)
+    cosines = _numbers(orientation, "ImageOrientationPatient", 6).reshape(2, 3)
+    row_mm, column_mm = _numbers(measures, "PixelSpacing", 2)  # between rows, then between columns
     lengths = np.linalg.norm(cosines, axis=1)
     if np.abs(lengths - 1).max() > UNIT_TOLERANCE or min(row_mm, column_mm) <= 1e-6:
-        raise ValueError("no unit vectors, or a spacing that is not positive")
+        raise DamageError("directions are no unit vectors, or a spacing is not positive")
     cosines = cosines / lengths[:, None]
     if abs(float(cosines[0] @ cosines[1])) > PERPENDICULAR_TOLERANCE:
-        raise ValueError("rows and columns are not perpendicular")
+        raise DamageError("rows and columns are not perpendicular")
     axes = (cosines * np.array([[column_mm], [row_mm]]) * LPS_TO_RAS).T
     declared = measures.get("SpacingBetweenSlices")
     between = abs(float(declared)) if declared not in (None, "") else 0.0
     return FramePlane(origin * LPS_TO_RAS, axes, between if np.isfinite(between) and between > 0 else None)
 
 
-def _numbers(value: Any, count: int) -> FloatArray:
-    numbers = np.array([float(number) for number in value], dtype=np.float64)
-    if numbers.shape != (count,) or not np.isfinite(numbers).all() or np.abs(numbers).max() > 1e6:
-        raise ValueError(f"not {count} numbers")
-    return numbers
+def _numbers(item: Any, name: str, count: int) -> FloatArray:
+    return np.array(sound_numbers(name, item[name].value, count, MOST_MM))
 
 
 def own_grid(planes: Sequence[FramePlane], shape: tuple[int, int], where: str) -> Geometry:

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from medseg.io.dicom_grouping import in_order, stacks
-from medseg.io.dicom_headers import CT_CLASSES, Image
+from medseg.io.dicom_headers import CT_CLASSES, DIRECTORY_KIND, Image
 from medseg.shapes import Triple
 
 KERNEL = re.compile(r"[A-Za-z0-9+\-_.]{1,16}")  # a part of ConvolutionKernel: Br40d; several words may be a name
@@ -133,9 +133,13 @@ class Series:
         return {(image.facts.sop_uid, image.frame + 1): place
                 for place, image in zip(self.places, self.images, strict=True) if image.facts.sop_uid}  # fmt: skip
 
-    @cached_property
+    @property
     def instance_uids(self) -> Mapping[str, int]:
         """Slice index along Z of every SOPInstanceUID; of a multi-frame file the lowest of its slices."""
+        return self._lowest_places
+
+    @cached_property
+    def _lowest_places(self) -> dict[str, int]:
         found: dict[str, int] = {}
         for (uid, _), place in self.frames.items():
             found[uid] = min(place, found.get(uid, place))
@@ -160,13 +164,11 @@ class Scan:
         series: the CT series.
         others: series of images of other modalities.
         passed_over: how many files of each other kind: localiser, dose report, capture, RTSTRUCT, not DICOM ...
-        files: DICOM files met.
     """
 
     series: tuple[Series, ...]
     others: tuple[Series, ...]
     passed_over: Counter[str]
-    files: int
 
     @property
     def left_out(self) -> str:
@@ -178,11 +180,23 @@ class Scan:
         return ", ".join(f"{count} {name}" for name, count in ordered)
 
 
-def build_scan(images: Sequence[Image], passed_over: Counter[str], files: int) -> Scan:
-    """The series that the images make, the largest first."""
+def build_scan(images: Sequence[Image], passed_over: Counter[tuple[str, str]]) -> Scan:
+    """The series that the images make, the largest first.
+
+    Args:
+        passed_over: how many files there are of each kind and SeriesInstanceUID; a series is told in its notes what
+            bears its UID but is no image of it.
+    """
     found = _numbered([_series(group) for group in stacks(images)])
+    kinds = Counter[str]()
+    for (kind, uid), count in sorted(passed_over.items()):
+        kinds[kind] += count
+        for one in found:
+            if uid and uid == one.uid:
+                one.notes.append(f"{count} {kind}{'s' if count > 1 else ''} of the same series left out")
+    del kinds[DIRECTORY_KIND]
     ct, others = tuple(one for one in found if one.is_ct), tuple(one for one in found if not one.is_ct)
-    return Scan(ct, others, passed_over, files)
+    return Scan(ct, others, kinds)
 
 
 def _series(group: list[Image]) -> Series:

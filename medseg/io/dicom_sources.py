@@ -16,16 +16,23 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 from medseg.errors import FileReadError
+from medseg.io.dicom_damage import DamageError
 
 ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"7z\xbc\xaf\x27\x1c", b"Rar!")
 HEAD = 144  # bytes that tell DICOM and archives from other files
 CHUNK = 1 << 20
+SMALL_BYTES = 64 << 20  # what unpacks to no more than this may be as empty, and deflate as well, as it likes
+MAX_RATIO = 200  # CT deflates to a half or a quarter, a series of nearly nothing but air to a fiftieth
 
 
 class Item(Protocol):
     """One file; `open` gives a stream from its first byte that can skip forward."""
 
     def open(self) -> AbstractContextManager[BinaryIO]: ...
+
+    def most_bytes(self) -> int:
+        """How many bytes it holds, or no more than which it may hold when it is unpacked."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,9 @@ class FileItem:
 
     def open(self) -> BinaryIO:
         return open(self.path, "rb", buffering=0)  # type: ignore[return-value]
+
+    def most_bytes(self) -> int:
+        return self.path.stat().st_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +59,9 @@ class Inflated:
     def open(self) -> Iterator[BinaryIO]:
         with self.item.open() as stream:
             yield cast(BinaryIO, InflatingStream(stream, self.start))
+
+    def most_bytes(self) -> int:
+        return max(SMALL_BYTES, MAX_RATIO * self.item.most_bytes())
 
 
 class InflatingStream(RawIOBase):
@@ -106,7 +119,7 @@ class InflatingStream(RawIOBase):
             if last:
                 break
         if self._size not in (None, self._at):
-            raise EOFError("the archive ends before its member")
+            raise DamageError("the archive ends before its member")
         return b""
 
     def _counted(self, part: bytes) -> bytes:
@@ -114,13 +127,13 @@ class InflatingStream(RawIOBase):
         if self._size is not None:
             self._sum = zlib.crc32(part, self._sum)
             if self._at > self._size or (self._at == self._size and self._sum != self._crc):
-                raise ValueError("a member is not what the archive declares")
+                raise DamageError("a member is not what the archive declares")
         return part
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         target = offset + (self._at if whence == os.SEEK_CUR else 0)
         if whence == os.SEEK_END or target < 0:
-            raise ValueError("an inflated stream has no known end")
+            raise DamageError("an inflated stream has no known end")
         if target < self._at:
             self._rewind()
         while self._at < target and self._next(min(target - self._at, CHUNK)):
@@ -161,17 +174,17 @@ def skip(stream: BinaryIO, offset: int) -> None:
     """Moves a fresh stream forward to `offset`.
 
     Raises:
-        EOFError: the file ends before.
+        DamageError: the file ends before.
     """
     if stream.seek(offset) != offset:
-        raise EOFError("the file ends before its pixels")
+        raise DamageError("the file ends before its pixels")
 
 
 def read_bytes(item: Item, offset: int, length: int) -> bytes:
     """`length` bytes of the file from `offset` on.
 
     Raises:
-        EOFError: the file ends before.
+        DamageError: the file ends before.
     """
     with item.open() as stream:
         skip(stream, offset)
@@ -182,7 +195,7 @@ def read_exactly(stream: BinaryIO, length: int) -> bytes:
     """`length` bytes of the stream; as much memory as is really there, however long the header claims it to be.
 
     Raises:
-        EOFError: the file ends before.
+        DamageError: the file ends before.
     """
     first = stream.read(min(length, 64 * CHUNK))
     if len(first) == length:
@@ -191,7 +204,7 @@ def read_exactly(stream: BinaryIO, length: int) -> bytes:
     while got < length:
         part = stream.read(min(length - got, 64 * CHUNK))
         if not part:
-            raise EOFError("the file ends before its pixels do")
+            raise DamageError("the file ends before its pixels do")
         parts.append(part)
         got += len(part)
     return b"".join(parts)

@@ -172,9 +172,11 @@ def _geometry(plane: SlicePlane, run: SliceRun, tilt: Tilt, where: str) -> Geome
     affine[:3, :2], affine[:3, 2], affine[:3, 3] = axes, step, run.positions[0] + axes @ start
     x, y = np.array([plane.shape[1], plane.shape[0]]) + stop - start
     if max(x, y) > MAX_PIXELS:
-        raise DicomError(f"the upright grid of a tilt by {run.tilt_deg:.1f} degrees is too large", where=where,
-                         expected=f"at most {MAX_PIXELS} pixels", got=f"{x:.4g} x {y:.4g}",
-                         do="`--tilt keep` keeps the sheared one.")  # fmt: skip
+        larger = max(x, y) > max(plane.shape)
+        what = f"the upright grid of a tilt by {run.tilt_deg:.1f} degrees is" if larger else "the slices are"
+        raise DicomError(f"{what} too large", where=where, expected=f"at most {MAX_PIXELS} pixels along a side",
+                         got=f"{x:.0f} x {y:.0f}", do="`--tilt keep` keeps the sheared one." if larger
+                         else "Export the original series again.")  # fmt: skip
     return Geometry((int(x), int(y), run.planes), _ras(affine))
 
 

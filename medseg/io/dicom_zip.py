@@ -14,13 +14,12 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 from medseg.errors import FileReadError
-from medseg.io.dicom_sources import InflatingStream
+from medseg.io.dicom_damage import DamageError
+from medseg.io.dicom_sources import MAX_RATIO, SMALL_BYTES, InflatingStream
 
 MAX_MEMBERS = 1_000_000
 MAX_MEMBER_BYTES = 8 << 30  # an Enhanced CT of 10,000 slices of 512 x 512 takes 5 GB
-SMALL_BYTES = 64 << 20  # a member up to this size may be as empty, and deflate as well, as it likes
 SMALL_TOTAL_BYTES = 1 << 30
-MAX_RATIO = 200  # CT deflates to a half or a quarter, a series of nearly nothing but air to a fiftieth
 LOCAL = struct.Struct("<4s5H3L2H")  # local file header: the last two are the lengths of name and extra field
 DRIVE = re.compile(r"[A-Za-z]:")
 
@@ -49,11 +48,14 @@ class MemberItem:
             source.seek(self.start)
             header = source.read(LOCAL.size)
             if len(header) < LOCAL.size or header[:4] != b"PK\x03\x04":
-                raise EOFError("no member where the archive's directory says")
+                raise DamageError("there is no member where the archive's directory says")
             *_, name, extra = LOCAL.unpack(header)
             start = self.start + LOCAL.size + name + extra
             yield cast(BinaryIO, InflatingStream(cast(BinaryIO, source), start, self.packed, stored=self.stored,
                                                  size=self.size, crc=self.crc))  # fmt: skip
+
+    def most_bytes(self) -> int:
+        return self.size
 
 
 def members(path: Path) -> list[MemberItem]:

@@ -30,7 +30,7 @@ from medseg.config import Config, apply_overrides, build_config, nearest, read_y
 from medseg.config_faults import as_config_error
 from medseg.errors import LabelError
 from medseg.imaging.labels import BACKGROUND, LabelSet
-from medseg.io.name_patterns import Pattern, Patterns, matches
+from medseg.io.name_patterns import LONGEST_NAME, Pattern, Patterns, matches
 from medseg.io.roi_suggestions import shown_name, snippet, suggest_rules
 from medseg.io.tg263 import tg263_name
 
@@ -38,6 +38,7 @@ __all__ = ["FILE_NAME", "LabelRule", "RaterRule", "Region", "RoiRules", "read_ro
 
 FILE_NAME = "rois.yaml"
 LABEL_NAME = r"^\w[\w.+@=\- ]*$"  # it becomes a file name, as does a rater's
+LONGEST_PLACE = 255  # characters of a file's name
 RATER_NAME = re.compile(r"\w[\w.+@=\- ]{0,63}")
 RATER_PLACES = {"folder": "folder's name", "file": "file's name", "label": "StructureSetLabel"}
 SHOWN_NAMES = 20  # in one message
@@ -100,7 +101,7 @@ class RaterRule(Config):
         path = Path(path).absolute()
         folder = path.parents[self.up - 1].name if self.up <= len(path.parents) else ""
         told = {"folder": folder, "file": path.name.partition(".")[0], "label": label}[self.source].strip()
-        found = re.search(self.pattern or ".*", told, re.IGNORECASE)
+        found = re.search(self.pattern or ".*", told, re.IGNORECASE) if len(told) <= LONGEST_PLACE else None
         if not found:
             raise LabelError(f"the {RATER_PLACES[self.source]} does not tell the rater", where=where,
                              expected=f"a match of {self.pattern}", do=f"Mend `rater:` in {FILE_NAME}.")  # fmt: skip
@@ -118,7 +119,7 @@ class RaterRule(Config):
         """
         if self.source != "suffix":
             return name, ""
-        found = re.search(f"(?:{self.pattern})\\Z", name, re.IGNORECASE)
+        found = re.search(f"(?:{self.pattern})\\Z", name, re.IGNORECASE) if len(name) <= LONGEST_NAME else None
         rater = self._named(found) if found else ""
         return (name[: found.start()].strip(), rater) if found and RATER_NAME.fullmatch(rater) else None
 

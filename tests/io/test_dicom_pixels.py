@@ -20,7 +20,7 @@ from medseg.errors import DicomError
 from medseg.io import dicom
 from medseg.io.dicom_codecs import DECODERS, decode, syntax_name
 from medseg.io.dicom_headers import PixelFormat
-from medseg.io.dicom_pixels import read_frame
+from medseg.io.dicom_pixels import SliceReader, read_frame
 
 SERIES = Path(__file__).parents[1] / "data" / "dicom"
 WriteSeries = Callable[..., Path]
@@ -217,6 +217,17 @@ def test_a_codestream_of_another_size_is_not_decoded(syntax: str, monkeypatch: p
         decode(stream, layout(syntax, shape=(IMAGE.shape[0] + 2, IMAGE.shape[1])), "")
 
 
+@pytest.mark.parametrize("head", [(2, 64, 10**9), (2, 64, 64), (2, 0, 64), (2, 80, 70), (1, 64, 0), (15, 64, 80)])
+def test_run_lengths_that_point_outside_their_frame_are_not_decoded(
+    head: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The decoder trusts these offsets and crashes the process."""
+    monkeypatch.setattr(imagecodecs, "dicomrle_decode", lambda *_: pytest.fail("the decoder was called"))
+
+    with pytest.raises(ValueError, match="not the segments of one frame"):
+        decode(struct.pack("<16L", *head, *[0] * (16 - len(head))) + bytes(100), layout(RLE), "")
+
+
 def test_a_colour_codestream_is_not_decoded() -> None:
     stream = bytes(imagecodecs.jpegls_encode(np.zeros((24, 20, 3), np.uint8)))
 
@@ -266,6 +277,31 @@ def test_pixels_that_contradict_the_header_are_refused(
 ) -> None:
     with pytest.raises(DicomError, match=reason):
         dicom.read_series(write_series([0, 1, 2], **elements))
+
+
+def test_more_pixels_than_the_file_can_hold_are_refused_before_memory_is_taken(
+    write_series: WriteSeries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_series([0, 1, 2])
+    for path in folder.iterdir():
+        path.write_bytes(_with_sides(path.read_bytes(), 8000))
+    packed = compress(write_series([0, 1, 2], name="packed", pixels=IMAGE), JPEG_LS)
+    for path in packed.iterdir():
+        path.write_bytes(_with_sides(path.read_bytes(), 8000))
+    monkeypatch.setattr(SliceReader, "_volume", lambda *_: pytest.fail("memory was taken"))
+
+    for source in (folder, packed):
+        with pytest.raises(DicomError, match="the header declares more than the file can hold"):
+            dicom.read_series(source)
+
+
+def _with_sides(content: bytes, side: int) -> bytes:
+    """The file with other Rows and Columns and the length of pixel data that belongs to them."""
+    for element in (b"\x28\x00\x10\x00US\x02\x00", b"\x28\x00\x11\x00US\x02\x00"):
+        at = content.index(element) + 8
+        content = content[:at] + struct.pack("<H", side) + content[at + 2 :]
+    at = content.index(b"\xe0\x7f\x10\x00OW") + 8 if b"\xe0\x7f\x10\x00OW" in content else 0
+    return content[:at] + struct.pack("<L", 2 * side**2) + content[at + 4 :] if at else content
 
 
 # ---- padding

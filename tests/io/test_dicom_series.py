@@ -188,6 +188,14 @@ def test_what_is_left_out_is_counted_by_name(write_series: WriteSeries) -> None:
     assert dicom.read_series(folder).hu.shape == (6, 4, 3)
 
 
+def test_what_bears_the_uid_of_a_series_but_is_no_image_of_it_is_noted(write_series: WriteSeries) -> None:
+    folder = write_series(PLACES)
+    write_series([3], name="series/end", SamplesPerPixel=3, PhotometricInterpretation="RGB")
+    write_series([9], name="series/other", SeriesInstanceUID="2.25.99", SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
+
+    assert dicom.choose_series(folder).notes == ["1 colour capture of the same series left out"]
+
+
 def test_the_refusal_of_several_series_names_what_was_passed_over(write_series: WriteSeries) -> None:
     folder = write_series([0, 1, 2, 3, *PLACES], pixels=pixels(7), SeriesInstanceUID=["2.25.7"] * 4 + ["2.25.9"] * 3)
     write_series([40], name="series/scout", ImageType=[["ORIGINAL", "PRIMARY", "LOCALIZER"]])

@@ -140,19 +140,23 @@ def test_overrides_pass_the_same_checks(rules_file: Path) -> None:
         read_roi_rules(rules_file.with_name("absent.yaml"))
 
 
-@pytest.mark.parametrize("pattern", [r"(a+)+b", r"(a|a)*b", r"((\w+)_?)+", r"(?:x{1,9}){2,}", r"([ab]*){3,9}c"])
+@pytest.mark.parametrize("pattern", [r"(a+)+b", r"(a|a)*b", r"((\w+)_?)+", r"(?:x{1,9}){2,}", r"([ab]*){3,9}c",
+                                     "(a?){64}a{64}", "a?" * 64 + "a{64}", "(a|a)" * 64 + "b", "(a*){5}",
+                                     "((((){999}){999}){999}){999}", "(?x)a # (", "(?:(?:a?){8}){8}"])  # fmt: skip
 def test_expressions_that_take_exponential_time_are_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match="can take for ever"):
         checked_pattern(pattern)
 
 
-@pytest.mark.parametrize("pattern", [r"gtv[_ ]?(p|n)?\d*", r"(lt|left).*", r"[(+*]+", r"\(a\+\)\+", r"(\d{2}_){3}x"])
+@pytest.mark.parametrize("pattern", [r"gtv[_ ]?(p|n)?\d*", r"(lt|left).*", r"[(+*]+", r"\(a\+\)\+", r"(\d{2}_){3}x",
+                                     r".*(left|l|lt|sin)[ _]?.*(kidney|niere)(?:[ _]\d{1,2})?", r"(?i)a{,3}|b{}[]x]+?",
+                                     r"(?P<side>l|r)_(?!old)(?P=side)"])  # fmt: skip
 def test_ordinary_expressions_are_accepted(pattern: str) -> None:
     assert checked_pattern(pattern) == pattern
 
 
 def test_the_longest_name_and_the_most_repeats_come_to_an_end() -> None:
-    assert not matches([r".*.*.*.*[!]"], "a" * 64)
+    assert not matches([checked_pattern(r".*.*.*.*[!]"), checked_pattern("(?:a?){22}b")], "a" * 64)
     assert not matches([".*"], "a" * 65)
 
 
