@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.overlap import Overlap
 from medseg.evaluation.spread import Spread, spread_between
-from medseg.evaluation.surface import DEFAULT_TOLERANCE_MM, Gap, Surface, measure
-from medseg.evaluation.surface_rules import MEDSEG, Elements, SurfaceRule
+from medseg.evaluation.surface import Gap, Surface, measure
+from medseg.evaluation.surface_rules import DEFAULT_TOLERANCE_MM, MEDSEG, Elements, SurfaceRule
 from medseg.shapes import BoolArray, Triple
 
 Pair = tuple[str, str]
-Spreads = dict[tuple[int, int, Elements], Spread]
 NAN = float("nan")
 
 
@@ -24,7 +23,8 @@ class PairScore:
     """Two readings of one structure in one case.
 
     `values` maps every key of METRICS to a number: NaN where undefined or missing, infinity for a distance to nothing.
-    Of the directed ones `a` is the reference.
+    Of the directed ones `a` is the reference. `gap` holds all distances between the surfaces where it was kept, for
+    NSD at other tolerances.
     """
 
     label: str
@@ -33,6 +33,7 @@ class PairScore:
     values: Mapping[str, float]
     volume_a_ml: float
     volume_b_ml: float
+    gap: Gap | None = field(default=None, repr=False, compare=False)
 
     @property
     def is_missing(self) -> bool:
@@ -80,8 +81,12 @@ class Desk:
         """Each pair seated; a pair that cannot be compared stays a pair of names: somebody is missing."""
         return [self._seat(a, b) or (a, b) for a, b in pairs]
 
-    def gaps(self, seats: Iterable[Seat], kind: Elements) -> dict[Pair, Gap]:
-        """The distances of each pair; all questions to one surface come together, so that one map is held at a time."""
+    def gaps(self, seats: Iterable[Seat], kind: Elements, signed: Elements) -> dict[Pair, Gap]:
+        """The distances of each pair; all questions to one surface come together, so that one map is held at a time.
+
+        Args:
+            signed: the kind whose distances are to know inside from outside.
+        """
         seats = list(seats)
         questions: dict[int, dict[int, Surface]] = {}
         targets: dict[int, Surface] = {}
@@ -91,9 +96,10 @@ class Desk:
                 questions.setdefault(id(target), {})[id(source)] = source
         found: dict[tuple[int, int], Spread] = {}
         for number, target in targets.items():
+            inside = target.inside(kind) if kind == signed else None
             for source in questions[number].values():
                 points, weight = source.elements(kind)
-                found[id(source), number] = spread_between(points, weight, target.elements(kind)[0])
+                found[id(source), number] = spread_between(points, weight, target.elements(kind)[0], inside)
             target.forget()
         return {
             (seat.a, seat.b): Gap(found[id(one), id(other)], found[id(other), id(one)])
@@ -101,11 +107,13 @@ class Desk:
             for one, other in [seat.surfaces]
         }
 
-    def scores(self, label: str, pairs: Sequence[Pair], tolerance_mm: float, rule: SurfaceRule) -> list[PairScore]:
+    def scores(
+        self, label: str, pairs: Sequence[Pair], rule: SurfaceRule, tolerance_mm: float, *, keep_gaps: bool
+    ) -> list[PairScore]:
         """One entry per pair, in their order."""
         seats = self.seats(pairs)
         both = [seat for seat in seats if isinstance(seat, Seat) and not any(s.is_empty for s in seat.surfaces)]
-        gaps = {kind: self.gaps(both, kind) for kind in {rule.nsd, rule.distances}}
+        gaps = {kind: self.gaps(both, kind, rule.nsd) for kind in {rule.nsd, rule.distances}}
         marked = any(mask.any() for mask in self.masks.values())
         found = []
         for seat in seats:
@@ -118,7 +126,8 @@ class Desk:
                 values = {key: metric.agreed for key, metric in METRICS.items()}
             voxel_ml = float(np.prod(self.spacing_mm)) / 1000.0
             volumes = [surface.voxels * voxel_ml for surface in seat.surfaces]
-            found.append(PairScore(label, seat.a, seat.b, values, volumes[0], volumes[1]))
+            kept = apart.get(rule.nsd) if keep_gaps else None
+            found.append(PairScore(label, seat.a, seat.b, values, volumes[0], volumes[1], kept))
         return found
 
     def _seat(self, a: str, b: str) -> Seat | None:

@@ -17,7 +17,7 @@ from medseg.evaluation.overlap import (
     volume_difference,
     volumetric_similarity,
 )
-from medseg.evaluation.surface import assd, hd, hd95, masd, nsd
+from medseg.evaluation.surface import assd, hd, hd95, masd, nsd, signed_surface_distance
 from medseg.shapes import BoolArray, FloatArray, Triple
 
 INFINITE = float("inf")
@@ -112,6 +112,10 @@ METRICS: dict[str, Metric] = {
     ),
     "symmetric_volume_difference": _difference(
         "Symmetric volume difference", "", symmetric_volume_difference, 2.0, "one mask empty: -2 or 2"
+    ),
+    "signed_surface_distance": Metric(
+        "Signed surface distance", "mm", False, "any mask empty: undefined, left out of means and seen in their n",
+        signed_surface_distance, directed=True, range=(-INFINITE, INFINITE), agreed=float("nan"),
     ),
 }  # fmt: skip
 SYMMETRIC = tuple(key for key, metric in METRICS.items() if not metric.directed)

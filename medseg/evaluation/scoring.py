@@ -50,6 +50,7 @@ def score_masks(
     read: Mapping[str, BoolArray] | None = None,
     label: str = "",
     rule: SurfaceRule = MEDSEG,
+    keep_gaps: bool = False,
 ) -> list[PairScore]:
     """Scores of named masks (X, Y, Z) of one structure in one case, one entry per pair.
 
@@ -59,11 +60,12 @@ def score_masks(
             where both read; a structure that goes on beyond is cut there for both alike. No common voxel: missing.
         label: the structure's name, passed through.
         rule: whose definition of a surface; see `PARITY`.
+        keep_gaps: keep each pair's distances, some kilobytes, for NSD at other tolerances and curves.
 
     Two empty masks score 1 for overlap when any of `masks` is not empty (they agree on its absence), else NaN.
     """
     wanted = list(combinations(masks, 2) if pairs is None else pairs)
-    return Desk(masks, read or {}, spacing_mm).scores(label, wanted, tolerance_mm, rule)
+    return Desk(masks, read or {}, spacing_mm).scores(label, wanted, rule, tolerance_mm, keep_gaps=keep_gaps)
 
 
 def score_case(
@@ -74,6 +76,7 @@ def score_case(
     pairs: Sequence[Pair] | None = None,
     leave_one_out: Sequence[str] = (),
     rule: SurfaceRule = MEDSEG,
+    keep_gaps: bool = False,
     threads: int | None = None,
 ) -> list[PairScore]:
     """Scores of every structure and pair of one case; all readings lie on one grid.
@@ -89,6 +92,7 @@ def score_case(
         leave_one_out: raters to leave out one by one. The majority of the others becomes a reading of its own, named
             by `others_of`, that `pairs` may name.
         rule: whose definition of a surface; see `PARITY`.
+        keep_gaps: keep each pair's distances, some kilobytes, for NSD at other tolerances and curves.
         threads: structures scored at the same time; by default as many as there are processors. Results do not depend
             on it.
     """
@@ -101,7 +105,7 @@ def score_case(
     def score(label: str) -> list[PairScore]:
         masks, read, spacing_mm = _masks_of(label, readings, boxes, leave_one_out)
         tolerance = tolerance_of(tolerance_mm, label)
-        return Desk(masks, read, spacing_mm).scores(label, wanted, tolerance, rule)
+        return Desk(masks, read, spacing_mm).scores(label, wanted, rule, tolerance, keep_gaps=keep_gaps)
 
     with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
         boxes = dict(zip(readings, pool.map(lambda reading: reading.boxes(), readings.values()), strict=True))

@@ -8,7 +8,7 @@ import numpy as np
 
 from medseg.evaluation.nearest import Points
 from medseg.evaluation.surface_rules import PERCENTILE, ROUNDING_MM
-from medseg.shapes import FloatArray
+from medseg.shapes import BoolArray, FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +20,7 @@ class Spread:
     Args:
         mm: distances (N,), ascending.
         weight: (N,) of the elements at each: area in mm2, or their number.
+        outward: sum of distances times weights with a minus sign for elements inside the other mask; NaN when unknown.
 
     >>> spread = Spread(np.array([0.0, 3.0]), np.array([3.0, 1.0]))
     >>> spread.mean, spread.largest, spread.percentile(50), spread.within(2.0)
@@ -28,6 +29,7 @@ class Spread:
 
     mm: FloatArray
     weight: FloatArray
+    outward: float = float("nan")
 
     @property
     def total(self) -> float:
@@ -71,23 +73,30 @@ class Spread:
         return float(self.mm[min(int(np.searchsorted(upto / upto[-1], q / 100)), len(self.mm) - 1)])
 
 
-def spread_between(points: Points, weight: FloatArray | None, other: Points) -> Spread:
-    """How far points with these weights (N,), 1 each for None, lie from others; infinitely far when there are none."""
-    total = float(len(points)) if weight is None else float(weight.sum())
+def spread_between(points: Points, weight: FloatArray | None, other: Points, inside: BoolArray | None = None) -> Spread:
+    """How far points with these weights (N,), 1 each for None, lie from others; infinitely far when there are none.
+
+    Args:
+        inside: which of the frame's numbers lie inside the other mask, for `outward`.
+    """
     if not len(points):
         return Spread(np.zeros(0), np.zeros(0))
+    weight = np.ones(len(points)) if weight is None else weight
     if not len(other):
-        return Spread(np.array([np.inf]), np.array([total]))
-    distances, weights = [], []
+        return Spread(np.array([np.inf]), np.array([weight.sum()]))
+    signed = None if inside is None else np.where(inside.take(points.keys), -weight, weight)
+    distances, weights, outward = [], [], 0.0
     for found, mm in points.answers(other):
-        if np.ndim(mm):  # beyond the shells: one by one
-            order = np.argsort(mm)
-            distances.append(np.asarray(mm)[order])
-            weights.append(np.ones(len(order)) if weight is None else weight[found[order]])
-        else:
+        if isinstance(mm, float):
             distances.append(np.array([mm]))
-            weights.append(np.array([len(found) if weight is None else weight[found].sum()], dtype=np.float64))
-    return Spread(np.concatenate(distances), np.concatenate(weights))
+            weights.append(np.array([weight[found].sum()]))
+            outward += mm * float(signed[found].sum()) if mm and signed is not None else 0.0
+        else:  # beyond the shells: one by one
+            order = np.argsort(mm)
+            distances.append(mm[order])
+            weights.append(weight[found[order]])
+            outward += float(mm @ signed[found]) if signed is not None else 0.0
+    return Spread(np.concatenate(distances), np.concatenate(weights), float("nan") if signed is None else outward)
 
 
 def pooled(spreads: list[Spread]) -> Spread:

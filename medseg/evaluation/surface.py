@@ -15,12 +15,12 @@ import numpy as np
 
 from medseg.evaluation.nearest import Frame, Points
 from medseg.evaluation.spread import Spread, spread_between
-from medseg.evaluation.surface_rules import DEFAULT_TOLERANCE_MM, MEDSEG, SURFEL, VOXEL, Elements, SurfaceRule
-from medseg.evaluation.surfels import border_of_cells, cell_areas_mm2, cell_codes
+from medseg.evaluation.surface_rules import DEFAULT_TOLERANCE_MM, MEDSEG, NAN, SURFEL, VOXEL, Elements, SurfaceRule
+from medseg.evaluation.surfels import FULL_CELL, border_of_cells, cell_areas_mm2, cell_codes
 from medseg.imaging.regions import box_of
 from medseg.shapes import BoolArray, FloatArray, IntArray, Triple
 
-SURFACE_METRICS = ("nsd", "hd", "hd95", "assd", "masd")
+SURFACE_METRICS = ("nsd", "hd", "hd95", "assd", "masd", "signed_surface_distance")
 Weighted = tuple[Points, FloatArray | None]
 
 
@@ -56,7 +56,7 @@ class Surface:
         if not self.voxels:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint8)
         codes = cell_codes(self._mask)
-        places = np.flatnonzero(codes + np.uint8(1) > 1)  # neither 0 nor 255, in one look
+        places = np.flatnonzero(codes + np.uint8(1) > 1)  # neither empty nor FULL_CELL, in one look
         index = np.stack(np.unravel_index(places, codes.shape), axis=1)
         return self.frame.keys(index + self._start), codes.ravel()[places]
 
@@ -78,16 +78,13 @@ class Surface:
         """The places of the surface's elements and the weight of each; None for a weight of 1."""
         return (self.surfels, self.areas_mm2) if kind == SURFEL else (self.border, None)
 
-    def contains(self, points: Points) -> BoolArray:
-        """Which cells (N,) lie in the mask with all eight corners."""
-        if not self.voxels:
-            return np.zeros(len(points), dtype=bool)
-        codes = cell_codes(self._mask)
-        index = np.stack(np.unravel_index(points.keys, self.frame.padded), axis=1) - self.frame.margin - self._start
-        near = ((index >= 0) & (index < codes.shape)).all(axis=1)
-        inside = np.zeros(len(points), dtype=bool)
-        inside[near] = codes[tuple(index[near].T)] == 255
-        return inside
+    def inside(self, kind: Elements) -> BoolArray:
+        """Which of the frame's numbers are cells with all eight corners in the mask, or its voxels."""
+        found = np.zeros(self.frame.padded, dtype=bool)
+        content = cell_codes(self._mask) == FULL_CELL if kind == SURFEL else self._mask
+        first = self._start + self.frame.margin
+        found[tuple(slice(a, a + n) for a, n in zip(first, content.shape, strict=True))] = content
+        return found.ravel()
 
     def forget(self) -> None:
         """Gives back the memory that questions about distances to this surface took."""
@@ -124,11 +121,20 @@ class Gap:
         """Mean of the two directed mean distances in mm."""
         return (self.there.mean + self.back.mean) / 2
 
+    @property
+    def signed(self) -> float:
+        """Mean distance in mm of all elements of both surfaces, positive where the second mask reaches beyond."""
+        return (self.back.outward - self.there.outward) / (self.there.total + self.back.total)
+
 
 def gap(a: Surface, b: Surface, kind: Elements = SURFEL) -> Gap:
     """The distances between two measured surfaces over surfels with their areas, or over border voxels."""
-    (one, areas), (other, other_areas) = a.elements(kind), b.elements(kind)
-    return Gap(spread_between(one, areas, other), spread_between(other, other_areas, one))
+    return Gap(_spread(a, b, kind), _spread(b, a, kind))
+
+
+def _spread(source: Surface, target: Surface, kind: Elements) -> Spread:
+    points, weight = source.elements(kind)
+    return spread_between(points, weight, target.elements(kind)[0], target.inside(kind))
 
 
 def measure(
@@ -138,7 +144,7 @@ def measure(
     tolerance_mm: float = DEFAULT_TOLERANCE_MM,
     gaps: Mapping[str, Gap] | None = None,
 ) -> dict[str, float]:
-    """nsd (0 to 1), hd, hd95, assd and masd (mm) of two measured surfaces by a rule, empty masks as it says.
+    """The SURFACE_METRICS of two measured surfaces by a rule, empty masks as it says: shares 0 to 1, distances in mm.
 
     Args:
         gaps: by kind of element, those already measured.
@@ -146,12 +152,11 @@ def measure(
     >>> a, b = np.zeros((2, 1, 1, 9), dtype=bool)
     >>> a[..., 2] = b[..., 6] = True
     >>> measure(Surface(a, (1.0, 1.0, 1.0)), Surface(b, (1.0, 1.0, 1.0)))
-    {'nsd': 0.0, 'hd': 4.0, 'hd95': 4.0, 'assd': 4.0, 'masd': 4.0}
+    {'nsd': 0.0, 'hd': 4.0, 'hd95': 4.0, 'assd': 4.0, 'masd': 4.0, 'signed_surface_distance': 0.0}
     """
     if a.is_empty or b.is_empty:
-        return {
-            metric: rule.empty[metric][a.is_empty and b.is_empty] for metric in ("nsd", "hd", "hd95", "assd", "masd")
-        }
+        both = a.is_empty and b.is_empty
+        return {metric: rule.empty.get(metric, (NAN, NAN))[both] for metric in SURFACE_METRICS}
     known = {kind: (gaps or {}).get(kind) or gap(a, b, kind) for kind in {rule.nsd, rule.distances}}
     apart = known[rule.distances]
     return {
@@ -160,6 +165,7 @@ def measure(
         "hd95": apart.hausdorff(rule.percentile),
         "assd": apart.assd,
         "masd": apart.masd,
+        "signed_surface_distance": known[rule.nsd].signed,
     }
 
 
@@ -171,7 +177,7 @@ def measure_masks(
     tolerance_mm: float = DEFAULT_TOLERANCE_MM,
     rule: SurfaceRule = MEDSEG,
 ) -> dict[str, float]:
-    """nsd, hd, hd95, assd and masd of two masks (X, Y, Z) by one of the definitions of `PARITY`."""
+    """The SURFACE_METRICS of two masks (X, Y, Z) by one of the definitions of `PARITY`."""
     return measure(Surface(reference, spacing_mm), Surface(prediction, spacing_mm), rule, tolerance_mm)
 
 
@@ -209,6 +215,15 @@ def assd(reference: BoolArray, prediction: BoolArray, spacing_mm: Triple) -> flo
 def masd(reference: BoolArray, prediction: BoolArray, spacing_mm: Triple) -> float:
     """Mean of the two directed average surface distances in mm over border voxels; empty masks as `hd95`."""
     return _border_metrics(reference, prediction, spacing_mm)["masd"]
+
+
+def signed_surface_distance(reference: BoolArray, prediction: BoolArray, spacing_mm: Triple) -> float:
+    """How far in mm the prediction's surface lies outside the reference's on average, negative where it lies inside.
+
+    Over the area of both surfaces (surfels). It says which of two masks is drawn larger, which no unsigned distance
+    does; errors that cancel out give 0. One mask empty, or both, gives NaN.
+    """
+    return measure_masks(reference, prediction, spacing_mm)["signed_surface_distance"]
 
 
 def _border_metrics(reference: BoolArray, prediction: BoolArray, spacing_mm: Triple) -> dict[str, float]:

@@ -22,6 +22,7 @@ import numpy as np
 from medseg.shapes import BoolArray, FloatArray, IntArray, Triple
 
 CORNERS = np.array(list(product((0, 1), repeat=3)))
+FULL_CELL = 255
 Edge = tuple[int, int]
 Triangulation = tuple[tuple[int, int, int], ...]
 
