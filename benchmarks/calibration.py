@@ -119,7 +119,7 @@ def power_rows(sets: int, draws: int, seed: int) -> Iterator[Row]:
                 sd = float(values.std())
                 yield {
                     "D": shape,
-                    "true difference": difference,
+                    "true difference": round(difference, 4),
                     "sd": round(sd, 3),
                     "patients": patients,
                     "non-inferior or equivalent %": _share(classes, PASSES),
