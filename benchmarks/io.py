@@ -234,7 +234,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
-    slices, effort = (64, Effort(runs=3, least_s=1, most_s=3)) if options.quick else (250, Effort(5, 3, 60))
+    slices, effort = (64, Effort(runs=3, least_s=0.5, most_s=2)) if options.quick else (250, Effort(5, 3, 60))
     log = sys.stderr if options.json else sys.stdout
     print(setting(slices), HEADER, sep="\n", file=log, flush=True)
     failed = False

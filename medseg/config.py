@@ -59,7 +59,8 @@ def read_yaml(path: str | Path) -> CommentedMap:
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{path.name}:{mark.line + 1}:{mark.column + 1}" if mark else path.name
-        problem = str(getattr(error, "problem", None) or "unreadable").splitlines()[0]
+        told = str(getattr(error, "problem", None) or "unreadable").splitlines()[0]
+        problem = told.partition(" with value ")[0][:200]  # of a key that is there twice, all that stands below it
         raise ConfigError(f"not valid YAML: {problem}", where=place) from error
     except (RecursionError, TypeError, ValueError) as error:  # nested a thousand deep, a list as a key, a year 99999
         raise ConfigError(f"not valid YAML ({type(error).__name__})", where=path.name) from None

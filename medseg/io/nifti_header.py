@@ -77,10 +77,10 @@ def _parse(content: Content, where: str) -> Any:
 def read_stored(header: Any, count: int, where: str) -> Stored:
     """Where and how the voxels of a header stand in its file.
 
-    A slope of 0 or one that is no number means that nothing is scaled, as the standard says.
+    A slope of 0 or NaN means that nothing is scaled, as the standard and common files say.
 
     Raises:
-        FileReadError: no plain numbers, a slope without a valid intercept, or voxels inside the header.
+        FileReadError: no plain numbers, a slope that is infinite or without a valid intercept, or voxels inside the header.
     """
     kind = header.get_data_dtype()
     if kind.kind not in "iuf":
@@ -90,6 +90,8 @@ def read_stored(header: Any, count: int, where: str) -> Stored:
     if not header.single_vox_offset <= begin < 2**63 or begin != int(begin):
         raise FileReadError("the header does not say where the voxels begin", where=where, got=f"vox_offset {begin:g}",
                             expected=f"{header.single_vox_offset} or more", do="Export it again.")  # fmt: skip
+    if np.isinf(float(header["scl_slope"])):  # which nibabel would take for none
+        raise FileReadError("scl_slope is infinite", where=where, do="Mend the header of the file.")
     try:
         slope, intercept = header.get_slope_inter()
     except HeaderDataError as error:

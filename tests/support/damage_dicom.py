@@ -119,7 +119,8 @@ def series(syntax: str, below: str = "") -> Sample:
         files[name] = content
         if syntax != "deflated":
             length = len(content) - content.rindex(b"\xe0\x7f\x10\x00" if syntax != "big" else b"\x7f\xe0\x00\x10")
-            pixels[name] = (len(content) - length + 12, len(content))
+            end = len(content) - (8 if syntax in ENCODERS else 0)  # without the delimiter no voxel is lost
+            pixels[name] = (len(content) - length + 12, end)
     return Sample(files, below.rstrip("/"), tuple(files), pixels)
 
 
@@ -153,7 +154,8 @@ def enhanced(syntax: str = "explicit") -> Sample:
     ])  # fmt: skip
     content = encoded(with_pixels(dataset, [stored_pixels()[index] for index in order], syntax), syntax)
     start = content.rindex(b"\xe0\x7f\x10\x00") + 12
-    return Sample({"enhanced.dcm": content}, "enhanced.dcm", ("enhanced.dcm",), {"enhanced.dcm": (start, len(content))})
+    return Sample({"enhanced.dcm": content}, "enhanced.dcm", ("enhanced.dcm",),
+                  {"enhanced.dcm": (start, len(content) - (8 if syntax in ENCODERS else 0))})
 
 
 @cache
@@ -377,8 +379,8 @@ def inflated(sample: Sample, rng: np.random.Generator) -> Damage:
 
 WAYS = (absurd_tag, absurd_tag, absurd_tag, wrong_length, deep_sequences, other_syntax, lost_slice, *EVERY_FORMAT)
 FAMILIES = {
-    "dicom": Family(lambda: tuple(series(s) for s in ("explicit", "implicit",
-    "big")), read, (*WAYS, strange_neighbours)),
+    "dicom": Family(lambda: tuple(series(s) for s in ("explicit", "implicit", "big")), read,
+                    (*WAYS, strange_neighbours)),
     "dicom_compressed": Family(lambda: tuple(series(s) for s in (*ENCODERS, "deflated")), read,
                                (*WAYS, *EVERY_FORMAT, inflated)),
     "dicom_enhanced": Family(lambda: (enhanced(), enhanced("jpeg_ls"), enhanced("rle")), read, WAYS),
