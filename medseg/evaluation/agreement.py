@@ -1,4 +1,4 @@
-"""Is the model as close to the readers as they are to each other? The numbers of `agreement.json`, label by label.
+"""Is a model as close to the readers as they are to each other? The numbers of `agreement.json`, label by label.
 
 Nothing here reads or writes a file; undefined numbers are NaN and become null where the file is written.
 """
@@ -6,7 +6,7 @@ Nothing here reads or writes a file; undefined numbers are NaN and become null w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,14 +21,17 @@ from medseg.evaluation.entries import (
     truth_entry,
     volume_entry,
 )
+from medseg.evaluation.interchangeability import device_panel, equivalence_index
+from medseg.evaluation.margin_tests import margin_tests
 from medseg.evaluation.metrics import METRICS, SYMMETRIC
 from medseg.evaluation.paired import CaseAgreement, CaseScores, case_agreement, entering
 from medseg.evaluation.presence import Presence, presence, reader_presence
+from medseg.evaluation.primary import Answer, Question, decide
+from medseg.evaluation.secondary import alt_test_entry, distribution_entry, fields, two_way_entry
 from medseg.evaluation.statistics import Interval, patient_means, patients_for_power, ratio_interval
 from medseg.evaluation.verdict import (
     DESCRIPTIVE,
     INCONCLUSIVE,
-    WORST_FIRST,
     Finding,
     Study,
     classify,
@@ -38,127 +41,232 @@ from medseg.evaluation.verdict import (
     sentence,
     share_warning,
 )
+from medseg.evaluation.volume_entries import volume_block
 from medseg.shapes import FloatArray
 
-__all__ = ["TRUTH", "Json", "LabelAgreement", "Protocol", "label_agreement", "verdict"]
+__all__ = ["TRUTH", "Json", "Judgement", "LabelAgreement", "Protocol", "judge_model", "label_agreement", "verdict"]
 
 D_BOUNDS = (-1.0, 1.0)  # of a difference of two shares
+Rows = Mapping[str, Sequence[CaseAgreement]]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the verdict needs of one model and structure: the judged metric.
+
+    Args:
+        finding: the numbers of the judged metric.
+        class_, reasons: after the guard.
+        study: cases and patients that enter the judged metric.
+        differences: D by patient.
+        p: one-sided, that D lies above minus the margin; NaN without a margin.
+    """
+
+    finding: Finding
+    class_: str
+    reasons: tuple[str, ...]
+    study: Study
+    differences: Mapping[str, float]
+    p: float = float("nan")
 
 
 @dataclass(frozen=True)
 class LabelAgreement:
-    """One structure: the entry for the file, and what the verdict needs of it.
+    """One structure: the entry for the file, and what the verdicts need of it.
 
     Args:
         entry: the value under `labels` in `agreement.json`.
-        rows: lines of `cases.csv`, every metric.
-        finding: the judged metric, or None without a model.
-        class_, reasons: of the judged metric, after the guard.
+        rows: by model lines of `cases.csv`, every metric; under an empty name without a model.
+        judged: by model.
         human_human: mean of the judged metric among readers.
-        study: cases and patients that enter the judged metric.
+        study: cases and patients that enter it.
     """
 
     label: str
     entry: Json
-    rows: tuple[CaseAgreement, ...]
-    finding: Finding | None
-    class_: str
-    reasons: tuple[str, ...]
+    rows: Mapping[str, tuple[CaseAgreement, ...]]
+    judged: Mapping[str, Judgement]
     human_human: Interval
     study: Study
+    marked: int = field(default=0)
 
 
 def label_agreement(
-    cases: Sequence[CaseScores], label: str, raters: Sequence[str], model: str | None, protocol: Protocol
+    cases: Sequence[CaseScores], label: str, raters: Sequence[str], models: Sequence[str], protocol: Protocol
 ) -> LabelAgreement:
     """Everything about one structure."""
-    found = {
-        metric: [row for case in cases if (row := case_agreement(case, label, metric, raters, model))]
-        for metric in SYMMETRIC
-    }
-    rows = {
-        metric: entering(found[metric], with_model=model is not None, with_readers=len(raters) > 1)
-        for metric in SYMMETRIC
-    }
+    found = {model: _all_rows(cases, label, raters, model) for model in (*models, *([] if models else [""]))}
+    kept = {model: _entering(rows, raters, model) for model, rows in found.items()}
+    shared = {metric: _shared([kept[model][metric] for model in kept]) for metric in SYMMETRIC}
+    marked = {row.case for rows in found.values() for row in rows["dice"]}
+    only = models[0] if len(models) == 1 else None
     entry: Json = {
-        "human_human": {m: _summary(rows[m], "human_human", m, protocol) for m in SYMMETRIC},
+        "human_human": {m: _summary(shared[m], "human_human", m, protocol) for m in SYMMETRIC},
         "models": {},
-        "leave_one_out": leave_one_out_entry(cases, label, raters, model),
-        "presence": reader_presence(cases, label, raters),
+        "leave_one_out": {} if protocol.anonymous else leave_one_out_entry(cases, label, raters, only),
+        "presence": {} if protocol.anonymous else reader_presence(cases, label, raters),
         "consensus": {"staple": None},
         "kappa": None,
-        "volume": volume_entry(cases, label, raters, None),
-        "cases": {"marked": len(found["dice"]), "nobody_marked": len(cases) - len(found["dice"])},
+        "volume": volume_block(volume_entry(cases, label, raters, None), cases, label, raters, None, protocol),
+        "cases": {"marked": len(marked), "nobody_marked": len(cases) - len(marked)},
     }
-    if truth := truth_entry(cases, label, [*raters, *([model] if model else [])], protocol):
+    if truth := truth_entry(cases, label, [*raters, *models], protocol):
         entry["truth"] = truth
-    everything = tuple(row for metric in SYMMETRIC for row in found[metric])
+    judged: dict[str, Judgement] = {}
+    for model in models:
+        judged[model], entry["models"][model] = judge_model(cases, label, raters, model, protocol, kept[model])
+        if len(models) > 1 and not protocol.anonymous:
+            entry["models"][model]["leave_one_out"] = leave_one_out_entry(cases, label, raters, model)
+    rows = {model: tuple(row for metric in SYMMETRIC for row in found[model][metric]) for model in found}
+    human = protocol.interval(_patients(shared[protocol.metric], "human_human"), METRICS[protocol.metric].range)
+    study = _study(shared[protocol.metric], raters)
+    return LabelAgreement(label, entry, rows, judged, human, study, len(marked))
+
+
+def judge_model(
+    cases: Sequence[CaseScores],
+    label: str,
+    raters: Sequence[str],
+    model: str,
+    protocol: Protocol,
+    rows: Rows | None = None,
+) -> tuple[Judgement, Json]:
+    """One model and structure: what the verdict needs, and the entry under `models`.
+
+    Args:
+        rows: the cases that enter by metric, where they are known already.
+    """
+    rows = _entering(_all_rows(cases, label, raters, model), raters, model) if rows is None else rows
     judged = rows[protocol.metric]
-    human = protocol.interval(_patients(judged, "human_human"), METRICS[protocol.metric].range)
-    study = Study(len(judged), len({row.patient for row in judged}), len(raters))
-    if model is None:
-        reasons = ("there is no model to judge",)
-        return LabelAgreement(label, entry, everything, None, DESCRIPTIVE, reasons, human, study)
     table = presence(cases, label, raters, model, draws=protocol.draws, seed=protocol.seed)
-    finding, class_, reasons = _judge(label, judged, raters, table, protocol, human.mean)
-    entry["models"][model] = {
+    human = _patients(judged, "human_human")
+    mean = float(human.mean()) if len(human) else np.nan
+    finding, class_, reasons = _judge(label, judged, raters, table, protocol, mean)
+    values = _patients(judged, "difference")
+    tests = margin_tests(values, finding.margin) if finding.margin else None
+    entry: Json = {
         **_model_entry(rows, protocol),
         "presence": presence_entry(table, protocol.guard_margin),
-        "volume": volume_entry(cases, label, raters, model),
+        "volume": volume_block(volume_entry(cases, label, raters, model), cases, label, raters, model, protocol),
+        "equivalence_index": {protocol.metric: fields(equivalence_index(finding.difference))},
+        "device_panel": fields(device_panel(_patients(rows["dice"], "difference"))),
+        "sensitivity": {
+            "margin_tests": fields(tests) if tests else None,
+            "two_way": two_way_entry(cases, label, raters, model, protocol),
+        },
+        "alt_test": alt_test_entry(cases, label, raters, model, protocol),
+        "distribution": distribution_entry(cases, label, raters, model, protocol),
     }
-    entry["models"][model]["difference"][protocol.metric] |= {
+    entry["difference"][protocol.metric] |= {
         "margin": finding.margin,
-        "margin_share": None if finding.margin is None else margin_share(finding.margin, human.mean, protocol.metric),
+        "margin_share": None if finding.margin is None else margin_share(finding.margin, mean, protocol.metric),
         "class": class_,
         "reasons": reasons,
         "n_for_80pct": finding.needed,
     }
-    return LabelAgreement(label, entry, everything, finding, class_, tuple(reasons), human, study)
+    by_patient = dict(zip(_owners(judged, "difference"), values.tolist(), strict=True))
+    p = tests.p_noninferior if tests else np.nan
+    return Judgement(finding, class_, tuple(reasons), _study(judged, raters), by_patient, p), entry
 
 
-def _model_entry(rows: Mapping[str, Sequence[CaseAgreement]], protocol: Protocol) -> Json:
+def _all_rows(cases: Sequence[CaseScores], label: str, raters: Sequence[str], model: str) -> dict:
+    return {
+        metric: [row for case in cases if (row := case_agreement(case, label, metric, raters, model or None))]
+        for metric in SYMMETRIC
+    }
+
+
+def _entering(rows: Rows, raters: Sequence[str], model: str) -> dict[str, list[CaseAgreement]]:
+    with_model, with_readers = bool(model), len(raters) > 1
+    return {m: entering(found, with_model=with_model, with_readers=with_readers) for m, found in rows.items()}
+
+
+def _shared(rows: Sequence[Sequence[CaseAgreement]]) -> list[CaseAgreement]:
+    """The first model's rows of the cases that enter for every model: one mean among readers for all of them."""
+    common = set.intersection(*({row.case for row in found} for found in rows))
+    return [row for row in rows[0] if row.case in common]
+
+
+def _study(rows: Sequence[CaseAgreement], raters: Sequence[str]) -> Study:
+    return Study(len(rows), len({row.patient for row in rows}), len(raters))
+
+
+def _model_entry(rows: Rows, protocol: Protocol) -> Json:
     scores = [metric for metric in SYMMETRIC if not METRICS[metric].is_distance]
     return {
+        "human_human": {m: _summary(rows[m], "human_human", m, protocol) for m in SYMMETRIC},
         "model_human": {m: _summary(rows[m], "model_human", m, protocol) for m in SYMMETRIC},
         "difference": {m: _difference(rows[m], m, protocol) for m in SYMMETRIC},
         "delineation": {m: _delineation(rows[m], m, protocol) for m in scores},
         "williams": {m: _williams(rows[m], protocol) for m in scores},
-        "alt_test": None,
-        "distribution": None,
     }
 
 
-def verdict(labels: Sequence[LabelAgreement], study: Study, protocol: Protocol) -> tuple[Json, str | None]:
-    """Class, sentence and reasons over all labels, and the label that decided: the worst one speaks for the model."""
-    marked = [label for label in labels if label.entry["cases"]["marked"]]
+def verdict(
+    labels: Sequence[LabelAgreement], model: str | None, study: Study, protocol: Protocol
+) -> tuple[Json, str | None]:
+    """Class, sentence and reasons over all labels, and the label that decided.
+
+    The primary question decides; without one the worst label speaks for the model.
+    """
+    marked = [label for label in labels if label.marked]
     if not marked:
         text = f"On {study.cases} cases ({study.patients} patients) nobody marked anything."
         return {"class": "descriptive", "sentence": text, "reasons": ["nobody marked anything"]}, None
-    if marked[0].finding is None:
-        worst = min(marked, key=lambda label: _last(signed(label.human_human.mean, protocol.metric)))
-        text = readers_sentence(worst.label, protocol.metric, worst.human_human, worst.study, protocol.tolerance_mm)
-        return {"class": "descriptive", "sentence": text, "reasons": list(worst.reasons)}, worst.label
-    worst = min(marked, key=lambda label: (WORST_FIRST.index(label.class_), _last(_lower(label))))
-    assert worst.finding is not None
-    reasons = [f"{label.label}: {reason}" for label in marked for reason in label.reasons]
-    reasons += [warning for label in marked if label.finding and (warning := share_warning(label.finding))]
+    if model is None:
+        return _readers_verdict(marked, protocol)
+    answers = [_answer(label, model, protocol.metric) for label in marked]
+    named = protocol.primary if protocol.primary in [answer.question for answer in answers] else None
+    decision = decide(answers, named)
+    worst = next(label for label in marked if label.label == decision.decided_by.label)
+    reasons = [f"{label.label}: {reason}" for label in marked for reason in label.judged[model].reasons]
+    reasons += [warning for label in marked if (warning := share_warning(label.judged[model].finding))]
     if len(marked) > 1:
-        listed = ", ".join(f"{label.label} {label.class_}" for label in marked)
-        reasons.insert(0, f"no primary label was named, so the worst one decides: {listed}")
+        listed = ", ".join(f"{label.label} {label.judged[model].class_}" for label in marked)
+        how = "so the worst one decides" if named is None else "which decides"
+        what = "no primary label was named" if named is None else f"the primary question is {named}"
+        reasons.insert(0, f"{what}, {how}: {listed}")
+    if protocol.primary and named is None:
+        reasons.insert(0, f"the primary question {protocol.primary} was not answered: nobody marked it")
     if absent := [label.label for label in labels if label not in marked]:
         reasons.append("not judged, because nobody marked it in any case: " + ", ".join(absent))
-    return {
-        "class": worst.class_,
-        "sentence": sentence(worst.class_, worst.finding, worst.study, worst.reasons),
+    ours = worst.judged[model]
+    class_ = DESCRIPTIVE if protocol.primary and named is None else ours.class_
+    found: Json = {
+        "class": class_,
+        "sentence": sentence(class_, ours.finding, ours.study, ours.reasons),
         "reasons": reasons,
         "label": worst.label,
         "metric": protocol.metric,
-    }, worst.label
+    }
+    if named:
+        found["primary"] = str(named)
+        found["exploratory_p"] = {str(question): p for question, p in decision.exploratory.items()}
+    return found, worst.label
+
+
+def _readers_verdict(marked: Sequence[LabelAgreement], protocol: Protocol) -> tuple[Json, str | None]:
+    worst = min(marked, key=lambda label: _last(signed(label.human_human.mean, protocol.metric)))
+    tolerance = protocol.tolerance_of(worst.label)
+    text = readers_sentence(worst.label, protocol.metric, worst.human_human, worst.study, tolerance)
+    return {"class": "descriptive", "sentence": text, "reasons": ["there is no model to judge"]}, worst.label
+
+
+def _answer(label: LabelAgreement, model: str, metric: str) -> Answer:
+    judged = label.judged[model]
+    interval = judged.finding.difference
+    lower = interval.ci95[0] if interval.ci95 else interval.mean
+    return Answer(Question(label.label, metric), judged.class_, lower, judged.p)
 
 
 def _patients(rows: Sequence[CaseAgreement], key: str) -> FloatArray:
     """One mean per patient (N,) of a column of the rows."""
     return patient_means(np.array([getattr(row, key) for row in rows]), [row.patient for row in rows])
+
+
+def _owners(rows: Sequence[CaseAgreement], key: str) -> list[str]:
+    """The patients of `_patients`, in their order."""
+    return list(dict.fromkeys(row.patient for row in rows if not np.isnan(getattr(row, key))))
 
 
 def _summary(rows: Sequence[CaseAgreement], key: str, metric: str, protocol: Protocol) -> Json:
@@ -177,6 +285,7 @@ def _difference(rows: Sequence[CaseAgreement], metric: str, protocol: Protocol) 
         "method": interval.method,
         "sd": interval.sd,
         "n": sum(not np.isnan(row.difference) for row in rows),
+        "n_patients": interval.n,
         "margin": None,
         "class": "descriptive",
         "n_for_80pct": None,
@@ -195,7 +304,7 @@ def _williams(rows: Sequence[CaseAgreement], protocol: Protocol) -> Json:
     both = [row for row in rows if not np.isnan(row.difference)]
     ours, theirs = (_patients(both, key) for key in ("model_human", "human_human"))
     value, interval = ratio_interval(ours, theirs, draws=protocol.draws, seed=protocol.seed)
-    return {"value": value, "ci95": interval}
+    return {"value": value, "ci95": interval, "n": len(both)}
 
 
 def _judge(
@@ -224,17 +333,12 @@ def _judge(
         float(ours.mean()) if len(ours) else np.nan,
         interval,
         margin,
-        protocol.tolerance_mm,
+        protocol.tolerance_of(label),
         table,
         needed,
+        protocol.margin_source,
     )
     return finding, class_, [*reasons, *lowered]
-
-
-def _lower(label: LabelAgreement) -> float:
-    assert label.finding is not None
-    interval = label.finding.difference
-    return interval.ci95[0] if interval.ci95 else interval.mean
 
 
 def _last(value: float) -> float:

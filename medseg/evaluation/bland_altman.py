@@ -250,4 +250,9 @@ def _difference(pair: VolumePair, unit: str) -> float:
 
 
 def _shown(interval: tuple[float, float] | None, shown: Callable) -> tuple[float, float] | None:
-    return None if interval is None else (float(shown(interval[0])), float(shown(interval[1])))
+    """The bounds on the scale of the result, or None where one is too large to be a number."""
+    if interval is None:
+        return None
+    with np.errstate(over="ignore"):
+        low, high = float(shown(interval[0])), float(shown(interval[1]))
+    return (low, high) if np.isfinite(high) else None

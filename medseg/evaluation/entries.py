@@ -11,9 +11,11 @@ import numpy as np
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.paired import CaseScores, kind_of
 from medseg.evaluation.presence import GUARD_MARGIN, RULE, Presence
-from medseg.evaluation.scoring import PairScore, others_of
+from medseg.evaluation.primary import Question
+from medseg.evaluation.scoring import PairScore, Tolerance, others_of, tolerance_of
 from medseg.evaluation.statistics import DRAWS, Interval, mean_interval, patient_means
 from medseg.evaluation.surface import DEFAULT_TOLERANCE_MM
+from medseg.evaluation.verdict import STATED
 from medseg.evaluation.volumes import BlandAltman, bland_altman
 from medseg.shapes import FloatArray
 
@@ -28,21 +30,31 @@ class Protocol:
     Args:
         metric: key of METRICS that is judged; the others are described.
         margins: positive margin per label in the metric's unit; a label without one is described.
-        tolerance_mm: of NSD.
+        tolerance_mm: of NSD, one for all labels or one by label.
         guard_margin: how much worse the miss and the false-positive rate may be.
         draws, seed: of the bootstrap.
+        primary: the one question that decides; without it the worst label does.
+        anonymous: reader K is another person in every case.
+        margin_source: who gave the margin, and when, in words.
     """
 
     metric: str = "dice"
     margins: Mapping[str, float] = field(default_factory=dict)
-    tolerance_mm: float = DEFAULT_TOLERANCE_MM
+    tolerance_mm: Tolerance = DEFAULT_TOLERANCE_MM
     guard_margin: float = GUARD_MARGIN
     draws: int = DRAWS
     seed: int = 0
+    primary: Question | None = None
+    anonymous: bool = False
+    margin_source: str = STATED
 
     def interval(self, values: FloatArray, bounds: tuple[float, float]) -> Interval:
         """Mean and interval of one value per patient (N,)."""
         return mean_interval(values, draws=self.draws, seed=self.seed, bounds=bounds)
+
+    def tolerance_of(self, label: str) -> float:
+        """NSD's tolerance for a label, in mm."""
+        return tolerance_of(self.tolerance_mm, label)
 
 
 def summary(values: Sequence[float], patients: Sequence[str], metric: str, protocol: Protocol) -> Json:

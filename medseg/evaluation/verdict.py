@@ -29,6 +29,7 @@ CLAIMS = {
     DESCRIPTIVE: "the agreement is described and not judged",
 }
 SLIGHTLY_LESS = "the model agreed with a reader slightly less, within the margin, than readers agreed with each other"
+STATED = "stated by the user"
 CAP = "This shows agreement within the margin with these readers, not correctness."
 
 
@@ -45,7 +46,8 @@ class Study:
 class Finding:
     """The judged metric of one label: what a verdict is made of.
 
-    `human_human` and `model_human` are means over patients; `presence` is None without readers to hold it against.
+    `human_human` and `model_human` are means over patients; `presence` is None without readers to hold it against;
+    `margin_source` says who gave the margin, and when.
     """
 
     label: str
@@ -57,6 +59,7 @@ class Finding:
     tolerance_mm: float
     presence: Presence | None
     needed: int | None = None
+    margin_source: str = STATED
 
 
 def classify(difference: Interval, margin: float | None, raters: int) -> tuple[str, list[str]]:
@@ -177,7 +180,7 @@ def _numbers(finding: Finding) -> str:
     margin = (
         "no margin"
         if finding.margin is None
-        else f"margin -{_number(finding.margin, finding.metric)}, stated by the user"
+        else f"margin -{_number(finding.margin, finding.metric)}, {finding.margin_source}"
     )
     return (
         f"{name} {_number(finding.model_human, finding.metric)} vs {_number(finding.human_human, finding.metric)}, "

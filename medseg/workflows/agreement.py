@@ -5,46 +5,36 @@ The numbers come from `medseg.evaluation.agreement`; here they are only collecte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from medseg.errors import UsageError
-from medseg.evaluation.agreement import TRUTH, Json, LabelAgreement, Protocol, label_agreement, verdict
+from medseg.evaluation.agreement import Json, LabelAgreement, Protocol, label_agreement, verdict
 from medseg.evaluation.consensus import TIE
+from medseg.evaluation.damaged import standard_damages
+from medseg.evaluation.degrade import Damage, read_damage
+from medseg.evaluation.domain import MARGIN_MM
 from medseg.evaluation.metrics import METRICS, SYMMETRIC
-from medseg.evaluation.paired import CaseAgreement, CaseScores, identical_readings, kind_of
-from medseg.evaluation.scoring import Pair, others_of, score_case
+from medseg.evaluation.paired import identical_readings
+from medseg.evaluation.primary import read_question
+from medseg.evaluation.ranking_entry import ranking_entry
+from medseg.evaluation.self_checks import degrade_entry, null_control_entry
 from medseg.evaluation.verdict import Study
-from medseg.files import check_output_folder, open_output_folder, write_text
+from medseg.evaluation.voxel_agreement import kappa_entry, staple_entry
 from medseg.io.manifest import Dataset
-from medseg.report.figures import bland_altman, forest, matrix, scatter, to_svg
-from medseg.report.overlay import Overlay
-from medseg.report.page import Table, agreement_page
+from medseg.report.page import Table
+from medseg.workflows.agreement_cache import check_out, open_out
+from medseg.workflows.agreement_files import case_rows, overlays, pair_rows, write_agreement
+from medseg.workflows.agreement_scoring import Progress, Scored, Scoring, models_of, score_readings
 from medseg.workflows.evaluation import check_tolerance
-from medseg.workflows.outputs import plain, provenance, write_csv, write_json
-from medseg.workflows.readings import ReadCase, Readings, dataset_readings, folder_readings, open_dataset
-from medseg.workflows.slices import case_overlay, shown_cases
+from medseg.workflows.outputs import plain, provenance
+from medseg.workflows.readings import Readings, dataset_readings, folder_readings, open_dataset
 
 SCHEMA = "medseg.agreement/1"
-PAIR_COLUMNS = (
-    "case", "patient", "label", "a", "b", "kind", *METRICS, "volume_a_ml", "volume_b_ml", "flag",
-)  # fmt: skip
-CASE_COLUMNS = ("case", "patient", "label", "metric", "human_human", "model_human", "difference", "everyone_marked")
-Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """All cases scored: the labels met, the pairs of every case, and who did not read how many cases."""
-
-    labels: tuple[str, ...]
-    cases: tuple[CaseScores, ...]
-    missing: Mapping[str, int]
+DEFAULT_METRIC = "dice"
 
 
 def agree(
@@ -54,32 +44,42 @@ def agree(
     out: str | Path,
     raters: str | Path | None = None,
     model: str | Path | None = None,
-    metric: str = "dice",
+    metric: str | None = None,
+    primary: str | None = None,
     margin: float | Mapping[str, float] | None = None,
-    tolerance_mm: float = 2.0,
+    tolerance_mm: float | Mapping[str, float] = 2.0,
+    null_control: bool = False,
+    degrade: bool | Sequence[str] = False,
     images: bool = True,
     overwrite: bool = False,
     allow_missing: bool = False,
     split: str | None = None,
     draws: int = 10_000,
     seed: int = 0,
+    jobs: int = 1,
     tables: Sequence[Table] = (),
     on_case: Progress | None = None,
 ) -> Json:
-    """Agreement of readers with each other and of the model with them; returns what `agreement.json` holds.
+    """Agreement of readers with each other and of models with them; returns what `agreement.json` holds.
 
-    Writes `agreement.json`, `pairs.csv`, `cases.csv`, `report.html` and `figures/*.svg` into `out`.
+    Writes `agreement.json`, `pairs.csv`, `cases.csv`, `report.html` and `figures/*.svg` into `out`, and under `scored`
+    every finished case, so that a comparison that was cut off goes on where it was.
 
     Args:
         dataset, predictions: a data set and a folder of `<case>.nii.gz`; without predictions readers only.
         raters, model: bare folders `<rater>/<case>.nii.gz` and `<case>.nii.gz` instead; the model may be left out.
-        metric: key of SYMMETRIC that is judged.
+        metric: key of SYMMETRIC that is judged, Dice by default.
+        primary: `LABEL:METRIC`, the one question that decides; without it the worst label does.
         margin: positive, in the metric's unit, for every label or by label; none: nothing is judged.
-        tolerance_mm: of NSD.
+        tolerance_mm: of NSD, one for all labels or by label (2 mm for a label not there).
+        null_control: each reader in turn plays the model.
+        degrade: damage the model's outlines (without a model the first reader's) by known amounts and judge them:
+            words such as `erode:2`, or True for the standard ones.
         images: show CT slices below the outlines where the data set has images.
         allow_missing: go on where predictions are missing.
         split: cases of this split only.
         draws, seed: of the bootstrap.
+        jobs: cases scored at the same time.
         tables: further tables for the page.
         on_case: called with (done, total) after each case.
 
@@ -87,62 +87,68 @@ def agree(
         UsageError: arguments that exclude each other or make no sense.
         FileReadError, GeometryError, LabelError: see `medseg.workflows.readings`.
     """
+    metric = _metric(metric, primary)
     _check(metric, margin, draws, seed)
-    check_tolerance(tolerance_mm)
+    for tolerance in tolerance_mm.values() if isinstance(tolerance_mm, Mapping) else [tolerance_mm]:
+        check_tolerance(tolerance)
     source = _source(dataset, predictions, raters, model, split, allow_missing)
-    check_output_folder(out, kind="agreement", overwrite=overwrite)
-    scored = score_readings(source, tolerance_mm, on_case)
-    protocol = Protocol(metric, _margins(margin, scored.labels), tolerance_mm, draws=draws, seed=seed)
-    found = [label_agreement(scored.cases, label, source.raters, source.model, protocol) for label in scored.labels]
+    cache = check_out(out, overwrite=overwrite)
+    scoring = Scoring(tolerance_mm, jobs=jobs, seed=seed, cache=cache)
+    scoring = replace(scoring, damages=_damages(degrade, source), player=(*models_of(source), *source.raters)[0])
+    scored = score_readings(source, scoring, on_case)
+    protocol = Protocol(
+        metric,
+        _margins(margin, scored.labels),
+        tolerance_mm,
+        draws=draws,
+        seed=seed,
+        primary=read_question(primary, scored.labels) if primary else None,
+        anonymous=source.anonymous,
+    )
+    found = [_label(label, scored, source, scoring, protocol, null_control) for label in scored.labels]
     result, deciding = _assemble(source, scored, found, protocol, split)
-    overlays = _overlays(source, found, deciding, protocol, images)
-    result["config"]["images"] = "contains patient images" if any(o.hu is not None for o in overlays) else "no images"
+    slices = overlays(source, found, deciding, protocol, images)
+    result["config"]["images"] = "contains patient images" if any(o.hu is not None for o in slices) else "no images"
     result = plain(result)
-    folder = open_output_folder(out, kind="agreement", overwrite=overwrite)  # only now: bad input leaves the old
-    _write(folder, result, plain(_pair_rows(scored, source)), plain(_case_rows(found)), overlays, tables)
+    pairs = plain(pair_rows(scored.cases, source.raters, models_of(source)))
+    folder = open_out(out)  # only now: bad input leaves the old
+    write_agreement(folder, result, pairs, plain(case_rows(found)), slices, tables)
     return result
 
 
-def score_readings(source: Readings, tolerance_mm: float, on_case: Progress | None = None) -> Scored:
-    """Every pair of every case, read one case at a time."""
-    everyone = [*source.raters, *([source.model] if source.model else [])]
-    missing = dict.fromkeys(everyone, 0)
-    labels: dict[str, None] = dict.fromkeys(source.labels or ())
-    cases: list[CaseScores] = []
-    for done, case_id in enumerate(source.cases, 1):
-        case = source.read(case_id)
-        for name in everyone:
-            missing[name] += name not in case.readings
-        if case.readings:
-            here = source.labels or _values_in(case)
-            labels |= dict.fromkeys(here)
-            cases.append(_score(case, source, here, tolerance_mm))
-        if on_case:
-            on_case(done, len(source.cases))
-    order = list(labels) if source.labels else sorted(labels, key=int)
-    return Scored(tuple(order), tuple(cases), missing)
+def _label(
+    label: str, scored: Scored, source: Readings, scoring: Scoring, protocol: Protocol, null_control: bool
+) -> LabelAgreement:
+    """One structure with what is counted voxel by voxel and the checks that were asked for."""
+    cases = scored.cases
+    found = label_agreement(cases, label, source.raters, models_of(source), protocol)
+    voxels, patients = scored.voxels(label)
+    found.entry["kappa"] = kappa_entry(voxels, patients, draws=protocol.draws, seed=protocol.seed)
+    staple = staple_entry(voxels, patients)
+    if staple and source.anonymous:  # reader K is another person in every case
+        del staple["raters"]
+    found.entry["consensus"]["staple"] = staple
+    if null_control:
+        found.entry["null_control"] = null_control_entry(cases, label, source.raters, protocol)
+    if scoring.damages:
+        found.entry["degrade"] = degrade_entry(cases, label, source.raters, scoring.player, scoring.damaged, protocol)
+    return found
 
 
-def _score(case: ReadCase, source: Readings, labels: Sequence[str], tolerance_mm: float) -> CaseScores:
-    raters = [rater for rater in source.raters if rater in case.readings]
-    model = source.model if source.model in case.readings else None
-    pairs: list[Pair] = list(combinations(raters, 2))
-    readings = dict(case.readings)
-    if model is not None:
-        pairs += [(rater, model) for rater in raters]
-    if len(raters) > 1:
-        pairs += [(others_of(rater), name) for rater in raters for name in (rater, model) if name]
-    if case.truth is not None:
-        readings[TRUTH] = case.truth
-        pairs += [(TRUTH, name) for name in (*raters, model) if name]
-    scores = score_case(readings, labels=labels, tolerance_mm=tolerance_mm, pairs=pairs, leave_one_out=raters)
-    return CaseScores(case.id, case.patient, scores, case.diagonal_mm)
+def _damages(degrade: bool | Sequence[str], source: Readings) -> tuple[Damage, ...]:
+    if degrade is True:
+        first = source.read(next(iter(source.cases)))
+        return tuple(standard_damages(first.geometry.spacing_mm)) if first.readings else ()
+    return tuple(read_damage(text) for text in degrade or ())
 
 
-def _values_in(case: ReadCase) -> tuple[str, ...]:
-    """The labels of a bare case, by value."""
-    names = {name for reading in case.readings.values() for name in reading.label_set.foreground}
-    return tuple(sorted(names, key=int))
+def _metric(metric: str | None, primary: str | None) -> str:
+    """The judged metric: the primary question's, and no other one beside it."""
+    named = primary.rpartition(":")[2] if primary else None
+    if metric and named and metric != named:
+        raise UsageError("two judged metrics", where="--primary", expected=f"LABEL:{metric}, or no --metric",
+                         got=primary)  # fmt: skip
+    return named or metric or DEFAULT_METRIC
 
 
 def _check(metric: str, margin: float | Mapping[str, float] | None, draws: int, seed: int) -> None:
@@ -193,14 +199,15 @@ def _margins(margin: float | Mapping[str, float] | None, labels: Sequence[str]) 
 def _assemble(
     source: Readings, scored: Scored, found: Sequence[LabelAgreement], protocol: Protocol, split: str | None
 ) -> tuple[Json, str | None]:
-    """The content of `agreement.json` and the label that decided."""
+    """The content of `agreement.json` and the label that decided for the first model."""
     patients = {case.patient for case in scored.cases}
     study = Study(len(scored.cases), len(patients), len(source.raters))
-    judged, deciding = verdict(found, study, protocol)
-    for label in found if source.anonymous else ():  # reader K is another person in every case
-        label.entry.update(leave_one_out={}, presence={})
-    warnings = [*source.notes, *_dependence(scored, source)]
-    judged["reasons"] = [*judged["reasons"], *warnings]
+    models = models_of(source)
+    judged = {model: verdict(found, model or None, study, protocol) for model in models or ("",)}
+    warnings = [*source.told([result.facts for result in scored.results]), *_dependence(scored, source)]
+    verdicts = {
+        model or "readers": entry | {"reasons": [*entry["reasons"], *warnings]} for model, (entry, _) in judged.items()
+    }
     result: Json = {
         "schema": SCHEMA,
         "config": _config(scored, protocol, split),
@@ -208,22 +215,25 @@ def _assemble(
             "n_cases": len(source.cases),
             "n_patients": len(set(source.cases.values())),
             "raters": list(source.raters),
-            "models": [source.model] if source.model else [],
+            "models": list(models),
             "missing": dict(scored.missing),
             "anonymous": source.anonymous,
         },
         "labels": {label.label: label.entry for label in found},
-        "verdict": {source.model or "readers": judged},
+        "verdict": verdicts,
         "warnings": warnings,
         "provenance": provenance(source.files),
     }
-    return result, deciding
+    if ranking := ranking_entry(found, models, protocol):
+        result["ranking"] = ranking
+    return result, next(iter(judged.values()))[1]
 
 
 def _config(scored: Scored, protocol: Protocol, split: str | None) -> Json:
     return {
         "metric": protocol.metric,
-        "margin": "stated by the user" if protocol.margins else None,
+        "primary": str(protocol.primary) if protocol.primary else None,
+        "margin": protocol.margin_source if protocol.margins else None,
         "surface": "surfel",
         "surface_rule": "marching-cubes surfel areas for NSD, border voxels for distances; "
         "outside the image is background",
@@ -231,8 +241,8 @@ def _config(scored: Scored, protocol: Protocol, split: str | None) -> Json:
         "empty_policy": "diagonal",
         "empty_rules": {key: metric.empty_rule for key, metric in METRICS.items()},
         "consensus": f"majority of the other readers, an even split is {TIE}",
-        "domain_mm": None,
-        "tolerance_mm": dict.fromkeys(scored.labels, protocol.tolerance_mm),
+        "domain_mm": MARGIN_MM,
+        "tolerance_mm": {label: protocol.tolerance_of(label) for label in scored.labels},
         "guard_margin": protocol.guard_margin,
         "split": split,
         "bootstrap": {"draws": protocol.draws, "seed": protocol.seed, "cluster": "patient"},
@@ -241,83 +251,13 @@ def _config(scored: Scored, protocol: Protocol, split: str | None) -> Json:
 
 def _dependence(scored: Scored, source: Readings) -> list[str]:
     """Warnings about readings that are equal voxel by voxel."""
-    found = identical_readings(scored.cases, source.raters, source.model)
+    found = {
+        pair: count
+        for model in models_of(source) or (None,)
+        for pair, count in identical_readings(scored.cases, source.raters, model).items()
+    }
     return [
         f"{a} and {b} have identical outlines in {same} of {both} comparisons that both marked: "
         "they are not independent, and agreement is overstated"
         for (a, b), (same, both) in found.items()
     ]
-
-
-def _pair_rows(scored: Scored, source: Readings) -> list[Json]:
-    return [
-        {
-            "case": case.case,
-            "patient": case.patient,
-            "label": score.label,
-            "a": score.a,
-            "b": score.b,
-            "kind": kind,
-            **score.values,
-            "volume_a_ml": score.volume_a_ml,
-            "volume_b_ml": score.volume_b_ml,
-            "flag": score.flag,
-        }
-        for case in scored.cases
-        for score in case.scores
-        if (kind := kind_of(score, source.raters, source.model))
-    ]
-
-
-def _case_rows(found: Sequence[LabelAgreement]) -> list[Json]:
-    return [{column: getattr(row, column) for column in CASE_COLUMNS} for label in found for row in label.rows]
-
-
-def _overlays(
-    source: Readings, found: Sequence[LabelAgreement], deciding: str | None, protocol: Protocol, images: bool
-) -> list[Overlay]:
-    """Best, median and worst case of the label that decided."""
-    rows: list[CaseAgreement] = [
-        row for label in found if label.label == deciding for row in label.rows if row.metric == protocol.metric
-    ]
-    overlays = []
-    for name, row in shown_cases(rows):
-        volume = source.image(row.case) if images and source.image else None
-        value = row.difference if not np.isnan(row.difference) else row.human_human
-        what = f"D {value:+.3f}" if not np.isnan(row.difference) else f"readers {value:.3f}"
-        title = f"{name} case, {row.label}: {what} ({METRICS[protocol.metric].title})"
-        overlays.append(case_overlay(source.read(row.case), row.label, title, volume))
-    return overlays
-
-
-def _write(
-    folder: Path,
-    result: Json,
-    pairs: Sequence[Mapping[str, Any]],
-    cases: Sequence[Mapping[str, Any]],
-    overlays: Sequence[Overlay],
-    tables: Sequence[Table],
-) -> None:
-    write_json(folder / "agreement.json", result)
-    write_csv(folder / "pairs.csv", pairs, PAIR_COLUMNS)
-    write_csv(folder / "cases.csv", cases, CASE_COLUMNS)
-    for name, svg in _figures(result, pairs, cases):
-        write_text(folder / "figures" / f"{name}.svg", svg)
-    write_text(folder / "report.html", agreement_page(result, pairs, cases, overlays, tables))
-
-
-def _figures(
-    result: Json, pairs: Sequence[Mapping[str, Any]], cases: Sequence[Mapping[str, Any]]
-) -> list[tuple[str, str]]:
-    """File stem and SVG of every figure."""
-    metric, models = result["config"]["metric"], result["design"]["models"]
-    figures = [("forest", to_svg(forest(result, metric), "forest"))] if models else []
-    for label in result["labels"]:
-        safe = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in label)
-        drawn = [("matrix", matrix(pairs, label, metric, models=models))]
-        if models:
-            margin = result["labels"][label]["models"][models[0]]["difference"][metric]["margin"]
-            drawn.append(("scatter", scatter(cases, label, metric, margin=margin)))
-        drawn.append(("volumes", bland_altman(pairs, label, models=models)))
-        figures += [(f"{kind}_{safe}", to_svg(figure, f"{kind}-{safe}")) for kind, figure in drawn]
-    return figures

@@ -35,8 +35,8 @@ def study(n: int, human: float, model: float, spread: float = 0.02, label: str =
 
 
 def judge(cases, protocol=FAST, raters=RATERS, model: str | None = "M", labels=("x",)):
-    found = [label_agreement(cases, label, raters, model, protocol) for label in labels]
-    return found, *verdict(found, Study(len(cases), len(cases), len(raters)), protocol)
+    found = [label_agreement(cases, label, raters, [model] if model else [], protocol) for label in labels]
+    return found, *verdict(found, model, Study(len(cases), len(cases), len(raters)), protocol)
 
 
 @pytest.mark.parametrize("metric", list(METRICS))

@@ -1,0 +1,162 @@
+"""Finished cases of a comparison on disk: each under a hash of what it was computed from, whole or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medseg.evaluation.kappa import ChanceCorrected
+from medseg.evaluation.paired import CaseScores
+from medseg.evaluation.scoring import PairScore
+from medseg.evaluation.staple import Staple
+from medseg.evaluation.voxel_agreement import VoxelAgreement
+from medseg.files import MARKER, SIGNATURE, check_output_folder, open_output_folder, write_text
+from medseg.imaging.labels import LabelMap
+from medseg.imaging.regions import Reading
+from medseg.workflows.readings import ReadCase
+
+if TYPE_CHECKING:
+    from medseg.workflows.agreement_scoring import Scoring
+
+FORMAT = 1
+KIND = "agreement"  # of output folder
+SCORES = "scored"  # the folder of finished cases in it
+SCORED = {"label", "a", "b", "values", "volume_a_ml", "volume_b_ml"}
+
+
+@dataclass(frozen=True)
+class ScoreCache:
+    """A folder with one JSON file per finished case, named by a hash of its content's inputs."""
+
+    folder: Path
+
+    def key(self, case: ReadCase, raters: Sequence[str], models: Sequence[str], scoring: Scoring) -> str:
+        """Hash of the case's masks and of everything that the scores depend on."""
+        digest = hashlib.sha256()
+        tolerance = scoring.tolerance_mm
+        asked = {
+            "format": FORMAT,
+            "medseg": metadata.version("medseg"),
+            "case": [case.id, case.patient, list(raters), list(models)],
+            "tolerance": dict(tolerance) if isinstance(tolerance, Mapping) else tolerance,
+            "damaged": scoring.damaged,
+            "seed": scoring.seed,
+        }
+        digest.update(json.dumps(asked, sort_keys=True).encode())
+        readings = {**case.readings, **({"": case.truth} if case.truth is not None else {})}
+        for name, reading in readings.items():
+            _add(digest, name, reading)
+        return digest.hexdigest()
+
+    def read(self, key: str) -> dict[str, Any] | None:
+        """The fields of a finished case; None when it is not there or cannot be read."""
+        try:
+            found = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
+            return {
+                "labels": tuple(found["labels"]),
+                "readers": tuple(found["readers"]),
+                "scores": _case_of(found["scores"]),
+                "voxels": {label: _voxels_of(entry) for label, entry in found["voxels"].items()},
+            }
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # a file of another version or a damaged one: the case is scored again
+
+    def write(
+        self,
+        key: str,
+        labels: Sequence[str],
+        readers: Sequence[str],
+        scores: CaseScores | None,
+        voxels: Mapping[str, VoxelAgreement],
+    ) -> None:
+        """Writes a finished case atomically."""
+        content = {
+            "labels": list(labels),
+            "readers": list(readers),
+            "scores": None if scores is None else _case_entry(scores),
+            "voxels": {label: _entry(found) for label, found in voxels.items()},
+        }
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        if not any(self.folder.parent.iterdir()):
+            (self.folder.parent / MARKER).write_text(f"{SIGNATURE}{KIND}\n", encoding="utf-8")
+        write_text(self.folder / f"{key}.json", json.dumps(content, default=_plain))
+
+    def keep(self, keys: Collection[str]) -> None:
+        """Removes what no case of this comparison used."""
+        for path in self.folder.glob("*.json"):
+            if path.stem not in keys:
+                path.unlink()
+
+
+def check_out(out: str | Path, *, overwrite: bool) -> ScoreCache:
+    """The cache of finished cases of an output folder that may be written.
+
+    A folder that holds nothing but finished cases is a comparison that was cut off, and is taken up again.
+
+    Raises:
+        OutputExistsError, UsageError: as `check_output_folder`.
+    """
+    folder = Path(out)
+    cut_off = (folder / MARKER).is_file() and {entry.name for entry in folder.iterdir()} <= {MARKER, SCORES}
+    check_output_folder(folder, kind=KIND, overwrite=overwrite or cut_off)
+    return ScoreCache(folder / SCORES)
+
+
+def open_out(out: str | Path) -> Path:
+    """The output folder, empty but for the finished cases."""
+    folder = Path(out)
+    aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+    if (folder / SCORES).is_dir():
+        os.replace(folder / SCORES, aside)
+    open_output_folder(folder, kind=KIND, overwrite=True)
+    if aside.is_dir():
+        os.replace(aside, folder / SCORES)
+    return folder
+
+
+def _add(digest: Any, name: str, reading: Reading) -> None:
+    """Feeds one reading to the hash: its name, grid, names, what was read, and all voxels."""
+    grid = reading.geometry
+    described = [name, list(grid.shape), grid.affine.tolist(), dict(reading.label_set.values), reading.labelled,
+                 reading.label_set.ignore, reading.slices_read]  # fmt: skip
+    digest.update(json.dumps(described).encode())
+    arrays = {"": reading.labels} if isinstance(reading, LabelMap) else reading.masks
+    for label, array in arrays.items():
+        digest.update(f"{label}:{array.dtype}".encode())
+        digest.update(np.ascontiguousarray(array.T))
+
+
+def _case_entry(scores: CaseScores) -> dict[str, Any]:
+    pairs = [{key: getattr(score, key) for key in SCORED} | {"values": dict(score.values)} for score in scores.scores]
+    return {"case": scores.case, "patient": scores.patient, "diagonal_mm": scores.diagonal_mm, "pairs": pairs}
+
+
+def _case_of(entry: Mapping[str, Any]) -> CaseScores:
+    pairs = [PairScore(**pair) for pair in entry["pairs"]]
+    return CaseScores(entry["case"], entry["patient"], pairs, entry["diagonal_mm"])
+
+
+def _entry(found: VoxelAgreement) -> dict[str, Any]:
+    staple = {field.name: _plain(getattr(found.staple, field.name)) for field in fields(Staple)}
+    kappa = {field.name: getattr(found.kappa, field.name) for field in fields(ChanceCorrected)}
+    return {"raters": list(found.raters), "staple": staple, "kappa": kappa}
+
+
+def _voxels_of(entry: Mapping[str, Any]) -> VoxelAgreement:
+    staple = {key: np.array(value) if isinstance(value, list) else value for key, value in entry["staple"].items()}
+    staple["votes"] = staple["votes"].astype(np.int8).reshape(-1, len(entry["raters"]))  # none of an empty domain
+    return VoxelAgreement(tuple(entry["raters"]), Staple(**staple), ChanceCorrected(**entry["kappa"]))
+
+
+def _plain(value: Any) -> Any:
+    """Arrays as lists and numpy's numbers as Python's; NaN and infinity stay, only medseg reads these files."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

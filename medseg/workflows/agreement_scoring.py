@@ -1,0 +1,186 @@
+"""Every case of a comparison scored once: pairs, voxels, damaged outlines; over cores, a finished case never again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import combinations
+from threading import Lock
+
+from medseg.errors import UsageError
+from medseg.evaluation.agreement import TRUTH
+from medseg.evaluation.damaged import damaged_reading
+from medseg.evaluation.degrade import Damage
+from medseg.evaluation.paired import CaseScores
+from medseg.evaluation.scoring import Pair, Tolerance, others_of, score_case
+from medseg.evaluation.voxel_agreement import VoxelAgreement, score_voxels
+from medseg.imaging.regions import Reading
+from medseg.workflows.agreement_cache import ScoreCache
+from medseg.workflows.readings import CaseFacts, ReadCase, Readings
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What is measured in every case.
+
+    Args:
+        tolerance_mm: of NSD, one for all labels or one by label.
+        damages: done to the outlines of `player` and scored as outlines of their own.
+        player: whose outlines are damaged, a model or a reader.
+        jobs: cases scored at the same time; results do not depend on it.
+        seed: of damage that is drawn.
+        cache: where finished cases lie, or None.
+    """
+
+    tolerance_mm: Tolerance = 2.0
+    damages: Sequence[Damage] = ()
+    player: str = ""
+    jobs: int = 1
+    seed: int = 0
+    cache: ScoreCache | None = None
+
+    @property
+    def damaged(self) -> dict[str, str]:
+        """Damage in words to the name under which the damaged outlines are scored."""
+        return {str(damage): f"{self.player}, {damage}" for damage in self.damages}
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """One case scored.
+
+    Args:
+        labels: structures of the case.
+        readers: who read it, models too.
+        scores: of every pair; None when nobody read it.
+        voxels: by label, agreement of the readers voxel by voxel.
+    """
+
+    labels: tuple[str, ...]
+    readers: tuple[str, ...]
+    scores: CaseScores | None
+    voxels: Mapping[str, VoxelAgreement] = field(default_factory=dict)
+    facts: CaseFacts = field(default_factory=CaseFacts)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """All cases scored: the labels met, the cases, and who did not read how many."""
+
+    labels: tuple[str, ...]
+    results: tuple[CaseResult, ...]
+    missing: Mapping[str, int]
+
+    @property
+    def cases(self) -> tuple[CaseScores, ...]:
+        return tuple(result.scores for result in self.results if result.scores is not None)
+
+    def voxels(self, label: str) -> tuple[list[VoxelAgreement], list[str]]:
+        """Voxel agreement of one label, case by case, and the patients."""
+        found = [(r.voxels[label], r.scores.patient) for r in self.results if r.scores and label in r.voxels]
+        return [one for one, _ in found], [patient for _, patient in found]
+
+
+def models_of(source: Readings) -> tuple[str, ...]:
+    """Names of the models, in their order; empty when there are only readers."""
+    return source.models
+
+
+def score_readings(source: Readings, scoring: Scoring, on_case: Progress | None = None) -> Scored:
+    """Every pair of every case; as many cases are held in memory as `jobs`.
+
+    Raises:
+        UsageError: fewer than one job.
+    """
+    if scoring.jobs < 1:
+        raise UsageError("no one to do the work", where="--jobs", expected="1 or more", got=str(scoring.jobs))
+    done, lock = [0], Lock()
+
+    def one(case_id: str) -> CaseResult:
+        found = _scored(source.read(case_id), source, scoring)
+        with lock:
+            done[0] += 1
+            if on_case:
+                on_case(done[0], len(source.cases))
+        return found
+
+    if scoring.jobs == 1:
+        results = [one(case_id) for case_id in source.cases]
+    else:
+        results = _in_parallel(one, list(source.cases), scoring.jobs)
+    labels = dict.fromkeys(source.labels or ())
+    for result in results:
+        labels |= dict.fromkeys(result.labels)
+    missing = {
+        name: sum(name not in result.readers for result in results) for name in (*source.raters, *models_of(source))
+    }
+    order = list(labels) if source.labels else sorted(labels, key=int)
+    return Scored(tuple(order), tuple(results), missing)
+
+
+def _in_parallel(one: Callable[[str], CaseResult], cases: Sequence[str], jobs: int) -> list[CaseResult]:
+    """The cases' results in order; the first failure ends the work, what is finished stays in the cache."""
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = [pool.submit(one, case_id) for case_id in cases]
+        try:
+            return [future.result() for future in waiting]
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _scored(case: ReadCase, source: Readings, scoring: Scoring) -> CaseResult:
+    if not case.readings:
+        return CaseResult((), (), None)
+    key = scoring.cache.key(case, source.raters, models_of(source), scoring) if scoring.cache else ""
+    if scoring.cache and (found := scoring.cache.read(key)) is not None:
+        return CaseResult(**found, facts=case.facts)
+    labels = source.labels or _values_in(case)
+    raters = {name: case.readings[name] for name in source.raters if name in case.readings}
+    boxes = {name: reading.boxes() for name, reading in raters.items()}
+    result = CaseResult(
+        tuple(labels),
+        tuple(case.readings),
+        _pairs_scored(case, source, labels, scoring),
+        score_voxels(raters, labels, boxes=boxes) if len(raters) > 1 else {},
+        case.facts,
+    )
+    if scoring.cache:
+        scoring.cache.write(key, result.labels, result.readers, result.scores, result.voxels)
+    return result
+
+
+def _pairs_scored(case: ReadCase, source: Readings, labels: Sequence[str], scoring: Scoring) -> CaseScores:
+    raters = [rater for rater in source.raters if rater in case.readings]
+    models = [model for model in models_of(source) if model in case.readings]
+    readings: dict[str, Reading] = dict(case.readings)
+    pairs: list[Pair] = [*combinations(raters, 2), *((rater, model) for model in models for rater in raters)]
+    if len(raters) > 1:
+        pairs += [(others_of(rater), name) for rater in raters for name in (rater, *models)]
+    if case.truth is not None:
+        readings[TRUTH] = case.truth
+        pairs += [(TRUTH, name) for name in (*raters, *models)]
+    if scoring.player in case.readings:
+        for damage, name in zip(scoring.damages, scoring.damaged.values(), strict=True):
+            readings[name] = damaged_reading(
+                case.readings, scoring.player, raters, labels, damage, seed=scoring.seed, where=f"case {case.id}"
+            )
+            pairs += [(rater, name) for rater in raters if rater != scoring.player]
+    scores = score_case(
+        readings,
+        labels=labels,
+        tolerance_mm=scoring.tolerance_mm,
+        pairs=pairs,
+        leave_one_out=raters,
+        threads=1 if scoring.jobs > 1 else None,
+    )
+    return CaseScores(case.id, case.patient, scores, case.diagonal_mm)
+
+
+def _values_in(case: ReadCase) -> tuple[str, ...]:
+    """The labels of a bare case, by value."""
+    names = {name for reading in case.readings.values() for name in reading.label_set.foreground}
+    return tuple(sorted(names, key=int))
