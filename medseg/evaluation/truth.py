@@ -171,7 +171,7 @@ def truth_case(case: CaseScores, label: str, metric: str, raters: Sequence[str],
 
 
 def truth_presence(cases: Sequence[CaseScores], label: str, names: Sequence[str]) -> dict[str, dict[str, int]]:
-    """By name: cases `read` that have a truth, `present` and `absent` in it, and of those `missed`, `false_positives`."""
+    """By name: cases `read` that have a truth, `present` and `absent` there, of those `missed`, `false_positives`."""
     table = {name: dict.fromkeys(("read", "present", "missed", "absent", "false_positives"), 0) for name in names}
     for case in cases:
         for pair in case.of(label):
