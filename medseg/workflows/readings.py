@@ -1,73 +1,42 @@
-"""Readings to compare, from a data set with predictions or from bare folders, one case at a time on one grid."""
+"""Readings to compare, one case at a time on one grid: from a data set with predictions, bare folders or a manifest.
+
+The way of all three: which file is whose (`readings_files`), what lies there (`readings_formats`), what its labels are
+called (`readings_naming`), then case by case read (`readings_sources`) and put on one grid (`readings_grid`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from medseg.errors import FileReadError, GeometryError, LabelError, UsageError
+from medseg.errors import FileReadError, LabelError, UsageError
 from medseg.evaluation.agreement import TRUTH
-from medseg.imaging.cosines import squared
-from medseg.imaging.geometry import Geometry
-from medseg.imaging.labels import BACKGROUND, LabelMap, LabelSet
-from medseg.imaging.regions import Reading, turned
-from medseg.imaging.volume import Volume
-from medseg.io.label_files import is_label_file, label_stem, read_label_values, read_labels
-from medseg.io.manifest import CaseEntry, Dataset, read_dataset, read_image, read_reading, read_truth
+from medseg.io.layouts.label_names import from_names
+from medseg.io.manifest import Dataset, ImageOptions, read_dataset
+from medseg.io.reading_manifest import ReadingManifest, ReadingRow, read_reading_manifest
+from medseg.workflows.readings_case import CaseFacts, ReadCase, Readings, listed
+from medseg.workflows.readings_files import (
+    Models,
+    case_pattern,
+    check_predicted,
+    find_case_files,
+    find_images,
+    model_folders,
+)
+from medseg.workflows.readings_formats import find_place
+from medseg.workflows.readings_grid import check_same_lattice, on_one_grid
+from medseg.workflows.readings_labels import ModelLabels
+from medseg.workflows.readings_models import FoundModels, find_models, source_of
+from medseg.workflows.readings_naming import CaseSources, settle_names
+from medseg.workflows.readings_options import ReadingOptions
+from medseg.workflows.readings_read import ReadImages, ReadSources
+from medseg.workflows.readings_sources import Source
 
-UPRIGHT = "Import the series with --tilt resample: distances are measured along axes at right angles."
-LISTED = 10  # names shown in an error
+__all__ = ["CaseFacts", "ModelLabels", "Models", "ReadCase", "ReadingOptions", "Readings", "check_same_lattice",
+           "dataset_readings", "folder_readings", "manifest_readings", "on_one_grid", "open_dataset"]  # fmt: skip
 
-
-@dataclass(frozen=True)
-class ReadCase:
-    """One case with everything that is to be compared, on the grid of its first reading.
-
-    `readings` maps raters, in their order, and then the model to their labels; who is missing is not in it.
-    """
-
-    id: str
-    patient: str
-    readings: Mapping[str, Reading]
-    truth: Reading | None
-
-    @property
-    def geometry(self) -> Geometry:
-        return next(iter(self.readings.values())).geometry
-
-    @property
-    def diagonal_mm(self) -> float:
-        """Length of the image's diagonal: the largest distance that two voxels can have."""
-        return float(np.linalg.norm((np.array(self.geometry.shape) - 1) * self.geometry.spacing_mm))
-
-
-@dataclass(frozen=True)
-class Readings:
-    """Where readings come from; nothing is read until `read` is called with a case id.
-
-    Args:
-        raters: all raters; `model` the model's name, or None.
-        cases: case id to patient, in order.
-        labels: names of the structures, or None when every file brings its own (bare folders).
-        files: shown name to path, of every file that enters the numbers.
-        read: gives the case of an id.
-        image: gives the CT of an id, or is None.
-        notes: what a reader of the report must know about the input.
-        anonymous: rater K is another person in every case.
-    """
-
-    raters: tuple[str, ...]
-    model: str | None
-    cases: Mapping[str, str]
-    labels: tuple[str, ...] | None
-    files: Mapping[str, Path]
-    read: Callable[[str], ReadCase]
-    image: Callable[[str], Volume] | None = None
-    notes: tuple[str, ...] = ()
-    anonymous: bool = False
+PLAIN = ReadingOptions()
 
 
 def open_dataset(dataset: Dataset | str | Path) -> Dataset:
@@ -76,174 +45,216 @@ def open_dataset(dataset: Dataset | str | Path) -> Dataset:
 
 
 def dataset_readings(
-    dataset: Dataset, predictions: str | Path | None, *, split: str | None = None, allow_missing: bool = False
+    dataset: Dataset,
+    predictions: Models,
+    *,
+    split: str | None = None,
+    allow_missing: bool = False,
+    options: ReadingOptions = PLAIN,
 ) -> Readings:
-    """Raters of a data set and, beside them, the predictions `<case>.nii.gz` of a folder.
+    """Raters of a data set and, beside them, the predictions in each model's folder.
 
     Raises:
-        UsageError: the split is empty, or the predictions folder has none of the cases.
+        UsageError: the split is empty, or a folder has predictions of none of the cases.
         FileReadError: predictions are missing and `allow_missing` is not given; all are listed.
+        LabelError: a model's structures are no labels of the data set.
     """
+    options.refuse(("labels", "raters_match", "images", "anonymous", "strata"), "a data set")
     entries = {entry.id: entry for entry in dataset.select(split) if entry.raters or entry.truth}
     if not entries:
         what = "no case has a reader" if split is None else f"no case of split '{split}' has a reader"
         raise UsageError(what, where="dataset.yaml", do="Check the split and the raters in dataset.yaml.")
-    if TRUTH in dataset.raters:
-        raise LabelError(f"a rater is called '{TRUTH}'", where="dataset.yaml", do="Rename the rater.")
-    model = None if predictions is None else model_name(predictions, (*dataset.raters, TRUTH))
-    found = {} if predictions is None else _predictions(Path(predictions), list(entries), allow_missing=allow_missing)
-    files = {f"{model}/{path.name}": path for path in found.values()}
+    _check_raters(dataset.raters, "dataset.yaml")
+    folders = model_folders(predictions, (*dataset.raters, TRUTH))
+    images = {case: (entry.image, entry.image_options) for case, entry in entries.items()}
+    models = find_models(folders, list(entries), images, options, allow_missing=allow_missing)
+    cases = [CaseSources(case, entry.patient, models.of(case), {}) for case, entry in entries.items()]
+    naming = settle_names(cases, tuple(folders), options.naming(dataset.labels))
+    files = {}
     for entry in entries.values():
         paths = [*(p for file in entry.raters.values() for p in file.paths), *([entry.truth] if entry.truth else [])]
         files |= {dataset.shown(path): path for path in paths}
-
-    def read(case_id: str) -> ReadCase:
-        return _read_entry(dataset, entries[case_id], model, found.get(case_id))
-
-    patients = {case_id: entry.patient for case_id, entry in entries.items()}
+    soft = models.soft(naming, resample=options.resample_to is not None)
+    read = ReadSources({case.id: case for case in cases}, tuple(folders), naming, options.resample_to is not None, soft,
+                       dataset=dataset, entries=entries)  # fmt: skip
     return Readings(
         dataset.raters,
-        model,
-        patients,
+        tuple(folders),
+        {case_id: entry.patient for case_id, entry in entries.items()},
         dataset.labels.foreground,
-        files,
+        files | models.files,
         read,
-        image=lambda case_id: read_image(dataset, entries[case_id]),
+        image=ReadImages(dataset=dataset, entries=entries),
+        notes=models.notes,
         anonymous=dataset.anonymous,
+        soft_files=models.soft_files,
     )
 
 
-def folder_readings(raters: str | Path, model: str | Path | None, *, allow_missing: bool = False) -> Readings:
-    """Raters of `raters/<rater>/<case>.nii.gz` and a model of `model/<case>.nii.gz`; every non-zero value is a label.
+def folder_readings(
+    raters: str | Path, models: Models = None, *, allow_missing: bool = False, options: ReadingOptions = PLAIN
+) -> Readings:
+    """Raters of `raters/<rater>/<case>.nii.gz` and models of `<folder>/<case>.nii.gz`; the models may be left out.
 
-    Any format of `label_files` will do, each file by its own suffix.
+    Instead of a label file there may be any format of `readings_formats`. Without names for the labels every
+    non-zero value is one.
 
     Raises:
-        FileReadError: a folder is missing, or predictions are and `allow_missing` is not given.
-        UsageError: there is no rater with a file.
+        FileReadError: a folder is missing, a case's folder is empty, or predictions are missing and `allow_missing`
+            is not given.
+        UsageError: there is no rater, a rater's folder has no file, or two files are of one case.
+        LabelError: names of structures that do not fit together.
     """
+    options.refuse(("strata",), "bare folders")
     root = Path(raters)
     if not root.is_dir():
         raise FileReadError("no such folder", where=root.name, expected="one folder per rater in it")
-    folders = [path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")]
-    by_rater = {folder.name: files for folder in folders if (files := _case_files(folder))}
-    if not by_rater:
+    folders = {path.name: path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")}
+    if not folders:
         raise UsageError("no rater", where=root.name, expected="<rater>/<case>.nii.gz")
-    cases = sorted({case for files in by_rater.values() for case in files})
-    name = None if model is None else model_name(model, tuple(by_rater))
-    found = {} if model is None else _predictions(Path(model), cases, allow_missing=allow_missing)
-    unread = sorted(set(_case_files(Path(model))) - set(cases)) if model is not None else []
-    notes = [f"{len(unread)} predictions are of cases that no reader read and were left out"] if unread else []
+    _check_raters(tuple(folders), root.name)
+    pattern = case_pattern(options.raters_match, where="--raters-match")
+    found = {name: find_case_files(folder, name=name, pattern=pattern, strict=True) for name, folder in folders.items()}
+    if empty := [name for name, files in found.items() if not files.places]:
+        raise UsageError("no rater" if len(empty) == len(found) else f"no label file of rater '{empty[0]}'",
+                         where=root.name, expected="<rater>/<case>.nii.gz", do="Fill or remove empty folders.",
+                         )  # fmt: skip
+    ids = sorted({case for files in found.values() for case in files.places})
+    images = {case: (path, ImageOptions()) for case, path in find_images(options.images, ids).items()}
+    own = model_folders(models, (*folders, TRUTH))
+    predicted = find_models(own, ids, images, options, allow_missing=allow_missing)
+    cases = []
+    for case in ids:
+        read = {name: source_of(files.places[case], case, name, images.get(case)) for name, files in found.items()
+                if case in files.places}  # fmt: skip
+        cases.append(CaseSources(case, case, read | predicted.of(case), {}))
+    notes = [f"{len(files.passed_over)} files of {name} do not fit {options.raters_match} and were left out"
+             for name, files in found.items() if files.passed_over]  # fmt: skip
+    files = {f"raters/{name}/{shown}": path for name, files in found.items() for case, place in files.places.items()
+             for shown, path in place.shown(case).items()}  # fmt: skip
+    bare = Readings(tuple(folders), tuple(own), {case: case for case in ids}, None, files, _unread,
+                    notes=tuple(notes), anonymous=options.anonymous)  # fmt: skip
+    return _readings(bare, cases, predicted, options, {case: path for case, (path, _) in images.items()})
 
-    def read(case_id: str) -> ReadCase:
-        paths = {rater: files[case_id] for rater, files in by_rater.items() if case_id in files}
-        if name is not None and case_id in found:
-            paths[name] = found[case_id]
-        readings = {reader: _bare(path, f"case {case_id}, {reader}") for reader, path in paths.items()}
-        return ReadCase(case_id, case_id, on_one_grid(readings, case_id), None)
 
-    files = {f"raters/{rater}/{p.name}": p for rater, paths in by_rater.items() for p in paths.values()}
-    files |= {f"{name}/{path.name}": path for path in found.values()}
-    return Readings(tuple(by_rater), name, {case: case for case in cases}, None, files, read, notes=tuple(notes))
+def manifest_readings(
+    manifest: ReadingManifest | str | Path, *, allow_missing: bool = False, options: ReadingOptions = PLAIN
+) -> Readings:
+    """The readings that a manifest lists; see `reading_manifest` for its columns.
 
-
-def model_name(folder: str | Path, taken: Sequence[str] = ()) -> str:
-    """The folder's own name; `(model)` is added where a rater is called the same."""
-    name = Path(folder).resolve().name or "model"
-    return f"{name} (model)" if name in taken else name
-
-
-def on_one_grid(readings: Mapping[str, Reading], case_id: str) -> dict[str, Reading]:
-    """The readings on the grid of the first; the same lattice stored with other axes or flips is turned exactly.
+    A case that no rater read is left out, with a note.
 
     Raises:
-        GeometryError: a reading lies on another lattice, or on a sheared one (a gantry tilt that was kept), where no
-            distance could be measured along the axes; case, reader and numbers are named.
+        FileReadError: files are missing (all are counted), or predictions are and `allow_missing` is not given.
+        ConfigError: see `read_reading_manifest`.
+        UsageError, LabelError: there is no rater, or names of structures do not fit together.
     """
-    names = list(readings)
-    first = readings[names[0]].geometry
-    squared(first, where=f"case {case_id}, {names[0]}", do=UPRIGHT)
-    return {name: _onto(first, reading, case_id, name, names[0]) for name, reading in readings.items()}
+    options.refuse(("images", "match", "raters_match"), "a manifest")
+    if not isinstance(manifest, ReadingManifest):
+        manifest = read_reading_manifest(manifest, strata=options.strata)
+    raters, models = manifest.readers("human"), manifest.readers("model")
+    _check_raters(raters, "the manifest")
+    rows = [row for row in manifest.rows if row.status != "missing"]
+    _check_files(rows)
+    known = {row.case for row in rows if row.role == "human"}
+    if not known:
+        raise UsageError("no rater read any case", where="the manifest", expected="rows with the role `human`")
+    patients = {case: patient for case, patient in manifest.patients.items() if case in known}
+    images = {row.case: row.image for row in manifest.rows if row.image is not None and row.case in known}
+    made = _CaseBuilder(models, options, images)
+    cases = [made.case(case, patient, [row for row in rows if row.case == case]) for case, patient in patients.items()]
+    for model in models:
+        found = {case.id: case.readers[model] for case in cases if model in case.readers}
+        check_predicted(model, found, list(patients), allow_missing=allow_missing)
+    unread = len(manifest.patients) - len(patients)
+    notes = [f"{unread} cases were left out, because no rater read them"] if unread else []
+    files = {f"{name}/{shown}": path for case in cases for name, source in case.everything.items()
+             if source.place for shown, path in source.place.shown(case.id).items()}  # fmt: skip
+    given = from_names(manifest.labels, where="the manifest") if manifest.labels else None
+    bare = Readings(
+        raters,
+        models,
+        patients,
+        None if given is None else given.foreground,
+        files,
+        _unread,
+        notes=tuple(notes),
+        anonymous=manifest.anonymous or options.anonymous,
+        repeats=made.repeats,
+        trained_on=manifest.trained_on,
+        strata={row.case: dict(row.strata) for row in manifest.rows if row.case in known and row.strata},
+    )
+    if given is not None and options.labels is None:
+        options = replace(options, labels=given)
+    return _readings(bare, cases, FoundModels(), options, images)
 
 
-def check_same_lattice(grid: Geometry, target: Geometry, *, where: str, first: str) -> None:
-    """Raises GeometryError, naming what differs in numbers, unless the grids are equal up to axis order and flips."""
-    if grid.differences(target) and (faults := grid.canonical().differences(target.canonical())):
-        raise GeometryError(
-            f"another grid than {first}",
-            where=where,
-            got="; ".join(faults) + f" (against {first})",
-            do="Export the labels on one grid; medseg never resamples labels in silence.",
-        )
+def _unread(case_id: str) -> ReadCase:
+    raise AssertionError(case_id)
 
 
-def _onto(target: Geometry, reading: Reading, case_id: str, name: str, first: str) -> Reading:
-    if not reading.geometry.differences(target):
-        return reading
-    where = f"case {case_id}, {name}"
-    check_same_lattice(reading.geometry, target, where=where, first=first)
-    if reading.slices_read is not None:  # they are counted along the stored third axis
-        raise GeometryError(
-            f"slices_read is given, but the axes are stored in another order than {first}'s",
-            where=where,
-            expected=target.orientation,
-            got=reading.geometry.orientation,
-            do=f"Export the labels in the axis order of {first}.",
-        )
-    return turned(reading, target)
+def _readings(
+    bare: Readings,
+    cases: Sequence[CaseSources],
+    models: FoundModels,
+    options: ReadingOptions,
+    images: Mapping[str, Path],
+) -> Readings:
+    """The readings with names for their labels and with what reads them."""
+    naming = settle_names(cases, bare.models, options.naming())
+    resample = options.resample_to is not None
+    read = ReadSources({case.id: case for case in cases}, bare.models, naming, resample,
+                       models.soft(naming, resample=resample), images)  # fmt: skip
+    return replace(
+        bare,
+        labels=None if naming.labels is None else naming.labels.foreground,
+        files={**bare.files, **models.files},
+        read=read,
+        image=ReadImages(images) if images else None,
+        notes=(*bare.notes, *models.notes),
+        soft_files=models.soft_files,
+    )
 
 
-def _read_entry(dataset: Dataset, entry: CaseEntry, model: str | None, prediction: Path | None) -> ReadCase:
-    readings: dict[str, Reading] = {
-        rater: read_reading(dataset, entry, rater) for rater in dataset.raters if rater in entry.raters
-    }
-    if model is not None and prediction is not None:
-        where = f"case {entry.id}, model {model} ({prediction.name})"
-        readings[model] = read_labels(prediction, dataset.labels, where=where, tilt=entry.image_options.label_tilt)
-    truth = read_truth(dataset, entry)
-    together = on_one_grid({**readings, **({TRUTH: truth} if truth else {})}, entry.id)
-    truth = together.pop(TRUTH, None)
-    return ReadCase(entry.id, entry.patient, together, truth)
+class _CaseBuilder:
+    """Makes the sources of a manifest's cases; keeps whose the repeats are."""
+
+    def __init__(self, models: Sequence[str], options: ReadingOptions, images: Mapping[str, Path]) -> None:
+        options.check_models(models)
+        self.images = images
+        self.mappings: dict[str, ModelLabels | None] = {name: options.of_model(name)[1] for name in models}
+        self.repeats: dict[str, str] = {}
+
+    def case(self, case: str, patient: str, rows: Sequence[ReadingRow]) -> CaseSources:
+        """The first row of a reader is the reading, further ones are repeats; raters stand before models."""
+        readers: dict[str, Source] = {}
+        repeats: dict[str, Source] = {}
+        for row in sorted(rows, key=lambda row: row.role):  # human, model; the order of rows stays
+            if row.rater not in readers:
+                readers[row.rater] = self._source(row, row.rater)
+            else:
+                name = f"{row.rater}, reading {row.reading or 1}"
+                self.repeats[name] = row.rater
+                repeats[name] = self._source(row, name)
+        return CaseSources(case, patient, readers, repeats)
+
+    def _source(self, row: ReadingRow, name: str) -> Source:
+        where = f"case {row.case}, {name}"
+        place = None if row.path is None else find_place(row.path, where=where)
+        image = self.images.get(row.case)
+        source = source_of(place, row.case, name, None if image is None else (image, ImageOptions()))
+        return replace(source, reader=row.rater, labelled=row.labelled, slices_read=row.slices_read,
+                       mapping=self.mappings.get(row.rater), empty=row.status == "absent")  # fmt: skip
 
 
-def _predictions(folder: Path, cases: Sequence[str], *, allow_missing: bool) -> dict[str, Path]:
-    """Case to prediction file."""
-    if not folder.is_dir():
-        raise FileReadError("no such folder", where=folder.name, expected="<case>.nii.gz in it", do="Check the path.")
-    files = _case_files(folder)
-    missing = [case for case in cases if case not in files]
-    if len(missing) == len(cases):
-        raise UsageError("no prediction of any case", where=folder.name, expected=f"{cases[0]}.nii.gz and so on",
-                         got=_listed(sorted(files)) or "no label file")  # fmt: skip
-    if missing and not allow_missing:
-        raise FileReadError(
-            f"{len(missing)} of {len(cases)} cases have no prediction",
-            where=folder.name,
-            got=_listed(missing),
-            do="Predict them, or pass --allow-missing to leave them out.",
-        )
-    return {case: files[case] for case in cases if case in files}
+def _check_files(rows: Sequence[ReadingRow]) -> None:
+    absent = [f"{row.case}, {row.rater}" for row in rows if row.path is not None and not row.path.exists()]
+    if absent:
+        raise FileReadError(f"{len(absent)} readings of the manifest are not there", where=listed(absent),
+                            expected="paths from the manifest's own folder",
+                            do="Check the paths; who did not read has the status `missing`.")  # fmt: skip
 
 
-def _case_files(folder: Path) -> dict[str, Path]:
-    """Case id to label file of a folder."""
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not is_label_file(path) or not path.is_file():
-            continue
-        case = label_stem(path)
-        if case in files:
-            raise UsageError(f"two files of case {case}", where=folder.name, got=f"{files[case].name}, {path.name}")
-        files[case] = path
-    return files
-
-
-def _bare(path: Path, where: str) -> LabelMap:
-    labels, geometry = read_label_values(path, where=where)
-    values = [int(value) for value in np.unique(labels[labels != 0])]
-    return LabelMap(labels, geometry, LabelSet({BACKGROUND: 0, **{str(value): value for value in values}}))
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - LISTED
-    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
+def _check_raters(raters: Sequence[str], where: str) -> None:
+    if TRUTH in raters:
+        raise LabelError(f"a rater is called '{TRUTH}'", where=where, do="Rename the rater.")
