@@ -10,7 +10,6 @@ import numpy as np
 from medseg.imaging.geometry import Geometry, reorient
 
 AFFINE_MM = 1e-3  # no voxel centre may lie further from its twin
-VERDICTS = ("equal", "explained", "refused", "differs")
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ def _no_ct(found: Scan, where: str) -> DicomError:
 
 
 def _not_ct(modalities: Counter[str], also: str, where: str) -> DicomError:
-    got = ", ".join(f"{name} ({count} images)" for name, count in modalities.items())
+    got = ", ".join(f"{name} ({count} images)" for name, count in modalities.most_common(LISTED))
     return DicomError("not a CT series", where=where, expected="modality CT", got=got + also)
 
 

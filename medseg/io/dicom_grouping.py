@@ -23,6 +23,7 @@ from medseg.io.dicom_stack import MIN_SLICES, SAME_POSITION_MM
 from medseg.shapes import FloatArray, IntArray
 
 DIRECTION_TOLERANCE, PIXEL_TOLERANCE_MM = 1e-3, 1e-5
+MAX_KINDS = 100  # of directions or pixel spacings in one group; more is no study, and would take for ever to compare
 Key = Callable[[Image], Hashable]
 
 
@@ -78,7 +79,10 @@ def _parts(images: Iterable[Image], key: Key) -> list[list[Image]]:
 
 
 def _clusters(images: list[Image], value: Callable[[Image], Hashable], tolerance: float) -> list[list[Image]]:
-    """Images whose numbers agree; those without numbers stay with the largest part, to be refused with it."""
+    """Images whose numbers agree; those without numbers stay with the largest part, to be refused with it.
+
+    All together where they differ in too many ways.
+    """
     counts = Counter(value(image) for image in images)
     kinds: list[FloatArray] = []
     kind_of: dict[Hashable, int] = {}
@@ -87,6 +91,8 @@ def _clusters(images: list[Image], value: Callable[[Image], Hashable], tolerance
         near = [index for index, kind in enumerate(kinds) if np.abs(vector - kind).max() <= tolerance]
         if not near:
             kinds.append(vector)
+            if len(kinds) > MAX_KINDS:
+                return [images]
         kind_of[numbers] = near[0] if near else len(kinds) - 1
     return _parts(images, lambda image: kind_of.get(value(image), 0))
 

@@ -27,7 +27,7 @@ from medseg.io.dicom_damage import DamageError, reading
 from medseg.io.dicom_frames import FrameIndex, check_room, find_frames
 from medseg.io.dicom_headers import Image
 from medseg.io.dicom_sources import Item
-from medseg.shapes import BoolArray, FloatArray, IntArray
+from medseg.shapes import BoolArray, FloatArray
 
 AIR_HU = -1024.0
 LOWEST_HU, HIGHEST_HU = -1024.0, 30710.0  # of what a scanner measures
@@ -182,13 +182,3 @@ def _from_corners(mask: BoolArray) -> BoolArray:
     ndimage.label(mask, output=areas)
     corners = {int(areas[y, x]) for y in (0, -1) for x in (0, -1)} - {0}
     return np.isin(areas, list(corners))
-
-
-def read_frame(image: Image) -> IntArray:
-    """Stored values (rows, columns) of one image, before rescale and padding.
-
-    Raises:
-        DicomError: pixels that cannot be decoded.
-    """
-    with reading("an image", "the pixels"):
-        return decode(find_frames(image.item, image.pixels).read(image.frame), image.pixels, "an image").values

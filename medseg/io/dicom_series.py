@@ -21,6 +21,7 @@ from medseg.shapes import Triple
 
 KERNEL = re.compile(r"[A-Za-z0-9+\-_.]{1,16}")  # a part of ConvolutionKernel: Br40d; several words may be a name
 WORD = re.compile(r"\w+")
+MAX_TOLD = 20  # kinds of files in a message
 BODY_PARTS = frozenset(  # words of PS3.16 annex L; anything else that stands there may be free text
     WORD.findall(
         "ABDOMEN ABDOMENPELVIS ANKLE ARM BRAIN BREAST CAP CHEST CHESTABDOMEN CHESTABDPELVIS CHESTABDOMENPELVIS "
@@ -177,7 +178,8 @@ class Scan:
         for other in self.others:
             counts.update({f"{modality} image": count for modality, count in other.modalities.items()})
         ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-        return ", ".join(f"{count} {name}" for name, count in ordered)
+        more = f" and {len(ordered) - MAX_TOLD} other kinds" if len(ordered) > MAX_TOLD else ""
+        return ", ".join(f"{count} {name}" for name, count in ordered[:MAX_TOLD]) + more
 
 
 def build_scan(images: Sequence[Image], passed_over: Counter[tuple[str, str]]) -> Scan:
@@ -188,12 +190,14 @@ def build_scan(images: Sequence[Image], passed_over: Counter[tuple[str, str]]) -
             bears its UID but is no image of it.
     """
     found = _numbered([_series(group) for group in stacks(images)])
+    of_uid: dict[str, list[Series]] = {}
+    for one in found:
+        of_uid.setdefault(one.uid, []).append(one)
     kinds = Counter[str]()
     for (kind, uid), count in sorted(passed_over.items()):
         kinds[kind] += count
-        for one in found:
-            if uid and uid == one.uid:
-                one.notes.append(f"{count} {kind}{'s' if count > 1 else ''} of the same series left out")
+        for one in of_uid.get(uid, []) if uid else []:
+            one.notes.append(f"{count} {kind}{'s' if count > 1 else ''} of the same series left out")
     del kinds[DIRECTORY_KIND]
     ct, others = tuple(one for one in found if one.is_ct), tuple(one for one in found if not one.is_ct)
     return Scan(ct, others, kinds)

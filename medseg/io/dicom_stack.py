@@ -24,6 +24,8 @@ MAX_TILT_DEG = 45.0  # gantries tilt to 30; what is sheared by more was never on
 PERPENDICULAR_TOLERANCE = 1e-3
 MAX_POSITION_MM = 1e5
 MAX_EXTENT_MM = 5000.0
+MAX_KINDS = 100  # of directions or pixel spacings that are told apart
+MAX_TOLD = 8  # of them in a message
 MAX_PIXELS = 8192  # along a side of an upright grid
 Tilt = Literal["resample", "keep", "refuse"]
 Gaps = Literal["refuse", "resample"]
@@ -202,7 +204,7 @@ def _check_alike(planes: Sequence[SlicePlane], where: str) -> None:
     first = planes[0]
     normals = _clusters([np.concatenate([plane.row, plane.column]) for plane in planes], 1e-3)
     if normals > 1:
-        raise DicomError(f"mixed orientations: the slices lie in {normals} different directions", where=where,
+        raise DicomError(f"mixed orientations: the slices lie in {_up_to(normals)} different directions", where=where,
                          do="Give each orientation its own folder.")  # fmt: skip
     if len(shapes := Counter(plane.shape for plane in planes)) > 1:
         raise DicomError("slices of different size", where=where, got=_counted(shapes, "pixels"))
@@ -219,16 +221,23 @@ def _check_alike(planes: Sequence[SlicePlane], where: str) -> None:
 
 
 def _clusters(vectors: Sequence[FloatArray], tolerance: float) -> int:
-    """How many of the vectors differ from one another."""
+    """How many of the vectors differ from one another; counted up to MAX_KINDS."""
     kinds: list[Any] = []
     for vector in vectors:
         if not any(np.abs(vector - kind).max() <= tolerance for kind in kinds):
             kinds.append(vector)
+        if len(kinds) == MAX_KINDS:
+            break
     return len(kinds)
 
 
+def _up_to(count: int) -> str:
+    return f"{MAX_KINDS} or more" if count == MAX_KINDS else str(count)
+
+
 def _counted(kinds: Counter[Any], unit: str) -> str:
-    return ", ".join(f"{count} of {' x '.join(f'{n:g}' for n in kind)} {unit}" for kind, count in kinds.items())
+    told = [f"{count} of {' x '.join(f'{n:g}' for n in kind)} {unit}" for kind, count in kinds.most_common(MAX_TOLD)]
+    return ", ".join(told) + (f" and {len(kinds) - MAX_TOLD} other kinds" if len(kinds) > MAX_TOLD else "")
 
 
 def _places(planes: Sequence[SlicePlane], normal: FloatArray) -> tuple[tuple[int, ...], ...]:

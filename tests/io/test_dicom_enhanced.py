@@ -18,7 +18,7 @@ from pydicom.uid import UID, EnhancedCTImageStorage, ExplicitVRLittleEndian, JPE
 from medseg.errors import DicomError
 from medseg.io import dicom
 from medseg.io.dicom_headers import Image
-from medseg.io.dicom_pixels import read_frame
+from tests.support.stored_values import stored_values
 
 SERIES = Path(__file__).parents[1] / "data" / "dicom"
 FRAMES = np.arange(5 * 4 * 6, dtype=np.int16).reshape(5, 4, 6)
@@ -133,7 +133,7 @@ def test_frames_are_found_by_instance_and_number(write_enhanced: WriteEnhanced) 
 
 def images(path: Path) -> list[np.ndarray]:
     found: list[Image] = [image for series in dicom.list_series(path) for image in series.images]
-    return [read_frame(image) for image in sorted(found, key=lambda image: image.frame)]
+    return [stored_values(image) for image in sorted(found, key=lambda image: image.frame)]
 
 
 @pytest.mark.parametrize(  # frames of an extended offset table have one fragment each (PS3.5 A.4)

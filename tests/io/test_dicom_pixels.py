@@ -20,7 +20,8 @@ from medseg.errors import DicomError
 from medseg.io import dicom
 from medseg.io.dicom_codecs import DECODERS, decode, syntax_name
 from medseg.io.dicom_headers import PixelFormat
-from medseg.io.dicom_pixels import SliceReader, read_frame
+from medseg.io.dicom_pixels import SliceReader
+from tests.support.stored_values import stored_values
 
 SERIES = Path(__file__).parents[1] / "data" / "dicom"
 WriteSeries = Callable[..., Path]
@@ -119,7 +120,7 @@ def test_small_real_series_equal_what_pydicom_decodes() -> None:
         for image in scan.others[0].images:
             with image.item.open() as stream:
                 expected = pydicom.dcmread(stream)
-            index = read_frame(image)
+            index = stored_values(image)
             assert np.array_equal(index, expected.pixel_array)
 
 
@@ -348,7 +349,7 @@ def test_every_encoding_of_one_real_slice_gives_the_same_values(shared_data: Pat
               for series in dicom.scan(path).series for image in series.images
               if image.pixels.frames == 1]  # fmt: skip
 
-    values = [read_frame(image) for image in images]
+    values = [stored_values(image) for image in images]
 
     assert len({image.pixels.syntax for image in images}) == 4 and len(values) >= 8
     assert all(np.array_equal(values[0], value) for value in values)

@@ -154,8 +154,12 @@ def enhanced(syntax: str = "explicit") -> Sample:
     ])  # fmt: skip
     content = encoded(with_pixels(dataset, [stored_pixels()[index] for index in order], syntax), syntax)
     start = content.rindex(b"\xe0\x7f\x10\x00") + 12
-    return Sample({"enhanced.dcm": content}, "enhanced.dcm", ("enhanced.dcm",),
-                  {"enhanced.dcm": (start, len(content) - (8 if syntax in ENCODERS else 0))})
+    return Sample(
+        {"enhanced.dcm": content},
+        "enhanced.dcm",
+        ("enhanced.dcm",),
+        {"enhanced.dcm": (start, len(content) - (8 if syntax in ENCODERS else 0))},
+    )
 
 
 @cache
