@@ -31,7 +31,15 @@ from medseg.workflows.agreement_files import case_rows, overlays, pair_rows, wri
 from medseg.workflows.agreement_scoring import Progress, Scored, Scoring, models_of, score_readings
 from medseg.workflows.evaluation import check_tolerance
 from medseg.workflows.outputs import plain, provenance
-from medseg.workflows.readings import Readings, dataset_readings, folder_readings, open_dataset
+from medseg.workflows.readings import (
+    Models,
+    ReadingOptions,
+    Readings,
+    dataset_readings,
+    folder_readings,
+    manifest_readings,
+    open_dataset,
+)
 
 SCHEMA = "medseg.agreement/1"
 DEFAULT_METRIC = "dice"
@@ -39,11 +47,13 @@ DEFAULT_METRIC = "dice"
 
 def agree(
     dataset: Dataset | str | Path | None = None,
-    predictions: str | Path | None = None,
+    predictions: Models = None,
     *,
     out: str | Path,
     raters: str | Path | None = None,
-    model: str | Path | None = None,
+    model: Models = None,
+    manifest: str | Path | None = None,
+    reading: ReadingOptions | None = None,
     metric: str | None = None,
     primary: str | None = None,
     margin: float | Mapping[str, float] | None = None,
@@ -66,8 +76,11 @@ def agree(
     every finished case, so that a comparison that was cut off goes on where it was.
 
     Args:
-        dataset, predictions: a data set and a folder of `<case>.nii.gz`; without predictions readers only.
-        raters, model: bare folders `<rater>/<case>.nii.gz` and `<case>.nii.gz` instead; the model may be left out.
+        dataset, predictions: a data set and a folder of `<case>.nii.gz`, or several, one per model; without
+            predictions readers only.
+        raters, model: bare folders `<rater>/<case>.nii.gz` and `<case>.nii.gz` instead, one or several models or none.
+        manifest: a CSV or YAML list of readings instead.
+        reading: what else is to be said about the input: names, patterns, maps of labels, resampling.
         metric: key of SYMMETRIC that is judged, Dice by default.
         primary: `LABEL:METRIC`, the one question that decides; without it the worst label does.
         margin: positive, in the metric's unit, for every label or by label; none: nothing is judged.
@@ -91,7 +104,7 @@ def agree(
     _check(metric, margin, draws, seed)
     for tolerance in tolerance_mm.values() if isinstance(tolerance_mm, Mapping) else [tolerance_mm]:
         check_tolerance(tolerance)
-    source = _source(dataset, predictions, raters, model, split, allow_missing)
+    source = _source(dataset, predictions, raters, model, manifest, split, allow_missing, reading or ReadingOptions())
     cache = check_out(out, overwrite=overwrite)
     scoring = Scoring(tolerance_mm, jobs=jobs, seed=seed, cache=cache)
     scoring = replace(scoring, damages=_damages(degrade, source), player=(*models_of(source), *source.raters)[0])
@@ -112,6 +125,7 @@ def agree(
     result = plain(result)
     pairs = plain(pair_rows(scored.cases, source.raters, models_of(source)))
     folder = open_out(out)  # only now: bad input leaves the old
+    cache.keep({case.key for case in scored.results})
     write_agreement(folder, result, pairs, plain(case_rows(found)), slices, tables)
     return result
 
@@ -167,22 +181,30 @@ def _check(metric: str, margin: float | Mapping[str, float] | None, draws: int, 
 
 def _source(
     dataset: Dataset | str | Path | None,
-    predictions: str | Path | None,
+    predictions: Models,
     raters: str | Path | None,
-    model: str | Path | None,
+    model: Models,
+    manifest: str | Path | None,
     split: str | None,
     allow_missing: bool,
+    reading: ReadingOptions,
 ) -> Readings:
-    if (dataset is None) == (raters is None):
-        raise UsageError("nothing to compare, or two inputs", expected="either DATASET PREDICTIONS or --raters DIR")
+    if sum(given is not None for given in (dataset, raters, manifest)) != 1:
+        raise UsageError("nothing to compare, or two inputs",
+                         expected="one of DATASET PREDICTIONS, --raters DIR and --manifest FILE")  # fmt: skip
+    if dataset is None and (split is not None or predictions is not None):
+        raise UsageError("bare folders and manifests have no splits and no predictions folder",
+                         expected="--raters and --model, or --manifest alone")  # fmt: skip
+    if raters is None and model is not None:
+        raise UsageError("--model belongs to --raters", expected="DATASET PREDICTIONS, or models in the manifest")
+    if manifest is not None:
+        return manifest_readings(manifest, allow_missing=allow_missing, options=reading)
     if raters is not None:
-        if split is not None or predictions is not None:
-            raise UsageError("bare folders have no splits and no predictions folder", expected="--raters and --model")
-        return folder_readings(raters, model, allow_missing=allow_missing)
-    if model is not None:
-        raise UsageError("--model belongs to --raters", expected="DATASET PREDICTIONS")
+        return folder_readings(raters, model, allow_missing=allow_missing, options=reading)
     assert dataset is not None
-    return dataset_readings(open_dataset(dataset), predictions, split=split, allow_missing=allow_missing)
+    return dataset_readings(
+        open_dataset(dataset), predictions, split=split, allow_missing=allow_missing, options=reading
+    )
 
 
 def _margins(margin: float | Mapping[str, float] | None, labels: Sequence[str]) -> dict[str, float]:

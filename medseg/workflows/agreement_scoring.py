@@ -57,6 +57,8 @@ class CaseResult:
         readers: who read it, models too.
         scores: of every pair; None when nobody read it.
         voxels: by label, agreement of the readers voxel by voxel.
+        facts: what was met while reading it.
+        key: under which it lies in the cache.
     """
 
     labels: tuple[str, ...]
@@ -64,6 +66,7 @@ class CaseResult:
     scores: CaseScores | None
     voxels: Mapping[str, VoxelAgreement] = field(default_factory=dict)
     facts: CaseFacts = field(default_factory=CaseFacts)
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ def _scored(case: ReadCase, source: Readings, scoring: Scoring) -> CaseResult:
         return CaseResult((), (), None)
     key = scoring.cache.key(case, source.raters, models_of(source), scoring) if scoring.cache else ""
     if scoring.cache and (found := scoring.cache.read(key)) is not None:
-        return CaseResult(**found, facts=case.facts)
+        return CaseResult(**found, facts=case.facts, key=key)
     labels = source.labels or _values_in(case)
     raters = {name: case.readings[name] for name in source.raters if name in case.readings}
     boxes = {name: reading.boxes() for name, reading in raters.items()}
@@ -147,6 +150,7 @@ def _scored(case: ReadCase, source: Readings, scoring: Scoring) -> CaseResult:
         _pairs_scored(case, source, labels, scoring),
         score_voxels(raters, labels, boxes=boxes) if len(raters) > 1 else {},
         case.facts,
+        key,
     )
     if scoring.cache:
         scoring.cache.write(key, result.labels, result.readers, result.scores, result.voxels)

@@ -269,6 +269,8 @@ def _labels(path: Path) -> np.ndarray:
         ({}, "nothing to compare"),
         ({"raters": "r", "dataset": "d"}, "two inputs"),
         ({"raters": "r", "split": "test"}, "no splits"),
+        ({"raters": "r", "manifest": "m"}, "two inputs"),
+        ({"raters": "r", "metric": "nsd", "primary": "1:dice"}, "two judged metrics"),
         ({"dataset": "d", "model": "m"}, "--model belongs to --raters"),
         ({"raters": "r", "metric": "dise"}, "unknown metric.*one of dice"),
         ({"raters": "r", "margin": -0.05}, "wrong margin"),
