@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from medseg import workflows
+from medseg.cli_screen import counting, names, progress_bars, say, show, values
 from medseg.errors import MedsegError, UsageError
 
 app = typer.Typer(
@@ -138,26 +137,45 @@ def evaluate(
 @app.command()
 def agree(
     dataset: Annotated[Path | None, typer.Argument(metavar="[DATASET]")] = None,
-    predictions: Annotated[Path | None, typer.Argument(metavar="[PREDICTIONS]")] = None,
+    predictions: Annotated[list[Path] | None, typer.Argument(metavar="[PREDICTIONS]...")] = None,
     out: Out = ...,  # type: ignore[assignment]
     raters: Annotated[Path | None, typer.Option(help="Instead of DATASET: folder of <rater>/<case>.nii.gz.")] = None,
-    model: Annotated[Path | None, typer.Option(help="Instead of PREDICTIONS: folder of <case>.nii.gz.")] = None,
-    metric: Annotated[str, typer.Option(help="The judged metric: dice, iou, nsd, hd95 or assd.")] = "dice",
+    model: Annotated[list[Path] | None, typer.Option(help="Instead of PREDICTIONS: folder of <case>.nii.gz.")] = None,
+    manifest: Annotated[Path | None, typer.Option(help="Instead of folders: a CSV or YAML list of readings.")] = None,
+    metric: Annotated[str | None, typer.Option(help="The judged metric, dice by default.")] = None,
+    primary: Annotated[str | None, typer.Option(help="LABEL:METRIC, the question that decides.")] = None,
     margin: Annotated[
-        float | None, typer.Option(help="Largest difference that does not matter; none, no verdict.")
+        str | None, typer.Option(help="Largest difference that does not matter: 0.05, or liver=0.02; none: no verdict.")
     ] = None,
-    tolerance: Tolerance = 2.0,
+    tolerance: Annotated[str, typer.Option(help="Of NSD in mm: 2, or liver=2,lesion=1.")] = "2",
+    null_control: Annotated[bool, typer.Option("--null-control", help="Each reader in turn plays the model.")] = False,
+    degrade: Annotated[bool, typer.Option("--degrade", help="Damage by known amounts must flip the verdict.")] = False,
+    labels: Annotated[str | None, typer.Option(help="Names of values: liver=1,kidney=2, or a file.")] = None,
+    match: Annotated[str | None, typer.Option(help="File names of the model: {case}_seg.nii.gz.")] = None,
+    raters_match: Annotated[str | None, typer.Option(help="File names of the raters.")] = None,
+    model_labels: Annotated[Path | None, typer.Option(help="map.yaml: what the model calls the labels.")] = None,
+    resample_to: Annotated[str | None, typer.Option(help="raters: put the model on the readers' grid.")] = None,
+    rois: Annotated[Path | None, typer.Option(help="rois.yaml for structure sets and segmentations.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Of fractional segmentations.")] = None,
+    ct: Annotated[Path | None, typer.Option("--ct", help="Folder of <case> images, for bare folders.")] = None,
+    anonymous: Annotated[bool, typer.Option("--anonymous", help="Rater K is another person in every case.")] = False,
     images: Annotated[bool, typer.Option("--images/--no-images", help="Show CT slices in the report.")] = True,
     split: Split = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    jobs: Annotated[int, typer.Option(help="Cases scored at once.")] = 1,
     allow_missing: AllowMissing = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Compare the model's agreement with the experts with their agreement among themselves."""
+    reading = workflows.ReadingOptions(labels=labels, match=match, raters_match=raters_match, model_labels=model_labels,
+                                       resample_to=resample_to, rois=rois, threshold=threshold, images=ct,
+                                       anonymous=anonymous)  # type: ignore[arg-type]  # fmt: skip
     with progress_bars() as progress:
-        result = workflows.agree(dataset, predictions, out=out, raters=raters, model=model, metric=metric,
-                                 margin=margin, tolerance_mm=tolerance, images=images, overwrite=overwrite,
-                                 allow_missing=allow_missing, split=split, seed=seed,
+        result = workflows.agree(dataset, predictions or None, out=out, raters=raters, model=model or None,
+                                 manifest=manifest, reading=reading, metric=metric, primary=primary,
+                                 margin=values(margin, "--margin"), tolerance_mm=values(tolerance, "--tolerance"),
+                                 null_control=null_control, degrade=degrade, images=images, overwrite=overwrite,
+                                 allow_missing=allow_missing, split=split, seed=seed, jobs=jobs,
                                  on_case=counting(progress, "Comparing"))  # fmt: skip
     for verdict in result["verdict"].values():
         say(verdict["sentence"])
@@ -281,55 +299,6 @@ def root(
 
         print(installed("medseg"))
         raise typer.Exit
-
-
-def say(text: str) -> None:
-    """A plain line on standard output, never wrapped or coloured, so that it can be copied and parsed."""
-    print(text, flush=True)
-
-
-def show(renderable: Any) -> None:
-    """A rich table; as wide as the terminal, or 120 columns in a file or pipe."""
-    from rich.console import Console
-
-    Console(width=None if sys.stdout.isatty() else 120).print(renderable)
-
-
-@contextmanager
-def progress_bars() -> Iterator[Callable[[str, int, int, str], None]]:
-    """Yields `progress(what, done, total, note)`; one bar per `what`, with the time left, on standard error."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-               TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))  # fmt: skip
-    tasks: dict[str, Any] = {}
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-
-        def progress(what: str, done: int, total: int, note: str) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total or None, note="")
-            bars.update(tasks[what], completed=done, total=total or None, note=note)
-
-        yield progress
-
-
-def names(text: str | None) -> tuple[str, ...] | None:
-    """`A,B` as a tuple."""
-    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def counting(progress: Callable[[str, int, int, str], None], what: str) -> Callable[[int, int], None]:
-    """Adapts `progress` to workflows that only count."""
-    return lambda done, total: progress(what, done, total, "")
 
 
 def main(arguments: list[str] | None = None) -> None:

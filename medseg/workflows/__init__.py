@@ -21,6 +21,7 @@ VERBS = {
     "demo": "medseg.workflows.demonstration",
 }
 BESIDES = {  # what the verbs take and what their results are shown with
+    "ReadingOptions": "medseg.workflows.readings_options",
     "ImportOptions": "medseg.workflows.importing",
     "suggest_rois": "medseg.workflows.importing",
     "scan": "medseg.workflows.conversion",
