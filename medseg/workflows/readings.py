@@ -162,7 +162,10 @@ def manifest_readings(
     patients = {case: patient for case, patient in manifest.patients.items() if case in known}
     images = {row.case: row.image for row in manifest.rows if row.image is not None and row.case in known}
     made = _CaseBuilder(models, options, images)
-    cases = [made.case(case, patient, [row for row in rows if row.case == case]) for case, patient in patients.items()]
+    by_case: dict[str, list[ReadingRow]] = {case: [] for case in patients}
+    for row in rows:
+        by_case.get(row.case, []).append(row)
+    cases = [made.case(case, patient, by_case[case]) for case, patient in patients.items()]
     for model in models:
         found = {case.id: case.readers[model] for case in cases if model in case.readers}
         check_predicted(model, found, list(patients), allow_missing=allow_missing)

@@ -116,8 +116,8 @@ def source_of(
 def _notes(name: str, found: CaseFiles, cases: Sequence[str], pattern: str | None) -> list[str]:
     notes = []
     if unread := sorted(set(found.places) - set(cases)):
-        notes.append(f"{len(unread)} predictions are of cases that no reader read and were left out "
-                     f"({name}: {listed(unread)})")  # fmt: skip
+        notes.append(f"{len(unread)} predictions of {name} are of cases that no reader read and were left out: "
+                     + listed(unread))  # fmt: skip
     if found.passed_over:
         notes.append(f"{len(found.passed_over)} files of {name} do not fit {pattern} and were left out")
     if missing := [case for case in cases if case not in found.places]:
