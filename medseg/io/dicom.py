@@ -11,6 +11,7 @@ Messages name a series by a hash of its UID and a slice by its place, because fi
 | `dicom_grouping`, `dicom_series`, `dicom_scan` | which images are one stack, `Series`, all headers at a path |
 | `dicom_stack` | order, tilt and gaps |
 | `dicom_frames`, `dicom_codecs`, `dicom_pixels` | bytes of a frame, stored values, HU |
+| `dicom_damage`, `dicom_quiet` | what broken files raise, and nothing that pydicom says |
 """
 
 from __future__ import annotations

@@ -76,8 +76,7 @@ def find_frames(item: Item, pixels: PixelFormat) -> FrameIndex:
     """Where the frames of a file lie.
 
     Raises:
-        DamageError: no pixels, or not as many bytes or frames as the header says.
-        DamageError: the file ends before.
+        DamageError: no pixels, not as many bytes or frames as the header says, or the file ends before.
     """
     offset = pixels.offset
     if offset is None:
@@ -85,8 +84,9 @@ def find_frames(item: Item, pixels: PixelFormat) -> FrameIndex:
     if not isinstance(item, FileItem):
         with item.open() as stream:
             skip(stream, offset)
-            native = pixels.syntax in NATIVE
-            item, offset = _MemoryItem(stream.read(frame_bytes(pixels) * pixels.frames if native else -1)), 0
+            content = stream.read(frame_bytes(pixels) * pixels.frames if pixels.syntax in NATIVE else -1)
+            stream.seek(item.most_bytes())  # the checksum of a member is compared when all of it has been read
+            item, offset = _MemoryItem(content), 0
     if pixels.syntax in NATIVE:
         return FrameIndex(item, _native_spans(offset, pixels))
     with item.open() as stream:

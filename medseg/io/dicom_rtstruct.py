@@ -28,6 +28,8 @@ from medseg.shapes import BoolArray
 __all__ = ["Contoured", "Outlines", "StructureSet", "is_structure_set", "tie", "read_rtstruct",
            "read_structure_set"]  # fmt: skip
 
+OPEN_KINDS = ("POINT", "OPEN_PLANAR", "OPEN_NONPLANAR")  # PS3.3 C.8.8.6.1
+
 
 @dataclass(frozen=True, eq=False)
 class Outlines:
@@ -129,7 +131,8 @@ def read_rtstruct(
 
 def _check_kinds(rois: Sequence[Roi], where: str) -> None:
     """Only closed contours enclose voxels; those to be combined by XOR stand alone (PS3.3 C.8.8.6.3)."""
-    open_ = {roi.name: sorted({contour.kind or "no type" for contour in roi.contours} - CLOSED) for roi in rois}
+    open_ = {roi.name: sorted({_shown_kind(contour.kind) for contour in roi.contours if contour.kind not in CLOSED})
+             for roi in rois}  # fmt: skip
     if found := [f"{shown_name(name)} ({', '.join(kinds)})" for name, kinds in open_.items() if kinds]:
         raise DicomError("contours that enclose nothing", where=where, expected="CLOSED_PLANAR",
                          got=", ".join(found[:10]) + (" ..." if len(found) > 10 else ""),
@@ -138,6 +141,10 @@ def _check_kinds(rois: Sequence[Roi], where: str) -> None:
     if mixed:
         raise DicomError("one region has contours to be combined by XOR and others", where=where,
                          got=", ".join(map(shown_name, mixed[:10])), do="Export the structure set again.")  # fmt: skip
+
+
+def _shown_kind(kind: str) -> str:
+    return kind if kind in OPEN_KINDS else "an unknown type" if kind else "no type"
 
 
 def _check_gaps(rois: Sequence[Roi], gaps: Mapping[int, Sequence[Gap]], slices: Slices, where: str) -> None:

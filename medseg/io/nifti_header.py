@@ -80,7 +80,8 @@ def read_stored(header: Any, count: int, where: str) -> Stored:
     A slope of 0 or NaN means that nothing is scaled, as the standard and common files say.
 
     Raises:
-        FileReadError: no plain numbers, a slope that is infinite or without a valid intercept, or voxels inside the header.
+        FileReadError: no plain numbers, a slope that is infinite or without a valid intercept, or voxels inside the
+            header.
     """
     kind = header.get_data_dtype()
     if kind.kind not in "iuf":

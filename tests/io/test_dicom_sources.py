@@ -204,6 +204,18 @@ def test_a_changed_byte_in_a_zip_is_found_by_its_checksum(write_series: WriteSer
         dicom.read_series(archive)
 
 
+def test_a_changed_pixel_is_found_by_its_checksum_also_where_more_follows(write_series: WriteSeries) -> None:
+    pixels = np.zeros((128, 128), np.int16)
+    archive = zipped(write_series([0, 1, 2], pixels=pixels, DataSetTrailingPadding=bytes(100)),
+                     method=zipfile.ZIP_STORED)  # fmt: skip
+    content = bytearray(archive.read_bytes())
+    content[content.index(b"PK\x03\x04", 10) - 1000] ^= 1
+    archive.write_bytes(content)
+
+    with pytest.raises(DicomError, match="the pixels cannot be read: a member is not what the archive declares"):
+        dicom.read_series(archive)
+
+
 def test_an_encrypted_zip_is_refused(write_series: WriteSeries) -> None:
     archive = zipped(write_series([0, 1, 2]))
     content = bytearray(archive.read_bytes())
