@@ -88,13 +88,13 @@ def icc(
     [0.16574, 0.28976, 0.71484]
     """
     values = np.asarray(table, dtype=np.float64)
-    full = ~np.isnan(values).any(axis=1)
+    full = np.asarray(~np.isnan(values).any(axis=1))
     rows = values[full]
     n, k = rows.shape
     if n < 2 or k < 2:
         return None
     names = np.arange(len(values)).astype(str).tolist() if patients is None else list(patients)
-    owners = [name for name, keep in zip(names, full, strict=True) if keep]
+    owners = [name for name, keep in zip(names, full.tolist(), strict=True) if keep]
     squares = mean_squares(rows)
     found = {form: float(value) for form, value in _forms(_array(squares), n, k).items()}
     clustered = len(set(owners)) < n

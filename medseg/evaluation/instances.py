@@ -119,10 +119,8 @@ class LesionPair:
 
     def matched(self, name: str) -> BoolArray:
         """For each lesion of one of the two, whether it has a partner (L,)."""
-        side = 0 if name == self.a else 1
-        found = np.zeros(len(self.lesions_ml(name)), dtype=bool)
-        found[[match[side] for match in self.matches]] = True
-        return found
+        partners = {match[0] if name == self.a else match[1] for match in self.matches}
+        return np.array([place in partners for place in range(len(self.lesions_ml(name)))], dtype=bool)
 
 
 def find_lesions(mask: BoolArray, spacing_mm: Triple, rule: LesionRule = DEFAULT_RULE) -> Lesions:

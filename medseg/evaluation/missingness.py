@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from medseg.evaluation.paired import CaseScores
+from medseg.imaging.labels import Box
 from medseg.imaging.regions import Reading
 
 PRESENT, ABSENT, MISSING = "present", "absent", "missing"
@@ -78,9 +79,20 @@ class LabelDesign:
         return len(set(self.patients))
 
 
-def read_case(case: str, patient: str, readings: Mapping[str, Reading], labels: Sequence[str]) -> ReadCase:
-    """The statuses of one case from its readings; a name without a reading, or without the structure, is missing."""
-    boxes = {name: reading.boxes() for name, reading in readings.items()}
+def read_case(
+    case: str,
+    patient: str,
+    readings: Mapping[str, Reading],
+    labels: Sequence[str],
+    *,
+    boxes: Mapping[str, Mapping[str, Box]] | None = None,
+) -> ReadCase:
+    """The statuses of one case from its readings; a name without a reading, or without the structure, is missing.
+
+    Args:
+        boxes: what `reading.boxes()` gave for each, where that is known already.
+    """
+    boxes = boxes or {name: reading.boxes() for name, reading in readings.items()}
     statuses = {
         label: {
             name: PRESENT if label in boxes[name] else ABSENT

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from medseg.evaluation.entries import Protocol
+from medseg.evaluation.margin_tests import t_test
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.multiplicity import benjamini_hochberg
 from medseg.evaluation.paired import CaseAgreement
 from medseg.evaluation.statistics import Interval, patient_means
+from medseg.shapes import FloatArray
 
 UNKNOWN = "not stated"
 NOTE = (
@@ -86,7 +87,7 @@ def strata(
     ]
 
 
-def _patients(rows: Sequence[CaseAgreement], key: str) -> np.ndarray:
+def _patients(rows: Sequence[CaseAgreement], key: str) -> FloatArray:
     return patient_means(np.array([getattr(row, key) for row in rows]), [row.patient for row in rows])
 
 
@@ -98,7 +99,7 @@ def _bounds(rows: Sequence[CaseAgreement]) -> tuple[float, float]:
     return low - high, high - low
 
 
-def _p(values: np.ndarray) -> float:
+def _p(values: FloatArray) -> float:
     if len(values) < 2 or np.ptp(values) <= 1e-12:
         return float("nan")
-    return float(stats.ttest_1samp(values, 0.0).pvalue)
+    return float(t_test(values).pvalue)

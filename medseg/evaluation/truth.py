@@ -172,7 +172,8 @@ def truth_case(case: CaseScores, label: str, metric: str, raters: Sequence[str],
 
 def truth_presence(cases: Sequence[CaseScores], label: str, names: Sequence[str]) -> dict[str, dict[str, int]]:
     """By name: cases `read` that have a truth, `present` and `absent` there, of those `missed`, `false_positives`."""
-    table = {name: dict.fromkeys(("read", "present", "missed", "absent", "false_positives"), 0) for name in names}
+    counted = ("read", "present", "missed", "absent", "false_positives")
+    table: dict[str, dict[str, int]] = {name: dict.fromkeys(counted, 0) for name in names}
     for case in cases:
         for pair in case.of(label):
             name = _against_truth(pair)

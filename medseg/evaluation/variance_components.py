@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
-from scipy.optimize import brentq, minimize
+from scipy.optimize import minimize, root_scalar
 
 from medseg.shapes import FloatArray, IntArray
 
@@ -124,7 +124,7 @@ def _fit(layout: _Layout, sizes: tuple[int, int, int, int], anonymous: bool) -> 
         None if anonymous else consistency,
         None if anonymous else second,
         *sizes,
-        reason="" if first else "the profile likelihood has no end",
+        reason="" if first else "the profile likelihood has no end on both sides",
     )
 
 
@@ -134,11 +134,15 @@ def _interval(profile: _Profile, value: float, best: float) -> tuple[float, floa
     def excess(correlation: float) -> float:
         return profile.lowest(correlation) - best - CUT
 
-    low = 0.0 if value <= ALMOST or excess(0.0) <= 0 else float(brentq(excess, 0.0, value, xtol=1e-6))
+    if excess(value) > 0:  # the best of the rest was not found: no interval is better than a wrong one
+        return None
+    low = 0.0
+    if value > ALMOST and excess(0.0) > 0:
+        low = float(root_scalar(excess, bracket=(0.0, value), xtol=1e-6).root)
     top = 1 - 1e-6
     if value >= top or excess(top) <= 0:
         return None
-    return low, float(brentq(excess, value, top, xtol=1e-6))
+    return low, float(root_scalar(excess, bracket=(value, top), xtol=1e-6).root)
 
 
 def _lowest(criterion: Criterion, variables: int) -> tuple[FloatArray, float]:
