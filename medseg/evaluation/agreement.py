@@ -28,6 +28,7 @@ from medseg.evaluation.paired import CaseAgreement, CaseScores, case_agreement, 
 from medseg.evaluation.presence import Presence, presence, reader_presence
 from medseg.evaluation.primary import Answer, Question, decide
 from medseg.evaluation.secondary import alt_test_entry, distribution_entry, fields, two_way_entry
+from medseg.evaluation.signed_distance import signed_bias
 from medseg.evaluation.statistics import Interval, patient_means, patients_for_power, ratio_interval
 from medseg.evaluation.verdict import (
     DESCRIPTIVE,
@@ -60,6 +61,7 @@ class Judgement:
         study: cases and patients that enter the judged metric.
         differences: D by patient.
         p: one-sided, that D lies above minus the margin; NaN without a margin.
+        warnings: what must be said beside the class.
     """
 
     finding: Finding
@@ -68,6 +70,7 @@ class Judgement:
     study: Study
     differences: Mapping[str, float]
     p: float = float("nan")
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,8 @@ def judge_model(
         "alt_test": alt_test_entry(cases, label, raters, model, protocol),
         "distribution": distribution_entry(cases, label, raters, model, protocol),
     }
+    bias = signed_bias(cases, label, raters, model, draws=protocol.draws, seed=protocol.seed)
+    entry["signed_surface_distance"] = bias.as_dict()
     entry["difference"][protocol.metric] |= {
         "margin": finding.margin,
         "margin_share": None if finding.margin is None else margin_share(finding.margin, mean, protocol.metric),
@@ -166,7 +171,8 @@ def judge_model(
     }
     by_patient = dict(zip(_owners(judged, "difference"), values.tolist(), strict=True))
     p = tests.p_noninferior if tests else np.nan
-    return Judgement(finding, class_, tuple(reasons), _study(judged, raters), by_patient, p), entry
+    warnings = (bias.warning,) if bias.warning else ()
+    return Judgement(finding, class_, tuple(reasons), _study(judged, raters), by_patient, p, warnings), entry
 
 
 def _all_rows(cases: Sequence[CaseScores], label: str, raters: Sequence[str], model: str) -> dict:
@@ -221,6 +227,7 @@ def verdict(
     worst = next(label for label in marked if label.label == decision.decided_by.label)
     reasons = [f"{label.label}: {reason}" for label in marked for reason in label.judged[model].reasons]
     reasons += [warning for label in marked if (warning := share_warning(label.judged[model].finding))]
+    reasons += [f"{label.label}: {warning}" for label in marked for warning in label.judged[model].warnings]
     if len(marked) > 1:
         listed = ", ".join(f"{label.label} {label.judged[model].class_}" for label in marked)
         how = "so the worst one decides" if named is None else "which decides"

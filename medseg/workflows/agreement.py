@@ -6,13 +6,12 @@ The numbers come from `medseg.evaluation.agreement`; here they are only collecte
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from medseg.errors import UsageError
-from medseg.evaluation.agreement import Json, LabelAgreement, Protocol, label_agreement, verdict
+from medseg.evaluation.agreement import Json, LabelAgreement, Protocol, verdict
 from medseg.evaluation.consensus import TIE
 from medseg.evaluation.damaged import standard_damages
 from medseg.evaluation.degrade import Damage, read_damage
@@ -21,13 +20,13 @@ from medseg.evaluation.metrics import METRICS, SYMMETRIC
 from medseg.evaluation.paired import identical_readings
 from medseg.evaluation.primary import read_question
 from medseg.evaluation.ranking_entry import ranking_entry
-from medseg.evaluation.self_checks import degrade_entry, null_control_entry
+from medseg.evaluation.self_checks import null_control_entry
 from medseg.evaluation.verdict import Study
-from medseg.evaluation.voxel_agreement import kappa_entry, staple_entry
 from medseg.io.manifest import Dataset
 from medseg.report.page import Table
 from medseg.workflows.agreement_cache import check_out, open_out
 from medseg.workflows.agreement_files import case_rows, overlays, pair_rows, write_agreement
+from medseg.workflows.agreement_label import label_entry
 from medseg.workflows.agreement_scoring import Progress, Scored, Scoring, models_of, score_readings
 from medseg.workflows.evaluation import check_tolerance
 from medseg.workflows.outputs import plain, provenance
@@ -60,6 +59,7 @@ def agree(
     tolerance_mm: float | Mapping[str, float] = 2.0,
     null_control: bool = False,
     degrade: bool | Sequence[str] = False,
+    lesions: bool | Sequence[str] = False,
     images: bool = True,
     overwrite: bool = False,
     allow_missing: bool = False,
@@ -88,6 +88,7 @@ def agree(
         null_control: each reader in turn plays the model.
         degrade: damage the model's outlines (without a model the first reader's) by known amounts and judge them:
             words such as `erode:2`, or True for the standard ones.
+        lesions: match the connected components of these labels (True: of all) one to one as lesions.
         images: show CT slices below the outlines where the data set has images.
         allow_missing: go on where predictions are missing.
         split: cases of this split only.
@@ -106,8 +107,15 @@ def agree(
         check_tolerance(tolerance)
     source = _source(dataset, predictions, raters, model, manifest, split, allow_missing, reading or ReadingOptions())
     cache = check_out(out, overwrite=overwrite)
-    scoring = Scoring(tolerance_mm, jobs=jobs, seed=seed, cache=cache)
-    scoring = replace(scoring, damages=_damages(degrade, source), player=(*models_of(source), *source.raters)[0])
+    scoring = Scoring(
+        tolerance_mm,
+        _damages(degrade, source),
+        (*models_of(source), *source.raters)[0],
+        None if lesions is True else tuple(lesions or ()),
+        jobs,
+        seed,
+        cache,
+    )
     scored = score_readings(source, scoring, on_case)
     protocol = Protocol(
         metric,
@@ -118,7 +126,9 @@ def agree(
         primary=read_question(primary, scored.labels) if primary else None,
         anonymous=source.anonymous,
     )
-    found = [_label(label, scored, source, scoring, protocol, null_control) for label in scored.labels]
+    found = [label_entry(label, scored, source, scoring, protocol) for label in scored.labels]
+    for label in found if null_control else ():
+        label.entry["null_control"] = null_control_entry(scored.cases, label.label, source.raters, protocol)
     result, deciding = _assemble(source, scored, found, protocol, split)
     slices = overlays(source, found, deciding, protocol, images)
     result["config"]["images"] = "contains patient images" if any(o.hu is not None for o in slices) else "no images"
@@ -128,25 +138,6 @@ def agree(
     cache.keep({case.key for case in scored.results})
     write_agreement(folder, result, pairs, plain(case_rows(found)), slices, tables)
     return result
-
-
-def _label(
-    label: str, scored: Scored, source: Readings, scoring: Scoring, protocol: Protocol, null_control: bool
-) -> LabelAgreement:
-    """One structure with what is counted voxel by voxel and the checks that were asked for."""
-    cases = scored.cases
-    found = label_agreement(cases, label, source.raters, models_of(source), protocol)
-    voxels, patients = scored.voxels(label)
-    found.entry["kappa"] = kappa_entry(voxels, patients, draws=protocol.draws, seed=protocol.seed)
-    staple = staple_entry(voxels, patients)
-    if staple and source.anonymous:  # reader K is another person in every case
-        del staple["raters"]
-    found.entry["consensus"]["staple"] = staple
-    if null_control:
-        found.entry["null_control"] = null_control_entry(cases, label, source.raters, protocol)
-    if scoring.damages:
-        found.entry["degrade"] = degrade_entry(cases, label, source.raters, scoring.player, scoring.damaged, protocol)
-    return found
 
 
 def _damages(degrade: bool | Sequence[str], source: Readings) -> tuple[Damage, ...]:

@@ -7,21 +7,26 @@ import json
 import os
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medseg.evaluation.instances import LesionPair
 from medseg.evaluation.kappa import ChanceCorrected
+from medseg.evaluation.missingness import ReadCase as CaseRead
 from medseg.evaluation.paired import CaseScores
 from medseg.evaluation.scoring import PairScore
+from medseg.evaluation.spread import Spread
 from medseg.evaluation.staple import Staple
+from medseg.evaluation.surface import Gap
 from medseg.evaluation.voxel_agreement import VoxelAgreement
 from medseg.files import MARKER, SIGNATURE, check_output_folder, open_output_folder, write_text
 from medseg.imaging.labels import LabelMap
 from medseg.imaging.regions import Reading
+from medseg.workflows.agreement_case import CaseResult
 from medseg.workflows.readings import ReadCase
 
 if TYPE_CHECKING:
@@ -49,42 +54,43 @@ class ScoreCache:
             "case": [case.id, case.patient, list(raters), list(models)],
             "tolerance": dict(tolerance) if isinstance(tolerance, Mapping) else tolerance,
             "damaged": scoring.damaged,
+            "lesions": None if scoring.lesions is None else list(scoring.lesions),
             "seed": scoring.seed,
         }
         digest.update(json.dumps(asked, sort_keys=True).encode())
-        readings = {**case.readings, **({"": case.truth} if case.truth is not None else {})}
+        truth = {"": case.truth} if case.truth is not None else {}
+        readings = {**case.readings, **case.repeats, **truth}
         for name, reading in readings.items():
             _add(digest, name, reading)
         return digest.hexdigest()
 
-    def read(self, key: str) -> dict[str, Any] | None:
-        """The fields of a finished case; None when it is not there or cannot be read."""
+    def read(self, key: str) -> CaseResult | None:
+        """A finished case; None when it is not there or cannot be read."""
         try:
             found = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
-            return {
-                "labels": tuple(found["labels"]),
-                "readers": tuple(found["readers"]),
-                "scores": _case_of(found["scores"]),
-                "voxels": {label: _voxels_of(entry) for label, entry in found["voxels"].items()},
-            }
+            return CaseResult(
+                tuple(found["labels"]),
+                tuple(found["readers"]),
+                _case_of(found["scores"]),
+                {label: _voxels_of(entry) for label, entry in found["voxels"].items()},
+                CaseRead(**(found["read"] | {"partly": frozenset(found["read"]["partly"])})),
+                tuple(_lesions_of(entry) for entry in found["lesions"]),
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None  # a file of another version or a damaged one: the case is scored again
 
-    def write(
-        self,
-        key: str,
-        labels: Sequence[str],
-        readers: Sequence[str],
-        scores: CaseScores | None,
-        voxels: Mapping[str, VoxelAgreement],
-    ) -> None:
+    def write(self, result: CaseResult) -> None:
         """Writes a finished case atomically."""
+        assert result.scores is not None and result.read is not None
         content = {
-            "labels": list(labels),
-            "readers": list(readers),
-            "scores": None if scores is None else _case_entry(scores),
-            "voxels": {label: _entry(found) for label, found in voxels.items()},
+            "labels": list(result.labels),
+            "readers": list(result.readers),
+            "scores": _case_entry(result.scores),
+            "voxels": {label: _entry(found) for label, found in result.voxels.items()},
+            "read": asdict(result.read) | {"partly": sorted(result.read.partly)},
+            "lesions": [asdict(pair) for pair in result.lesions],
         }
+        key = result.key
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         if not any(self.folder.parent.iterdir()):
             (self.folder.parent / MARKER).write_text(f"{SIGNATURE}{KIND}\n", encoding="utf-8")
@@ -136,13 +142,36 @@ def _add(digest: Any, name: str, reading: Reading) -> None:
 
 
 def _case_entry(scores: CaseScores) -> dict[str, Any]:
-    pairs = [{key: getattr(score, key) for key in SCORED} | {"values": dict(score.values)} for score in scores.scores]
+    pairs = [
+        {key: getattr(score, key) for key in SCORED} | {"values": dict(score.values), "gap": _gap_entry(score.gap)}
+        for score in scores.scores
+    ]
     return {"case": scores.case, "patient": scores.patient, "diagonal_mm": scores.diagonal_mm, "pairs": pairs}
 
 
 def _case_of(entry: Mapping[str, Any]) -> CaseScores:
-    pairs = [PairScore(**pair) for pair in entry["pairs"]]
+    pairs = [PairScore(**(pair | {"gap": _gap_of(pair["gap"])})) for pair in entry["pairs"]]
     return CaseScores(entry["case"], entry["patient"], pairs, entry["diagonal_mm"])
+
+
+def _gap_entry(gap: Gap | None) -> list[dict[str, Any]] | None:
+    if gap is None:
+        return None
+    return [
+        {field.name: _plain(getattr(side, field.name)) for field in fields(Spread)} for side in (gap.there, gap.back)
+    ]
+
+
+def _gap_of(entry: Sequence[Mapping[str, Any]] | None) -> Gap | None:
+    if entry is None:
+        return None
+    there, back = (Spread(**{k: np.array(v) if isinstance(v, list) else v for k, v in side.items()}) for side in entry)
+    return Gap(there, back)
+
+
+def _lesions_of(entry: Mapping[str, Any]) -> LesionPair:
+    lists = {key: tuple(entry[key]) for key in ("a_ml", "b_ml")}
+    return LesionPair(**(dict(entry) | lists | {"matches": tuple(tuple(match) for match in entry["matches"])}))
 
 
 def _entry(found: VoxelAgreement) -> dict[str, Any]:

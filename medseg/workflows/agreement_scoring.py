@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import combinations
 from threading import Lock
 
@@ -12,12 +12,18 @@ from medseg.errors import UsageError
 from medseg.evaluation.agreement import TRUTH
 from medseg.evaluation.damaged import damaged_reading
 from medseg.evaluation.degrade import Damage
+from medseg.evaluation.instances import LesionPair, case_lesions
+from medseg.evaluation.lesion_agreement import CaseLesions
+from medseg.evaluation.missingness import ReadCase as CaseRead
+from medseg.evaluation.missingness import read_case
 from medseg.evaluation.paired import CaseScores
+from medseg.evaluation.repeats import repeated_pairs
 from medseg.evaluation.scoring import Pair, Tolerance, others_of, score_case
 from medseg.evaluation.voxel_agreement import VoxelAgreement, score_voxels
 from medseg.imaging.regions import Reading
 from medseg.workflows.agreement_cache import ScoreCache
-from medseg.workflows.readings import CaseFacts, ReadCase, Readings
+from medseg.workflows.agreement_case import CaseResult
+from medseg.workflows.readings import ReadCase, Readings
 
 Progress = Callable[[int, int], None]
 
@@ -30,6 +36,7 @@ class Scoring:
         tolerance_mm: of NSD, one for all labels or one by label.
         damages: done to the outlines of `player` and scored as outlines of their own.
         player: whose outlines are damaged, a model or a reader.
+        lesions: labels whose connected components are matched one to one as lesions; None for all.
         jobs: cases scored at the same time; results do not depend on it.
         seed: of damage that is drawn.
         cache: where finished cases lie, or None.
@@ -38,6 +45,7 @@ class Scoring:
     tolerance_mm: Tolerance = 2.0
     damages: Sequence[Damage] = ()
     player: str = ""
+    lesions: Sequence[str] | None = ()
     jobs: int = 1
     seed: int = 0
     cache: ScoreCache | None = None
@@ -46,27 +54,6 @@ class Scoring:
     def damaged(self) -> dict[str, str]:
         """Damage in words to the name under which the damaged outlines are scored."""
         return {str(damage): f"{self.player}, {damage}" for damage in self.damages}
-
-
-@dataclass(frozen=True)
-class CaseResult:
-    """One case scored.
-
-    Args:
-        labels: structures of the case.
-        readers: who read it, models too.
-        scores: of every pair; None when nobody read it.
-        voxels: by label, agreement of the readers voxel by voxel.
-        facts: what was met while reading it.
-        key: under which it lies in the cache.
-    """
-
-    labels: tuple[str, ...]
-    readers: tuple[str, ...]
-    scores: CaseScores | None
-    voxels: Mapping[str, VoxelAgreement] = field(default_factory=dict)
-    facts: CaseFacts = field(default_factory=CaseFacts)
-    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +68,19 @@ class Scored:
     def cases(self) -> tuple[CaseScores, ...]:
         return tuple(result.scores for result in self.results if result.scores is not None)
 
+    @property
+    def read(self) -> tuple[CaseRead, ...]:
+        """Who read what, of every case that anybody read."""
+        return tuple(result.read for result in self.results if result.read is not None)
+
+    def lesions(self, label: str) -> list[CaseLesions]:
+        """The cases in which lesions of this label were matched."""
+        return [
+            CaseLesions(result.scores.case, result.scores.patient, result.lesions)
+            for result in self.results
+            if result.scores and any(pair.label == label for pair in result.lesions)
+        ]
+
     def voxels(self, label: str) -> tuple[list[VoxelAgreement], list[str]]:
         """Voxel agreement of one label, case by case, and the patients."""
         found = [(r.voxels[label], r.scores.patient) for r in self.results if r.scores and label in r.voxels]
@@ -90,6 +90,18 @@ class Scored:
 def models_of(source: Readings) -> tuple[str, ...]:
     """Names of the models, in their order; empty when there are only readers."""
     return source.models
+
+
+def repeats_of(source: Readings, present: Collection[str] | None = None) -> dict[str, list[str]]:
+    """By rater the names of all of that rater's readings, of those who read a case again."""
+    raters = [rater for rater in source.repeats.values() if rater in source.raters]
+    found = {
+        rater: [rater, *(name for name, owner in source.repeats.items() if owner == rater)]
+        for rater in dict.fromkeys(raters)
+    }
+    if present is None:
+        return found
+    return {rater: [name for name in names if name in present] for rater, names in found.items()}
 
 
 def score_readings(source: Readings, scoring: Scoring, on_case: Progress | None = None) -> Scored:
@@ -140,21 +152,33 @@ def _scored(case: ReadCase, source: Readings, scoring: Scoring) -> CaseResult:
         return CaseResult((), (), None)
     key = scoring.cache.key(case, source.raters, models_of(source), scoring) if scoring.cache else ""
     if scoring.cache and (found := scoring.cache.read(key)) is not None:
-        return CaseResult(**found, facts=case.facts, key=key)
+        return replace(found, facts=case.facts, key=key)
     labels = source.labels or _values_in(case)
     raters = {name: case.readings[name] for name in source.raters if name in case.readings}
-    boxes = {name: reading.boxes() for name, reading in raters.items()}
+    boxes = {name: reading.boxes() for name, reading in case.readings.items()}
     result = CaseResult(
         tuple(labels),
         tuple(case.readings),
         _pairs_scored(case, source, labels, scoring),
         score_voxels(raters, labels, boxes=boxes) if len(raters) > 1 else {},
+        read_case(case.id, case.patient, case.readings, labels, boxes=boxes),
+        _lesions(case, source, labels, scoring),
         case.facts,
         key,
     )
     if scoring.cache:
-        scoring.cache.write(key, result.labels, result.readers, result.scores, result.voxels)
+        scoring.cache.write(result)
     return result
+
+
+def _lesions(case: ReadCase, source: Readings, labels: Sequence[str], scoring: Scoring) -> tuple[LesionPair, ...]:
+    wanted = [label for label in labels if scoring.lesions is None or label in scoring.lesions]
+    if not wanted:
+        return ()
+    raters = [rater for rater in source.raters if rater in case.readings]
+    models = [model for model in models_of(source) if model in case.readings]
+    pairs = [*combinations(raters, 2), *((rater, model) for model in models for rater in raters)]
+    return tuple(case_lesions(case.readings, labels=wanted, pairs=pairs))
 
 
 def _pairs_scored(case: ReadCase, source: Readings, labels: Sequence[str], scoring: Scoring) -> CaseScores:
@@ -167,6 +191,8 @@ def _pairs_scored(case: ReadCase, source: Readings, labels: Sequence[str], scori
     if case.truth is not None:
         readings[TRUTH] = case.truth
         pairs += [(TRUTH, name) for name in (*raters, *models)]
+    readings |= case.repeats
+    pairs += repeated_pairs(repeats_of(source, readings))
     if scoring.player in case.readings:
         for damage, name in zip(scoring.damages, scoring.damaged.values(), strict=True):
             readings[name] = damaged_reading(
@@ -179,6 +205,7 @@ def _pairs_scored(case: ReadCase, source: Readings, labels: Sequence[str], scori
         tolerance_mm=scoring.tolerance_mm,
         pairs=pairs,
         leave_one_out=raters,
+        keep_gaps=True,
         threads=1 if scoring.jobs > 1 else None,
     )
     return CaseScores(case.id, case.patient, scores, case.diagonal_mm)
