@@ -19,6 +19,9 @@ from matplotlib.figure import Figure
 # Two colours that are used for nothing else: in the SVG they become the colour of the surrounding text.
 INK, FAINT = "#010203", "#7f8081"
 
+SIDE_MM = 86.0  # width and height of a figure on a page: one column of a journal; those of a structure stand in a row
+INCH_MM = 25.4
+
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: small, searchable, readable aloud
     "font.family": "sans-serif",
@@ -50,9 +53,9 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
     return drawn
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure without ground, in inches."""
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
+def new_figure(width_mm: float, height_mm: float) -> Figure:
+    """An empty figure without ground."""
+    figure = Figure(figsize=(width_mm / INCH_MM, height_mm / INCH_MM), layout="constrained", facecolor="none")
     FigureCanvasSVG(figure)
     return figure
 

@@ -14,8 +14,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from medseg.report.canvas import FAINT, INK, new_figure, styled, to_svg
-from medseg.report.palette import CLASS_COLOURS, GREY, SKY, VERMILION, strokes
+from medseg.report.canvas import FAINT, INK, SIDE_MM, new_figure, styled, to_svg
+from medseg.report.figures_volume import bland_altman
+from medseg.report.palette import CLASS_COLOURS, GREY, strokes
 from medseg.report.tables import differences
 from medseg.report.wording import (
     UNDEFINED,
@@ -32,15 +33,16 @@ from medseg.report.wording import (
 __all__ = ["bland_altman", "forest", "matrix", "scatter", "to_svg", "training_curves"]
 
 Row = Mapping[str, Any]
-SIDE = 3.4  # inches; the figures of one structure stand side by side
+FOREST_MM = 120.0
+LEAST_CELL_MM = 8.5  # of a matrix that has room for a number
 
 
 @styled
-def forest(agreement: Mapping[str, Any], metric: str) -> Figure:
+def forest(agreement: Mapping[str, Any], metric: str, *, width_mm: float = FOREST_MM) -> Figure:
     """The paired difference D of every label and model with its 95 % interval, the zero line and minus the margin."""
     rows = list(differences(agreement, metric))
     several = len({model for _, model, _ in rows}) > 1
-    figure = new_figure(4.7, 0.9 + 0.42 * max(len(rows), 1))
+    figure = new_figure(width_mm, 23 + 10.7 * max(len(rows), 1))
     axes = figure.add_subplot()
     axes.axvline(0, color=FAINT, linewidth=1)
     for y, (_, _, entry) in enumerate(rows):
@@ -73,7 +75,9 @@ def _forest_row(axes: Axes, y: int, entry: Row) -> None:
 
 
 @styled
-def matrix(pairs: Sequence[Row], label: str, metric: str, *, models: Iterable[str] = ()) -> Figure:
+def matrix(
+    pairs: Sequence[Row], label: str, metric: str, *, models: Iterable[str] = (), width_mm: float | None = None
+) -> Figure:
     """Mean pairwise score of readers and models as a heat map with numbers; a cell without a defined pair is blank.
 
     Args:
@@ -81,11 +85,14 @@ def matrix(pairs: Sequence[Row], label: str, metric: str, *, models: Iterable[st
         label: the structure.
         metric: key of the score.
         models: names that are models; they stand last. Found by `kind` when not given.
+        width_mm: by default as wide as the numbers need. Where a narrower one leaves them no room, a scale of
+            colours stands beside the cells instead.
     """
     names, scores = pairwise_means(pairs, label, metric, models)
-    side = max(SIDE, 1.2 + 0.55 * len(names))
+    side = width_mm or max(SIDE_MM, 30 + 14 * len(names))
     figure = new_figure(side, side)
     axes = figure.add_subplot()
+    written = (side - 30) / max(len(names), 1) >= LEAST_CELL_MM
     known = scores[np.isfinite(scores)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
     # At least 0.1 (1 mm) from one end of the colours to the other: chance must not look like a pattern.
@@ -94,8 +101,10 @@ def matrix(pairs: Sequence[Row], label: str, metric: str, *, models: Iterable[st
     picture = axes.imshow(
         np.ma.masked_invalid(scores), cmap="cividis_r" if is_distance(metric) else "cividis", norm=norm
     )
+    if not written:
+        figure.colorbar(picture, ax=axes, shrink=0.7, label=metric_name(metric)).outline.set_visible(False)
     for (row, column), value in np.ndenumerate(scores):
-        if np.isfinite(value):
+        if written and np.isfinite(value):
             bright = np.dot(picture.cmap(norm(value))[:3], (0.299, 0.587, 0.114)) > 0.5  # ITU-R BT.601 luma
             ink = "#000000" if bright else "#ffffff"
             axes.text(column, row, number(value), ha="center", va="center", color=ink, fontsize=8)
@@ -130,7 +139,9 @@ def pairwise_means(
 
 
 @styled
-def scatter(cases: Sequence[Row], label: str, metric: str, *, margin: float | None = None) -> Figure:
+def scatter(
+    cases: Sequence[Row], label: str, metric: str, *, margin: float | None = None, width_mm: float = SIDE_MM
+) -> Figure:
     """Every case as a point: agreement among readers against agreement of the model with readers.
 
     Points on the side marked "model nearer" are cases where the model is closer to the readers than they are to each
@@ -140,7 +151,7 @@ def scatter(cases: Sequence[Row], label: str, metric: str, *, margin: float | No
     known = [row for row in mine if finite(row["human_human"]) is not None and finite(row["model_human"]) is not None]
     models = list(dict.fromkeys(str(row.get("model", "")) for row in known))
     pens = strokes([], models)
-    figure = new_figure(SIDE, SIDE)
+    figure = new_figure(width_mm, width_mm)
     axes = figure.add_subplot()
     for model in models:
         points = [(row["human_human"], row["model_human"]) for row in known if str(row.get("model", "")) == model]
@@ -148,11 +159,8 @@ def scatter(cases: Sequence[Row], label: str, metric: str, *, margin: float | No
             *zip(*points, strict=True), "o", markersize=4.5, alpha=0.75, color=pens[model].colour, markeredgewidth=0
         )
     _identity(axes, metric, margin)
-    axes.set_title(
-        structure(label)
-        if len(known) == len(mine)
-        else f"{structure(label)} ({len(mine) - len(known)} cases {UNDEFINED})"
-    )
+    title = f"{structure(label)}, n = {len(known)} cases" if len(models) < 2 else structure(label)
+    axes.set_title(title if len(known) == len(mine) else f"{title} ({len(mine) - len(known)} {UNDEFINED})")
     axes.set_xlabel(f"{metric_name(metric)}, reader with reader")
     axes.set_ylabel(f"{metric_name(metric)}, model with reader")
     if len(models) > 1:
@@ -176,51 +184,13 @@ def _identity(axes: Axes, metric: str, margin: float | None) -> None:
 
 
 @styled
-def bland_altman(pairs: Sequence[Row], label: str, *, models: Iterable[str] = ()) -> Figure:
-    """Volume differences of single pairs against their mean: model minus reader beside reader minus reader.
-
-    Both clouds use single readers, never the readers' mean, whose smaller variance would flatter the readers.
-    The lines are mean and mean plus or minus 1.96 standard deviations (Bland and Altman, 1986).
-    """
-    figure = new_figure(SIDE, SIDE)
-    panels = figure.subplots(2, 1, sharex=True, sharey=True)
-    kinds = (("human-human", "reader − reader", SKY), ("model-human", "model − reader", VERMILION))
-    for axes, (kind, title, colour) in zip(panels, kinds, strict=True):
-        volumes = _volumes(pairs, label, kind, set(models))
-        axes.axhline(0, color=FAINT, linewidth=0.8)
-        if volumes.size:
-            if kind == "human-human":  # two readers have no order, so both differences count
-                volumes = np.vstack([volumes, volumes[:, ::-1]])
-            sums, gaps = volumes.mean(axis=1), volumes[:, 1] - volumes[:, 0]
-            axes.plot(sums, gaps, "o", markersize=3.5, alpha=0.6, color=colour, markeredgewidth=0)
-            spread = 1.96 * gaps.std(ddof=1) if len(gaps) > 1 else 0.0
-            axes.axhline(gaps.mean(), color=INK, linewidth=1)
-            for height in (gaps.mean() - spread, gaps.mean() + spread):
-                axes.axhline(height, color=INK, linewidth=1, linestyle=(0, (3, 2)))
-        axes.set_title(f"{structure(label)}: {title}, n = {len(volumes)}")
-        axes.set_ylabel("difference (ml)")
-    panels[1].set_xlabel("mean volume (ml)")
-    return figure
-
-
-def _volumes(pairs: Sequence[Row], label: str, kind: str, models: set[str]) -> np.ndarray:
-    """(N, 2) volumes in ml of the pairs of that kind in which both are known; the model's stands second."""
-    found = []
-    for row in pairs:
-        both = (finite(row["volume_a_ml"]), finite(row["volume_b_ml"]))
-        if row["label"] == label and row["kind"] == kind and None not in both:
-            found.append(both[::-1] if row["a"] in models else both)
-    return np.array(found, dtype=float).reshape(-1, 2)
-
-
-@styled
 def training_curves(rows: Sequence[Row]) -> Figure:
     """Loss and validation Dice per class over the steps of a run.
 
     Args:
         rows: the log, each with `step` and any of `loss` (a number) and `validation_dice` (class name to number).
     """
-    figure = new_figure(6.4, 4.6)
+    figure = new_figure(163, 117)
     upper, lower = figure.subplots(2, 1, sharex=True)
     losses = [(row["step"], value) for row in rows if (value := finite(row.get("loss"))) is not None]
     if losses:
