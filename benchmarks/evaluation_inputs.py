@@ -6,6 +6,7 @@ share much of a surface and part from it in patches, as people do.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy import ndimage
 
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import Box, LabelMap, LabelSet
-from medseg.shapes import FloatArray, IntArray, Triple
+from medseg.shapes import FloatArray, IntArray, IntTriple, Triple
 
 SPACING_MM = (0.8, 0.8, 1.0)
 DEVIATION_MM = 1.5  # between a reader's outline and the organ's
@@ -36,17 +37,18 @@ ORGANS = (
     Organ("kidney_right", (0.34, 0.72, 0.36), (0.055, 0.06, 0.17)),
     Organ("aorta", (0.52, 0.58, 0.50), (0.025, 0.025, 0.45)),
 )
+NAMES = ["A", "B", "C", "D", "M"]  # four readers and a model
 LABELS = LabelSet({"background": 0} | {organ.name: value for value, organ in enumerate(ORGANS, 1)})
 
 
-def readings(names: list[str], shape: tuple[int, int, int], *, seed: int = 0) -> dict[str, LabelMap]:
+def readings(names: Sequence[str], shape: IntTriple, *, seed: int = 0) -> dict[str, LabelMap]:
     """One label map (X, Y, Z) uint8 per reader, laid out in memory as a file's voxels are."""
     rng = np.random.default_rng(seed)
     geometry = Geometry(shape, np.diag([*SPACING_MM, 1.0]))
     return {name: LabelMap(draw(shape, rng), geometry, LABELS) for name in names}
 
 
-def draw(shape: tuple[int, int, int], rng: np.random.Generator) -> IntArray:
+def draw(shape: IntTriple, rng: np.random.Generator) -> IntArray:
     """Labels (X, Y, Z) as one reader draws them."""
     labels = np.zeros(shape, dtype=np.uint8, order="F")
     for organ in ORGANS:
@@ -65,7 +67,7 @@ def smooth_field(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray
     return np.asarray(field / field.std(), dtype=np.float32)
 
 
-def _signed_mm(organ: Organ, shape: tuple[int, int, int]) -> tuple[Box, FloatArray]:
+def _signed_mm(organ: Organ, shape: IntTriple) -> tuple[Box, FloatArray]:
     """The box around an organ, and how far each of its voxels lies outside (about, negative inside)."""
     centre, radii = np.multiply(organ.centre, shape), np.multiply(organ.radii, shape)
     reach = radii + 6 * DEVIATION_MM / np.array(SPACING_MM)

@@ -8,6 +8,7 @@ environment is enough for the first.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -102,9 +103,14 @@ def simpleitk_pair(a: BoolArray, b: BoolArray, spacing_mm: Triple, tolerance_mm:
         images.append(image)
     overlap = sitk.LabelOverlapMeasuresImageFilter()
     overlap.Execute(*images)
-    borders = [sitk.LabelContour(sitk.ConstantPad(image, [1] * 3, [1] * 3, 0)) for image in images]
-    maps = [sitk.GetArrayViewFromImage(sitk.Abs(sitk.SignedMaurerDistanceMap(border, squaredDistance=False,
-            useImageSpacing=True))) for border in borders]  # fmt: skip
+    padded = [sitk.ConstantPad(image, [1] * 3, [1] * 3, 0) for image in images]
+    borders = [sitk.LabelContour(image) for image in padded]
+    maps = [
+        sitk.GetArrayFromImage(
+            sitk.Abs(sitk.SignedMaurerDistanceMap(border, squaredDistance=False, useImageSpacing=True))
+        )
+        for border in borders
+    ]
     marked = [sitk.GetArrayViewFromImage(border) > 0 for border in borders]
     there, back = maps[1][marked[0]], maps[0][marked[1]]
     near = np.count_nonzero(there <= tolerance_mm) + np.count_nonzero(back <= tolerance_mm)
@@ -135,14 +141,30 @@ def nnunet_dice(arrays: dict[str, IntArray], a: str, b: str, labels: list[int]) 
     return [float(found["metrics"][label]["Dice"]) for label in labels]
 
 
-def panoptica_pair(a: IntArray, b: IntArray, spacing_mm: Triple) -> Numbers:
+def simpleitk_staple(masks: Sequence[BoolArray]) -> tuple[Any, list[float], list[float]]:
+    """Probability (X, Y, Z), sensitivities and specificities.
+
+    The copies into ITK's images are timed, as they are part of using it on arrays.
+    """
+    import SimpleITK as sitk
+
+    staple = sitk.STAPLEImageFilter()
+    staple.SetForegroundValue(1)
+    images = [sitk.GetImageFromArray(mask.T.view(np.uint8)) for mask in masks]
+    found = staple.Execute(images)
+    return sitk.GetArrayFromImage(found).T, list(staple.GetSensitivity()), list(staple.GetSpecificity())
+
+
+def panoptica_pair(a: BoolArray, b: BoolArray, spacing_mm: Triple, tolerance_mm: float) -> Numbers:
     """Dice, ASSD and HD95 of one structure. panoptica 2.1.7 pins other versions than ours: its own environment."""
     from panoptica import InputType, Metric, Panoptica_Evaluator
 
     peer = Panoptica_Evaluator(
         expected_input=InputType.SEMANTIC, instance_metrics=[], global_metrics=[Metric.DSC, Metric.ASSD, Metric.HD95]
     )
-    found = peer.evaluate(b, a, voxelspacing=spacing_mm, verbose=False)["ungrouped"].to_dict()
+    found = peer.evaluate(b.astype(np.uint8), a.astype(np.uint8), voxelspacing=spacing_mm, verbose=False)[
+        "ungrouped"
+    ].to_dict()
     return {
         key: float(found[f"global_bin_{name}"]) for key, name in (("dice", "dsc"), ("assd", "assd"), ("hd95", "hd95"))
     }

@@ -121,7 +121,7 @@ class Points:
     @cached_property
     def _tree(self) -> KDTree:
         # on a lattice the unbalanced tree is built several times faster and answers as fast
-        return KDTree(self.mm, balanced_tree=False, compact_nodes=False)
+        return KDTree(self.mm, leafsize=32, balanced_tree=False, compact_nodes=False)
 
     def distances_to(self, other: Points) -> FloatArray:
         """Distance in mm (N,) from each point to the nearest of `other`; infinite when `other` has none."""

@@ -100,6 +100,7 @@ def score_case(
         return []
     first = next(iter(readings.values()))
     names = first.label_set.foreground if labels is None else labels
+    boxes = boxes_of(readings, threads)
     wanted = list(combinations(readings, 2)) if pairs is None else list(pairs)
 
     def score(label: str) -> list[PairScore]:
@@ -107,9 +108,14 @@ def score_case(
         tolerance = tolerance_of(tolerance_mm, label)
         return Desk(masks, read, spacing_mm).scores(label, wanted, rule, tolerance, keep_gaps=keep_gaps)
 
-    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
-        boxes = dict(zip(readings, pool.map(lambda reading: reading.boxes(), readings.values()), strict=True))
+    with ThreadPoolExecutor(threads or _processors()) as pool:
         return [found for scores in pool.map(score, names) for found in scores]
+
+
+def boxes_of(readings: Mapping[str, Reading], threads: int | None = None) -> dict[str, dict[str, Box]]:
+    """The box around every structure of every reading, several readings at the same time."""
+    with ThreadPoolExecutor(threads or _processors()) as pool:
+        return dict(zip(readings, pool.map(lambda reading: reading.boxes(), readings.values()), strict=True))
 
 
 def tolerance_of(tolerance_mm: Tolerance, label: str) -> float:
@@ -144,6 +150,11 @@ def _masks_of(
                 [masks[name] for name in others], [read.get(name) for name in others], tie=TIE
             )
     return masks, read, spacing_mm
+
+
+def _processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cropped(masks: Sequence[BoolArray]) -> list[BoolArray]:

@@ -1,0 +1,278 @@
+"""How fast and how frugal medseg scores a case with several readers, beside the tools that people use today.
+
+    python benchmarks/evaluation.py             # 512 x 512 x 250 voxels, 5 organs, 4 readers and a model: half an hour
+    python benchmarks/evaluation.py --quick     # 256 x 256 x 96 voxels, two or three minutes, the same targets
+    python benchmarks/evaluation.py --json      # one JSON object a line: name, ours, peer, ratio, target, met
+
+Both sides run in one process, in turns; seconds are medians. `ratio` is peer / ours and `target` the least that counts
+as met. Ours is always the whole case: ten pairs, five organs, every metric of `METRICS` in the peer's own definition of
+a surface. Peers work pair by pair, with nothing that one pair could leave to the next, so the slow ones are timed on
+one pair (`PAIRS`) and the time is multiplied. Every row compares the numbers of both sides, and numbers that differ do
+not meet the target. The exit code is 1 only when our own side failed.
+
+surface-distance and panoptica are not among our requirements; without them their rows say so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from importlib.metadata import PackageNotFoundError, version
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import evaluation_inputs as inputs
+import evaluation_peers as peers
+import numpy as np
+from io_rows import FAILURES, HEADER, Comparison, Effort, Row, measure
+
+from medseg.evaluation.domain import Domain
+from medseg.evaluation.overlap_matrix import dice_matrices
+from medseg.evaluation.scoring import PairScore, score_case
+from medseg.evaluation.staple import staple_map
+from medseg.evaluation.statistics import mean_interval
+from medseg.evaluation.surface_rules import DEFAULT_TOLERANCE_MM, PARITY
+from medseg.imaging.labels import LabelMap
+from medseg.shapes import BoolArray, IntTriple
+
+PEERS = ("surface-distance", "monai", "SimpleITK", "panoptica", "nnunetv2", "numpy", "scipy")
+SCORES_CLOSE = 1e-3  # some peers compute in single precision
+STAPLE_CLOSE, MAP_CLOSE = 1e-4, 1e-3  # four digits; ITK stops a little before its probabilities have settled
+MEMORY, LIMIT_MB = "peak_memory", 1000.0
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Study:
+    """One case by several readers; drawn when a row first asks for it."""
+
+    shape: IntTriple
+
+    @cached_property
+    def readings(self) -> dict[str, LabelMap]:
+        return inputs.readings(inputs.NAMES, self.shape)
+
+    @property
+    def pairs(self) -> list[Pair]:
+        return list(combinations(inputs.NAMES, 2))
+
+    def mask(self, name: str, label: str) -> BoolArray:
+        return self.readings[name].mask(label)
+
+
+# ---- what agrees with what
+
+
+def same_scores(ours: Sequence[PairScore], theirs: Mapping[tuple[str, ...], peers.Numbers]) -> str:
+    """How the scores of the pairs and labels that the peer has differ; "" when they agree."""
+    known = {(score.a, score.b, score.label): score.values for score in ours}
+    worst = max(
+        (abs(known[place][key] - value), f"{key} of {' '.join(place)}")
+        for place, numbers in theirs.items()
+        for key, value in numbers.items()
+    )
+    return f"{worst[1]} differs by {worst[0]:.2g}" if worst[0] > SCORES_CLOSE else ""
+
+
+def same_numbers(ours: Any, theirs: Any, *, within: float) -> str:
+    """How two arrays differ; "" when they agree."""
+    most = float(np.abs(np.asarray(ours) - np.asarray(theirs)).max())
+    return f"values differ by up to {most:.2g}" if most > within else ""
+
+
+# ---- the rows
+
+
+def pair_by_pair(study: Study, rule: str, peer: Callable[..., peers.Numbers], pairs: int) -> Comparison:
+    """All pairs at once against a peer that is given masks of one organ, pair by pair."""
+    wanted = study.pairs[:pairs]
+
+    def theirs() -> dict[tuple[str, ...], peers.Numbers]:
+        return {
+            (a, b, label): peer(study.mask(a, label), study.mask(b, label), inputs.SPACING_MM, DEFAULT_TOLERANCE_MM)
+            for a, b in wanted
+            for label in inputs.LABELS.foreground
+        }
+
+    return Comparison(lambda: score_case(study.readings, rule=PARITY[rule]), theirs, same_scores)
+
+
+def dice_against_nnunet(study: Study) -> Comparison:
+    """The Dice matrix of all pairs against nnU-Net's evaluator, both on label maps in memory."""
+    labels = list(inputs.LABELS.values.values())[1:]
+    arrays: dict[str, Any] = {name: reading.labels for name, reading in study.readings.items()}
+    places = [(inputs.NAMES.index(a), inputs.NAMES.index(b)) for a, b in study.pairs]
+    return Comparison(
+        lambda: dice_matrices(study.readings),
+        lambda: [peers.nnunet_dice(arrays, a, b, labels) for a, b in study.pairs],
+        lambda ours, theirs: same_numbers(
+            [[ours[label][place] for label in inputs.LABELS.foreground] for place in places], theirs, within=1e-9
+        ),
+    )
+
+
+def staple_against_simpleitk(study: Study) -> Comparison:
+    """STAPLE of four readers, every organ, on the whole image: sensitivities, specificities and the probabilities."""
+    readers = inputs.NAMES[:4]
+
+    def ours() -> list[Any]:
+        found = []
+        for label in inputs.LABELS.foreground:
+            masks = [study.mask(name, label) for name in readers]
+            probability, _, numbers = staple_map(masks, spacing_mm=inputs.SPACING_MM, domain=Domain(None))
+            found.append((probability, numbers.sensitivity, numbers.specificity))
+        return found
+
+    def theirs() -> list[Any]:
+        return [peers.simpleitk_staple([study.mask(name, label) for name in readers])
+                for label in inputs.LABELS.foreground]  # fmt: skip
+
+    def difference(one: list[Any], other: list[Any]) -> str:
+        close = (MAP_CLOSE, STAPLE_CLOSE, STAPLE_CLOSE)
+        told = [
+            same_numbers(a, b, within=within)
+            for pair in zip(one, other, strict=True)
+            for a, b, within in zip(*pair, close, strict=True)
+        ]
+        return next(filter(None, told), "")
+
+    return Comparison(ours, theirs, difference)
+
+
+def linear_in_cases(study: Study) -> Comparison:
+    """Four cases against four times one case: a ratio of 1 is linear."""
+    return Comparison(
+        lambda: [score_case(study.readings) for _ in range(4)],
+        lambda: score_case(study.readings),
+        lambda ours, theirs: "" if ours[3] == theirs else "the same case scored differently",
+    )
+
+
+def linear_in_models(study: Study) -> Comparison:
+    """Four models beside four readers against one model, per mask: each mask's surface is measured once."""
+    models = {f"M{k}": study.readings["M"] for k in range(4)}
+    readers = {name: study.readings[name] for name in inputs.NAMES[:4]}
+
+    def scored(names: Sequence[str]) -> list[PairScore]:
+        chosen = readers | {name: models[name] for name in names}
+        return score_case(chosen, pairs=[(a, b) for b in names for a in readers])
+
+    return Comparison(
+        lambda: scored(list(models)),
+        lambda: scored(["M0"]),
+        lambda ours, theirs: "" if [s for s in ours if s.b == "M0"] == theirs else "a model changed another's scores",
+    )
+
+
+def bootstrap(_: Study) -> Comparison:
+    """10,000 draws for 500 cases x 10 labels x 6 metrics against the five seconds that were promised."""
+    values = np.random.default_rng(0).normal(0.0, 0.05, (60, 500))
+    return Comparison(
+        lambda: [mean_interval(column) for column in values],
+        lambda: None,
+        lambda ours, _: "" if all(interval.ci95 for interval in ours) else "an interval is missing",
+    )
+
+
+@dataclass(frozen=True)
+class Target:
+    """A promise: a name, the least ratio peer / ours, how to build its comparison, the factor of the peer's time."""
+
+    name: str
+    least: float
+    build: Callable[[Study], Comparison]
+    factor: float = 1.0
+
+
+def against(name: str, least: float, rule: str, peer: Callable[..., peers.Numbers], pairs: int) -> Target:
+    return Target(name, least, partial(pair_by_pair, rule=rule, peer=peer, pairs=pairs), 10 / pairs)
+
+
+TARGETS = (
+    against("pairs_vs_surface_distance", 8, "deepmind", peers.surface_distance_pair, 10),
+    against("pairs_vs_monai", 20, "monai", peers.monai_pair, 1),
+    against("pairs_vs_simpleitk", 20, "monai", peers.simpleitk_pair, 1),
+    against("pairs_vs_panoptica", 6, "medseg", peers.panoptica_pair, 1),
+    Target("dice_matrix_vs_nnunet", 10, dice_against_nnunet),
+    Target("staple_vs_simpleitk", 10, staple_against_simpleitk),
+    Target("linear_in_cases", 0.9, linear_in_cases, 4.0),
+    Target("linear_in_models", 0.9, linear_in_models, 4.0),
+)
+BOOTSTRAP, BOOTSTRAP_S = "bootstrap_under_5_s", 5.0
+
+
+def measure_bootstrap(study: Study, effort: Effort) -> Row:
+    """Our seconds against the promise; nobody else is timed."""
+    row = measure(BOOTSTRAP, 1.0, partial(bootstrap, study), effort)
+    return replace(row, peer=BOOTSTRAP_S)
+
+
+def measure_memory(shape: IntTriple) -> Row:
+    """Peak MB of scoring the case in a fresh process beyond the label volumes, against the limit of 1 GB."""
+    script = Path(__file__).with_name("evaluation_memory.py")
+    try:
+        command = [sys.executable, str(script), *map(str, shape)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=900)
+        found = json.loads(done.stdout)
+    except FAILURES as error:
+        return Row(MEMORY, 1.0, unit="MB", reason=f"medseg failed: {type(error).__name__}", failed=True)
+    return Row(MEMORY, 1.0, found["above"], LIMIT_MB, unit="MB")
+
+
+def rows(study: Study, names: set[str], effort: Effort) -> Iterator[Row]:
+    """Every row, or those named."""
+    for target in TARGETS:
+        if not names or target.name in names:
+            row = measure(target.name, target.least, partial(target.build, study), effort)
+            yield replace(row, peer=None if row.peer is None else row.peer * target.factor)
+    if not names or BOOTSTRAP in names:
+        yield measure_bootstrap(study, effort)
+    if not names or MEMORY in names:
+        yield measure_memory(study.shape)
+
+
+def setting(shape: IntTriple) -> str:
+    """What the figures depend on, in one line."""
+
+    def found(name: str) -> str:
+        try:
+            return f"{name} {version(name)}"
+        except PackageNotFoundError:
+            return f"no {name}"
+
+    size = " x ".join(map(str, shape))
+    return f"{size} voxels, {len(inputs.ORGANS)} organs, 10 pairs; {', '.join(map(found, PEERS))}"
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    known = [*(target.name for target in TARGETS), BOOTSTRAP, MEMORY]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="256 x 256 x 96 voxels, fewer runs")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line on stdout, all else on stderr")
+    parser.add_argument("--only", nargs="+", default=[], metavar="ROW", choices=known, help="these rows alone")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    shape: IntTriple = (256, 256, 96) if options.quick else (512, 512, 250)
+    effort = Effort(runs=3, least_s=0.5, most_s=2) if options.quick else Effort(3, 3, 60)
+    log = sys.stderr if options.json else sys.stdout
+    print(setting(shape), HEADER, sep="\n", file=log, flush=True)
+    failed = False
+    for row in rows(Study(shape), set(options.only), effort):
+        failed |= row.failed
+        print(row.as_text(), file=log, flush=True)
+        if options.json:
+            print(json.dumps(row.as_json()), flush=True)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
