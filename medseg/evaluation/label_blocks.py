@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from medseg.evaluation.curves import surface_curves
 from medseg.evaluation.embedding import embed
 from medseg.evaluation.entries import TRUTH, Json, Protocol
@@ -15,18 +17,32 @@ from medseg.evaluation.pairwise import pairwise_matrix
 from medseg.evaluation.repeats import intra_reader
 from medseg.evaluation.secondary import fields
 from medseg.evaluation.strata import strata
+from medseg.evaluation.tolerance import RULE, reader_tolerances, with_tolerances
 from medseg.evaluation.truth import truth_comparison, truth_presence, was_right
 
 
-def matrix_entry(
-    cases: Sequence[CaseScores], label: str, raters: Sequence[str], models: Sequence[str], protocol: Protocol
-) -> Json:
+def add_matrix(
+    entry: Json,
+    cases: Sequence[CaseScores],
+    label: str,
+    raters: Sequence[str],
+    models: Sequence[str],
+    protocol: Protocol,
+) -> None:
     """Everybody with everybody in the judged metric, and their picture in the plane."""
     matrix = pairwise_matrix(cases, label, protocol.metric, raters, models)
-    entry = fields(matrix)
-    return {key: entry[key] for key in ("metric", "names", "mean", "cases", "patients")} | {
-        "embedding": fields(embed(matrix))
-    }
+    entry["matrix"] = matrix.as_dict() | {"metric": protocol.metric}
+    plane = embed(matrix)
+    names = [name for name in matrix.names if name in plane.points]
+    entry["embedding"] = None
+    if names:
+        entry["embedding"] = {
+            "names": names,
+            "coordinates": [plane.points[name] for name in names],
+            "explained": plane.share,
+            "stress": plane.stress,
+            "filled": plane.filled,
+        }
 
 
 def missingness_entry(cases: Sequence[ReadCase], label: str, raters: Sequence[str], models: Sequence[str]) -> Json:
@@ -37,11 +53,20 @@ def missingness_entry(cases: Sequence[ReadCase], label: str, raters: Sequence[st
     return entry
 
 
-def curves_entry(cases: Sequence[CaseScores], label: str, raters: Sequence[str], models: Sequence[str]) -> Json:
-    """NSD at every tolerance, of readers among each other (first model's cases) and of every model."""
-    found = {model: surface_curves(cases, label, raters, model).as_dict() for model in models}
-    own = surface_curves(cases, label, raters, None).as_dict()
-    return {"readers": own, "models": found}
+def curves_entry(cases: Sequence[CaseScores], label: str, raters: Sequence[str], model: str | None) -> Json:
+    """NSD at every tolerance, of readers among each other and of a model with them."""
+    return surface_curves(cases, label, raters, model).as_dict()
+
+
+def cross_fitted(
+    cases: Sequence[CaseScores], label: str, raters: Sequence[str]
+) -> tuple[list[CaseScores], float, Json]:
+    """The cases with NSD at tolerances from the readers of other patients, the median tolerance, and how it came."""
+    found = reader_tolerances(cases, label, raters)
+    mm = {patient: tolerance.mm for patient, tolerance in found.items()}
+    middle = float(np.median(list(mm.values())))
+    entry: Json = {"median_mm": middle, "lowest_mm": min(mm.values()), "highest_mm": max(mm.values()), "n": len(mm)}
+    return with_tolerances(cases, label, mm), middle, entry | {"rule": RULE}
 
 
 def truth_check_entry(

@@ -6,7 +6,9 @@ The numbers come from `medseg.evaluation.agreement`; here they are only collecte
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -28,7 +30,7 @@ from medseg.workflows.agreement_cache import check_out, open_out
 from medseg.workflows.agreement_files import case_rows, overlays, pair_rows, write_agreement
 from medseg.workflows.agreement_label import label_entry
 from medseg.workflows.agreement_scoring import Progress, Scored, Scoring, models_of, score_readings
-from medseg.workflows.evaluation import check_tolerance
+from medseg.workflows.agreement_settings import settle
 from medseg.workflows.outputs import plain, provenance
 from medseg.workflows.readings import (
     Models,
@@ -39,9 +41,9 @@ from medseg.workflows.readings import (
     manifest_readings,
     open_dataset,
 )
+from medseg.workflows.registration import read_registration
 
 SCHEMA = "medseg.agreement/1"
-DEFAULT_METRIC = "dice"
 
 
 def agree(
@@ -56,7 +58,8 @@ def agree(
     metric: str | None = None,
     primary: str | None = None,
     margin: float | Mapping[str, float] | None = None,
-    tolerance_mm: float | Mapping[str, float] = 2.0,
+    tolerance_mm: float | Mapping[str, float] | Literal["readers"] | None = None,
+    plan: str | Path | None = None,
     null_control: bool = False,
     degrade: bool | Sequence[str] = False,
     lesions: bool | Sequence[str] = False,
@@ -84,7 +87,9 @@ def agree(
         metric: key of SYMMETRIC that is judged, Dice by default.
         primary: `LABEL:METRIC`, the one question that decides; without it the worst label does.
         margin: positive, in the metric's unit, for every label or by label; none: nothing is judged.
-        tolerance_mm: of NSD, one for all labels or by label (2 mm for a label not there).
+        tolerance_mm: of NSD, one for all labels or by label (2 mm for a label not there), or `readers`: from the
+            readers' own distances in other patients; 2 mm by default.
+        plan: a registered plan; it gives what is not given here, and a run that follows it is pre-specified.
         null_control: each reader in turn plays the model.
         degrade: damage the model's outlines (without a model the first reader's) by known amounts and judge them:
             words such as `erode:2`, or True for the standard ones.
@@ -101,14 +106,13 @@ def agree(
         UsageError: arguments that exclude each other or make no sense.
         FileReadError, GeometryError, LabelError: see `medseg.workflows.readings`.
     """
-    metric = _metric(metric, primary)
-    _check(metric, margin, draws, seed)
-    for tolerance in tolerance_mm.values() if isinstance(tolerance_mm, Mapping) else [tolerance_mm]:
-        check_tolerance(tolerance)
+    registration = read_registration(plan) if plan is not None else None
+    asked = settle(registration, metric=metric, primary=primary, margin=margin, tolerance_mm=tolerance_mm)
+    _check(asked.metric, asked.margin, draws, seed)
     source = _source(dataset, predictions, raters, model, manifest, split, allow_missing, reading or ReadingOptions())
     cache = check_out(out, overwrite=overwrite)
     scoring = Scoring(
-        tolerance_mm,
+        asked.scored_mm,
         _damages(degrade, source),
         (*models_of(source), *source.raters)[0],
         None if lesions is True else tuple(lesions or ()),
@@ -118,18 +122,26 @@ def agree(
     )
     scored = score_readings(source, scoring, on_case)
     protocol = Protocol(
-        metric,
-        _margins(margin, scored.labels),
-        tolerance_mm,
+        asked.metric,
+        _margins(asked.margin, scored.labels),
+        asked.scored_mm,
+        asked.guard_margin,
         draws=draws,
         seed=seed,
-        primary=read_question(primary, scored.labels) if primary else None,
+        primary=read_question(asked.primary, scored.labels) if asked.primary else None,
         anonymous=source.anonymous,
     )
+    scored, protocol, tolerances = asked.with_tolerances(scored, protocol, source.raters)
+    checked = asked.verify(registration, protocol, scored.labels, source)
+    protocol = replace(protocol, margin_source=checked.status)
     found = [label_entry(label, scored, source, scoring, protocol) for label in scored.labels]
     for label in found if null_control else ():
         label.entry["null_control"] = null_control_entry(scored.cases, label.label, source.raters, protocol)
+    for label in found if tolerances else ():
+        label.entry["tolerance"] = tolerances[label.label]
     result, deciding = _assemble(source, scored, found, protocol, split)
+    if registration:
+        result["config"]["registration"] = asdict(checked)
     slices = overlays(source, found, deciding, protocol, images)
     result["config"]["images"] = "contains patient images" if any(o.hu is not None for o in slices) else "no images"
     result = plain(result)
@@ -145,15 +157,6 @@ def _damages(degrade: bool | Sequence[str], source: Readings) -> tuple[Damage, .
         first = source.read(next(iter(source.cases)))
         return tuple(standard_damages(first.geometry.spacing_mm)) if first.readings else ()
     return tuple(read_damage(text) for text in degrade or ())
-
-
-def _metric(metric: str | None, primary: str | None) -> str:
-    """The judged metric: the primary question's, and no other one beside it."""
-    named = primary.rpartition(":")[2] if primary else None
-    if metric and named and metric != named:
-        raise UsageError("two judged metrics", where="--primary", expected=f"LABEL:{metric}, or no --metric",
-                         got=primary)  # fmt: skip
-    return named or metric or DEFAULT_METRIC
 
 
 def _check(metric: str, margin: float | Mapping[str, float] | None, draws: int, seed: int) -> None:

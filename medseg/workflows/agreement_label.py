@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from medseg.evaluation.agreement import LabelAgreement, Protocol, label_agreement
 from medseg.evaluation.label_blocks import (
+    add_matrix,
     curves_entry,
     intra_reader_entry,
     lesion_entry,
-    matrix_entry,
     missingness_entry,
     strata_entry,
     truth_check_entry,
@@ -24,8 +24,9 @@ def label_entry(label: str, scored: Scored, source: Readings, scoring: Scoring, 
     found = label_agreement(cases, label, raters, models, protocol)
     _add_consensus(found, scored, source, protocol)
     found.entry["missingness"] = missingness_entry(scored.read, label, raters, models)
-    found.entry["matrix"] = None if source.anonymous else matrix_entry(cases, label, raters, models, protocol)
-    found.entry["surface_curves"] = curves_entry(cases, label, raters, models)
+    if not source.anonymous:
+        add_matrix(found.entry, cases, label, raters, models, protocol)
+    found.entry["surface_curves"] = curves_entry(cases, label, raters, None)
     if repeats := repeats_of(source):
         found.entry["intra_reader"] = intra_reader_entry(cases, label, repeats, protocol)
     for model in models:
@@ -50,6 +51,7 @@ def _add_model(found: LabelAgreement, model: str, scored: Scored, source: Readin
     label, entry = found.label, found.entry["models"][model]
     class_ = found.judged[model].class_
     entry["truth"] = truth_check_entry(scored.cases, label, source.raters, model, class_, protocol)
+    entry["surface_curves"] = curves_entry(scored.cases, label, source.raters, model)
     if source.strata:
         rows = [row for row in found.rows[model] if row.metric == protocol.metric]
         entry["strata"] = strata_entry(rows, source.strata, protocol)

@@ -63,10 +63,16 @@ class Scored:
     labels: tuple[str, ...]
     results: tuple[CaseResult, ...]
     missing: Mapping[str, int]
+    judged: tuple[CaseScores, ...] | None = None
 
     @property
     def cases(self) -> tuple[CaseScores, ...]:
-        return tuple(result.scores for result in self.results if result.scores is not None)
+        """The pairs of every case, at tolerances from the readers where those were asked for."""
+        return (
+            self.judged
+            if self.judged is not None
+            else tuple(result.scores for result in self.results if result.scores is not None)
+        )
 
     @property
     def read(self) -> tuple[CaseRead, ...]:

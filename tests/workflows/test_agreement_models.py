@@ -213,3 +213,59 @@ def test_blocks_beside_the_difference_say_their_n_and_rule(finished):
 
 def test_the_file_holds_no_number_that_json_lacks(finished):
     json.loads((finished[1] / "agreement.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_tolerances_come_from_the_readers_of_other_patients(study, tmp_path):
+    result = agree(raters=study / "raters", model=study / "net", out=tmp_path / "out", tolerance_mm="readers", **FAST)
+    label = result["labels"]["1"]
+    found = label["tolerance"]
+    assert found["lowest_mm"] <= found["median_mm"] <= found["highest_mm"] and "left out" in found["rule"]
+    assert result["config"]["tolerance_mm"]["1"] == found["median_mm"] and found["n"] == 22
+    assert label["human_human"]["nsd"]["mean"] > 0.93  # about 95 % of their surfaces by construction
+
+
+def test_a_registered_plan_makes_the_margin_pre_specified(study, tmp_path):
+    from datetime import UTC, datetime
+
+    from medseg.workflows.registration import register
+
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("margin: 0.1\nmetric: nsd\ntolerance_mm: 1.5\n")
+    register(plan, now=datetime(2020, 1, 1, tzinfo=UTC))
+    arguments: dict[str, Any] = {"raters": study / "raters", "model": study / "net", **FAST}
+    kept = agree(**arguments, out=tmp_path / "kept", plan=plan)
+    assert kept["config"]["metric"] == "nsd" and kept["config"]["margin"] == "pre-specified"
+    assert "margin -0.100, pre-specified" in kept["verdict"]["net"]["sentence"]
+    other = agree(**arguments, out=tmp_path / "other", plan=plan, margin=0.2)
+    assert other["config"]["margin"] == "stated by the user"
+    assert "registered" in other["config"]["registration"]["reasons"][0]
+
+
+def test_everybody_with_everybody_and_who_read_what(finished):
+    label = finished[0]["labels"]["1"]
+    assert label["matrix"]["names"] == ["A", "B", "C", "net", "small"]
+    assert label["matrix"]["mean"][0][1] == label["matrix"]["mean"][1][0] and label["matrix"]["n"][0][3] == 22
+    places = dict(zip(label["embedding"]["names"], label["embedding"]["coordinates"], strict=True))
+    near, far = (np.linalg.norm(np.subtract(places["A"], places[name])) for name in ("net", "small"))
+    assert far > 2 * near
+    assert label["missingness"]["complete"] == 22 and label["missingness"]["columns"]["small"]["present"] == 22
+
+
+def test_a_model_that_draws_smaller_carries_a_warning_of_its_bias(finished):
+    found = finished[0]["labels"]["1"]["models"]["small"]["signed_surface_distance"]
+    assert found["mean_mm"] == pytest.approx(-2.0, abs=0.5) and found["outside_readers_range"]
+    assert any("smaller than by the readers" in reason for reason in finished[0]["verdict"]["small"]["reasons"])
+
+
+def test_lesions_are_counted_when_asked_for(tmp_path):
+    rng = np.random.default_rng(0)
+    for k in range(4):
+        for name in ("raters/A", "raters/B", "net"):
+            labels = ball(5.0, rng)
+            labels[:3, :3, :3] = name != "net"  # a second lesion that the model misses
+            write_labels(tmp_path / f"{name}/c{k}.nii.gz", labels, GRID)
+    result = agree(raters=tmp_path / "raters", model=tmp_path / "net", out=tmp_path / "out", lesions=["1"], **FAST)
+    measures = result["labels"]["1"]["models"]["net"]["lesions"]["measures"]
+    assert measures["lesion_sensitivity"]["model_human"]["mean"] == 0.5
+    assert measures["lesion_sensitivity"]["human_human"]["mean"] == 1.0
+    assert measures["lesion_f1"]["difference"]["mean"] == pytest.approx(2 / 3 - 1)
