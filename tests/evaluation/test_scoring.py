@@ -125,3 +125,27 @@ def test_regions_of_a_structure_without_a_mask_are_missing():
 
 def test_no_reading_gives_no_score():
     assert score_case({}) == []
+
+
+def test_each_structure_may_have_its_own_tolerance():
+    readings = {"A": reading(4, 1), "B": reading(6, 1)}
+    near, far = (by_pair(score_case(readings, tolerance_mm={"liver": mm}), "liver")["A", "B"] for mm in (0.0, 2.0))
+    assert near.values["nsd"] < far.values["nsd"] == 1.0
+    default = by_pair(score_case(readings, tolerance_mm={"lesion": 0.0}), "liver")["A", "B"]
+    assert default.values["nsd"] == far.values["nsd"]
+
+
+def test_threads_and_memory_order_change_no_number():
+    rng = np.random.default_rng(0)
+    readings = {}
+    for name in "ABM":
+        array = rng.choice(np.array([0, 2, 5], dtype=np.uint8), (9, 8, 7))
+        readings[name] = LabelMap(array, Geometry(array.shape, np.diag([0.7, 1.1, 3.0, 1.0])), LABELS)
+    turned = {name: LabelMap(np.asfortranarray(r.labels), r.geometry, LABELS) for name, r in readings.items()}
+    assert score_case(readings, threads=1) == score_case(turned, threads=4)
+
+
+def test_surfaces_beyond_the_image_do_not_wrap_around_it():
+    first, last = np.zeros((2, 6, 6, 6), dtype=bool)
+    first[0, 0, 0], last[5, 5, 5] = True, True
+    assert score_pair(first, last, (1.0, 1.0, 1.0))["hd"] == pytest.approx(np.sqrt(75))

@@ -148,10 +148,10 @@ def test_an_empty_mask_has_no_signed_distance():
 
 
 def test_a_model_one_millimetre_larger_than_all_readers_is_warned_about():
-    cases = [case(f"p{k}", A=block(5), B=block(5, k % 2), C=block(5), M=block(6)) for k in range(4)]
+    cases = [case(f"p{k}", A=block(5), B=block(5, k % 4), C=block(5), M=block(6)) for k in range(8)]
     found = signed_bias(cases, "x", ["A", "B", "C"], "M", draws=200)
     assert found.readers_range == pytest.approx((0.0, 0.0), abs=1e-12)
-    assert found.is_biased and "larger" in found.warning and found.n_cases == 4
+    assert found.is_biased and found.is_certain and "larger" in found.warning and found.n_cases == 8
     assert found.per_reader["A"] == pytest.approx(signed_surface_distance(block(5), block(6), ONE_MM))
 
 
