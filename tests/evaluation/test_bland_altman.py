@@ -35,6 +35,14 @@ def test_single_pairs_give_the_reference_limits(golden):
     assert (found.lower, found.upper) == pytest.approx(expected["loa"])
 
 
+def test_peak_flow_of_bland_and_altman():
+    """The example of the Lancet 1986;327:307, first readings: bias -2.1, standard deviation 38.8 l/min."""
+    large = [494, 395, 516, 434, 476, 557, 413, 442, 650, 433, 417, 656, 267, 478, 178, 423, 427]
+    small = [512, 430, 520, 428, 500, 600, 364, 380, 658, 445, 432, 626, 260, 477, 259, 350, 451]
+    found = limits_of_agreement(pairs(large, small), draws=DRAWS)
+    assert (found.bias, found.sd) == pytest.approx((-2.1, 38.8), abs=0.05) and found.outside == pytest.approx(1 / 17)
+
+
 def test_two_readers_have_no_order_so_their_bias_is_zero():
     found = limits_of_agreement(pairs([3.0, 5.0, 2.0], [1.0, 1.0, 3.0]), ordered=False, draws=DRAWS)
     assert found.bias == 0 and found.bias_ci95 is None
@@ -88,6 +96,15 @@ def test_a_pair_that_only_one_marked_is_counted_and_not_a_difference():
     cases = [case(0, A=1.0, B=0.0, M=1.0), case(1, A=1.0, B=1.2, M=1.1), case(2, A=2.0, B=2.1, M=float("nan"))]
     found = bland_altman_bands(cases, "x", "AB", "M", draws=DRAWS)
     assert found.left_out == 2 and found.model.n_pairs == 3 and found.readers.n_pairs == 2
+
+
+def test_differences_that_grow_with_size_are_noticed_and_vanish_as_ratios():
+    rng = np.random.default_rng(3)
+    size = np.exp(rng.normal(size=80))
+    grown = pairs((size * np.exp(0.2 * rng.normal(size=80))).tolist(), size.tolist())
+    in_ml, as_ratio = (limits_of_agreement(grown, unit=unit, draws=DRAWS) for unit in ("ml", RATIO))
+    assert in_ml.size_trend > 0.4 and "read the ratios" in in_ml.caution
+    assert abs(as_ratio.size_trend) < 0.3 and as_ratio.caution == ""
 
 
 def test_the_model_stands_first_whatever_the_order_of_the_pair():
