@@ -45,6 +45,7 @@ CASE = re.compile(CASE_ID)
 SLICES = re.compile(r"\[?\s*(\d{1,6})\s*(?:-|:|,|;|\.\.| )\s*(\d{1,6})\s*\]?")
 YES, NO = ("yes", "true", "1"), ("", "no", "false", "0")
 LISTED = 5
+LONGEST_PATH, LONGEST_PART = 4095, 255
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def _row(cells: Mapping[str, Any], where: str, root: Path, strata: Iterable[str]
         raise ConfigError("not a name for a reader", where=where, got=repr(rater[:64]),
                           expected="up to 64 letters, digits and . + @ = - ( ) and spaces")  # fmt: skip
     role = _choice(text["role"] or "human", ("human", "model"), "role", where)
-    path = _path(text["path"], root)
+    path = _path(text["path"], root, where)
     return ReadingRow(
         case,
         text["patient"] or case,
@@ -163,7 +164,7 @@ def _row(cells: Mapping[str, Any], where: str, root: Path, strata: Iterable[str]
         role,
         _status(text["status"], path, where),
         path,
-        _path(text["image"], root),
+        _path(text["image"], root, where),
         _slices(cells.get("slices_read"), where),
         _names(cells.get("labelled"), where),
         text["reading"],
@@ -202,7 +203,9 @@ def _status(value: str, path: Path | None, where: str) -> Status:
     return status
 
 
-def _path(text: str, root: Path) -> Path | None:
+def _path(text: str, root: Path, where: str) -> Path | None:
+    if "\0" in text or len(text) > LONGEST_PATH or any(len(part) > LONGEST_PART for part in Path(text).parts):
+        raise ConfigError("a path that no system takes", where=where, got=f"{len(text)} characters")
     return root / text if text else None
 
 

@@ -6,6 +6,7 @@ called (`readings_naming`), then case by case read (`readings_sources`) and put 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,13 +25,14 @@ from medseg.workflows.readings_files import (
     find_images,
     model_folders,
 )
-from medseg.workflows.readings_formats import find_place
+from medseg.workflows.readings_formats import entries, find_place
 from medseg.workflows.readings_grid import check_same_lattice, on_one_grid
 from medseg.workflows.readings_labels import ModelLabels
 from medseg.workflows.readings_models import FoundModels, find_models, source_of
 from medseg.workflows.readings_naming import CaseSources, settle_names
 from medseg.workflows.readings_options import ReadingOptions
 from medseg.workflows.readings_read import ReadImages, ReadSources
+from medseg.workflows.readings_runs import check_unseen
 from medseg.workflows.readings_sources import Source
 
 __all__ = ["CaseFacts", "ModelLabels", "Models", "ReadCase", "ReadingOptions", "Readings", "check_same_lattice",
@@ -60,31 +62,33 @@ def dataset_readings(
         LabelError: a model's structures are no labels of the data set.
     """
     options.refuse(("labels", "raters_match", "images", "anonymous", "strata"), "a data set")
-    entries = {entry.id: entry for entry in dataset.select(split) if entry.raters or entry.truth}
-    if not entries:
+    chosen = {entry.id: entry for entry in dataset.select(split) if entry.raters or entry.truth}
+    if not chosen:
         what = "no case has a reader" if split is None else f"no case of split '{split}' has a reader"
         raise UsageError(what, where="dataset.yaml", do="Check the split and the raters in dataset.yaml.")
     _check_raters(dataset.raters, "dataset.yaml")
     folders = model_folders(predictions, (*dataset.raters, TRUTH))
-    images = {case: (entry.image, entry.image_options) for case, entry in entries.items()}
-    models = find_models(folders, list(entries), images, options, allow_missing=allow_missing)
-    cases = [CaseSources(case, entry.patient, models.of(case), {}) for case, entry in entries.items()]
+    images = {case: (entry.image, entry.image_options) for case, entry in chosen.items()}
+    check_unseen(options.runs_of(list(folders)), {case: entry.patient for case, entry in chosen.items()},
+                 {entry.id: entry.patient for entry in dataset.cases})  # fmt: skip
+    models = find_models(folders, list(chosen), images, options, allow_missing=allow_missing)
+    cases = [CaseSources(case, entry.patient, models.of(case), {}) for case, entry in chosen.items()]
     naming = settle_names(cases, tuple(folders), options.naming(dataset.labels))
     files = {}
-    for entry in entries.values():
+    for entry in chosen.values():
         paths = [*(p for file in entry.raters.values() for p in file.paths), *([entry.truth] if entry.truth else [])]
         files |= {dataset.shown(path): path for path in paths}
     soft = models.soft(naming, resample=options.resample_to is not None)
     read = ReadSources({case.id: case for case in cases}, tuple(folders), naming, options.resample_to is not None, soft,
-                       dataset=dataset, entries=entries)  # fmt: skip
+                       dataset=dataset, entries=chosen)  # fmt: skip
     return Readings(
         dataset.raters,
         tuple(folders),
-        {case_id: entry.patient for case_id, entry in entries.items()},
+        {case_id: entry.patient for case_id, entry in chosen.items()},
         dataset.labels.foreground,
         files | models.files,
         read,
-        image=ReadImages(dataset=dataset, entries=entries),
+        image=ReadImages(dataset=dataset, entries=chosen),
         notes=models.notes,
         anonymous=dataset.anonymous,
         soft_files=models.soft_files,
@@ -109,7 +113,7 @@ def folder_readings(
     root = Path(raters)
     if not root.is_dir():
         raise FileReadError("no such folder", where=root.name, expected="one folder per rater in it")
-    folders = {path.name: path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")}
+    folders = {path.name: path for path in entries(root, where=root.name) if path.is_dir()}
     if not folders:
         raise UsageError("no rater", where=root.name, expected="<rater>/<case>.nii.gz")
     _check_raters(tuple(folders), root.name)
@@ -122,6 +126,7 @@ def folder_readings(
     ids = sorted({case for files in found.values() for case in files.places})
     images = {case: (path, ImageOptions()) for case, path in find_images(options.images, ids).items()}
     own = model_folders(models, (*folders, TRUTH))
+    check_unseen(options.runs_of(list(own)), {case: case for case in ids}, {case: case for case in ids})
     predicted = find_models(own, ids, images, options, allow_missing=allow_missing)
     cases = []
     for case in ids:
@@ -149,7 +154,7 @@ def manifest_readings(
         ConfigError: see `read_reading_manifest`.
         UsageError, LabelError: there is no rater, or names of structures do not fit together.
     """
-    options.refuse(("images", "match", "raters_match"), "a manifest")
+    options.refuse(("images", "match", "raters_match", "runs"), "a manifest")
     if not isinstance(manifest, ReadingManifest):
         manifest = read_reading_manifest(manifest, strata=options.strata)
     raters, models = manifest.readers("human"), manifest.readers("model")
@@ -251,7 +256,7 @@ class _CaseBuilder:
 
 
 def _check_files(rows: Sequence[ReadingRow]) -> None:
-    absent = [f"{row.case}, {row.rater}" for row in rows if row.path is not None and not row.path.exists()]
+    absent = [f"{row.case}, {row.rater}" for row in rows if row.path is not None and not os.path.exists(row.path)]
     if absent:
         raise FileReadError(f"{len(absent)} readings of the manifest are not there", where=listed(absent),
                             expected="paths from the manifest's own folder",

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from medseg.errors import FileReadError, UsageError
 from medseg.io.name_patterns import LONGEST_NAME, checked_pattern
 from medseg.workflows.readings_case import listed
-from medseg.workflows.readings_formats import Place, find_place, holds_reading, reading_stem
+from medseg.workflows.readings_formats import Place, entries, find_place, holds_reading, reading_stem
 from medseg.workflows.readings_soft import RESERVED
 
 FIELD = "{case}"
@@ -92,8 +92,8 @@ def find_case_files(folder: Path, *, name: str, pattern: CasePattern | None = No
         raise FileReadError("no such folder", where=name, expected="<case>.nii.gz in it", do="Check the path.")
     found: dict[str, Path] = {}
     passed_over: list[str] = []
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or (path.is_dir() and path.name in RESERVED):
+    for path in entries(folder, where=name):
+        if path.is_dir() and path.name in RESERVED:
             continue
         if not holds_reading(path):
             if strict and path.is_dir():
@@ -182,7 +182,7 @@ def find_images(folder: str | Path | None, cases: Sequence[str]) -> dict[str, Pa
     if not root.is_dir():
         raise FileReadError("no such folder", where="--images", expected="<case>.nii.gz or a DICOM folder <case>")
     found: dict[str, Path] = {}
-    for path in sorted(root.iterdir()):
+    for path in entries(root, where="--images"):
         stem = path.name if path.is_dir() else path.stem if path.suffix.lower() == ".zip" else reading_stem(path)
         if stem in cases and (known := found.setdefault(stem, path)) is not path:
             raise UsageError(f"two images of case {stem}", where="--images", got=f"{known.name}, {path.name}")

@@ -13,6 +13,7 @@ A structure without a mask was not read; a mask without a voxel says that nothin
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,7 +87,7 @@ def find_place(path: Path, *, where: str) -> Place:
     """
     if path.is_dir():
         return _find_in_folder(path, where)
-    if not path.exists():
+    if not os.path.exists(path):  # never raises, whatever the name
         raise FileReadError("no such file or folder", where=where, do="Check the path.")
     place = _find_file(path, where)
     if place is None:
@@ -99,7 +100,7 @@ def holds_reading(path: Path) -> bool:
     """Whether anything at the path may be a reading, by names and DICOM headers."""
     if not path.is_dir():
         return is_label_file(path) or _is_dicom_labels(path)
-    return any(is_label_file(one) or _is_dicom_labels(one) for one in _visible(_inner(path)))
+    return any(is_label_file(one) or _is_dicom_labels(one) for one in _files(path, path.name))
 
 
 def reading_stem(path: Path) -> str:
@@ -123,7 +124,7 @@ def _find_file(path: Path, where: str) -> Place | None:
 
 
 def _find_in_folder(folder: Path, where: str) -> Place:
-    files = list(_visible(_inner(folder)))
+    files = list(_files(folder, where))
     masks: dict[str, Path] = {}
     for path in files:
         if is_label_file(path):
@@ -146,8 +147,20 @@ def _inner(folder: Path) -> Path:
     return folder / INNER if (folder / INNER).is_dir() else folder
 
 
-def _visible(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and path.is_file())
+def entries(folder: Path, *, where: str) -> list[Path]:
+    """What lies in a folder, sorted, hidden files left out.
+
+    Raises:
+        FileReadError: the folder cannot be opened.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise FileReadError(f"the folder cannot be read ({error.strerror})", where=where) from None
+
+
+def _files(folder: Path, where: str) -> Iterator[Path]:
+    return (path for path in entries(_inner(folder), where=where) if path.is_file())
 
 
 def _may_be_dicom(path: Path) -> bool:

@@ -32,6 +32,7 @@ class ReadingOptions:
         images: folder of `<case>` images, for bare folders.
         anonymous: rater K is another person in every case (bare folders, manifest).
         strata: further columns of a manifest that group cases.
+        runs: the RUN folder that made the only model, or by model: cases of patients in its training are refused.
     """
 
     labels: LabelSet | str | Path | None = None
@@ -44,6 +45,7 @@ class ReadingOptions:
     images: str | Path | None = None
     anonymous: bool = False
     strata: tuple[str, ...] = ()
+    runs: str | Path | Mapping[str, str | Path] | None = None
 
     def __post_init__(self) -> None:
         if self.resample_to not in (None, "raters"):
@@ -69,6 +71,23 @@ class ReadingOptions:
                 raise UsageError(f"{flag} without a model", do="Give a model, or take the option out.")
             if isinstance(value, Mapping) and (unknown := [name for name in value if name not in models]):
                 raise unknown_model(str(unknown[0]), models, flag)
+
+    def runs_of(self, models: Sequence[str]) -> dict[str, Path]:
+        """The RUN folder of each model that has one.
+
+        Raises:
+            UsageError: a model that is not there, or one folder for several models.
+        """
+        if self.runs is None:
+            return {}
+        if not isinstance(self.runs, Mapping):
+            if len(models) != 1:
+                raise UsageError("a run, and nothing says of which model", where="--run",
+                                 expected="NAME=RUN with one of " + (", ".join(models) or "no models"))  # fmt: skip
+            return {models[0]: Path(self.runs)}
+        if unknown := [name for name in self.runs if name not in models]:
+            raise unknown_model(str(unknown[0]), models, "--run")
+        return {name: Path(run) for name, run in self.runs.items()}
 
     def of_model(self, name: str) -> tuple[str | None, ModelLabels | None]:
         """The file-name pattern and the map of labels of one model."""

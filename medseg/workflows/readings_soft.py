@@ -20,7 +20,7 @@ from medseg.imaging.resample import resample_linear
 from medseg.io.nifti import is_nifti, stem
 from medseg.io.nifti_probabilities import read_probabilities
 from medseg.shapes import FloatArray
-from medseg.workflows.readings_formats import find_place, holds_reading, reading_stem
+from medseg.workflows.readings_formats import entries, find_place, holds_reading, reading_stem
 from medseg.workflows.readings_grid import GridOptions, check_same_lattice, on_one_grid
 from medseg.workflows.readings_sources import Naming, Source, read_source
 
@@ -138,17 +138,17 @@ def find_soft_files(folder: Path, *, beside: bool) -> SoftIndex:
     roots = [folder, *([folder.resolve().parent] if beside else [])]
     probabilities: dict[str, Path] = {}
     own = next((root / PROBABILITIES for root in roots if (root / PROBABILITIES).is_dir()), None)
-    files = [] if own is None else sorted(path for path in own.iterdir() if path.name[0] != "." and is_nifti(path))
+    files = [] if own is None else [path for path in entries(own, where=PROBABILITIES) if is_nifti(path)]
     for path in files:
         if (known := probabilities.setdefault(stem(path), path)) is not path:
             raise UsageError(f"two files of case {stem(path)}", where=PROBABILITIES,
                                  got=f"{known.name}, {path.name}")  # fmt: skip
     drawn = next((root / SAMPLES for root in roots if (root / SAMPLES).is_dir()), None)
-    cases = [] if drawn is None else sorted(path for path in drawn.iterdir() if path.is_dir())
+    cases = [] if drawn is None else [path for path in entries(drawn, where=SAMPLES) if path.is_dir()]
     return SoftIndex(probabilities, {case.name: _in_order(case) for case in cases})
 
 
 def _in_order(folder: Path) -> tuple[Path, ...]:
     """The samples of a case, 2 before 10."""
-    found = [path for path in folder.iterdir() if not path.name.startswith(".") and holds_reading(path)]
+    found = [path for path in entries(folder, where=SAMPLES) if holds_reading(path)]
     return tuple(sorted(found, key=lambda path: (int(name) if (name := reading_stem(path)).isdigit() else 0, name)))

@@ -276,3 +276,40 @@ def test_a_manifest_without_a_rater_is_refused(tmp_path):
     write_boxes(tmp_path, "a")
     with pytest.raises(UsageError, match="no rater read any case"):
         manifest_readings(manifest(tmp_path, "c1,net,a.nii.gz,model"))
+
+
+# --- what a model was trained on
+
+
+def write_run(folder: Path, fold: int | str = 0) -> Path:
+    """The two files of a run folder that say who was trained on."""
+    folder.mkdir(parents=True)
+    (folder / "folds.json").write_text('{"schema": "medseg.folds/1", "folds": [["c7"], ["c2"]]}')
+    (folder / "recipe.yaml").write_text(f"data: x\nfolds: {{count: 2, fold: {fold}}}\n")
+    return folder
+
+
+@pytest.mark.parametrize(("run", "fold"), [("run", 0), ("run", 1), ("run", "all"), ("run/fold_1", 1)])
+def test_patients_whom_the_model_saw_in_training_are_refused(raters, tmp_path, run, fold):
+    model = write_boxes(tmp_path / "net", "c1", "c2")
+    write_run(tmp_path / run, fold)
+    with pytest.raises(
+        UsageError, match=r"run: 1 of 2 cases are of patients whom net saw in training.*got c2.*--split"
+    ):
+        folder_readings(raters, model, options=ReadingOptions(runs=tmp_path / "run"))
+
+
+def test_a_run_that_saw_others_is_accepted(raters, tmp_path):
+    model = write_boxes(tmp_path / "net", "c1", "c2")
+    (raters / "A" / "c2.nii.gz").unlink()
+    run = write_run(tmp_path / "run")
+    assert folder_readings(raters, model, options=ReadingOptions(runs={"net": run})).models == ("net",)
+
+
+def test_a_run_belongs_to_a_model_that_is_there(raters, tmp_path):
+    model = write_boxes(tmp_path / "net", "c1", "c2")
+    run = write_run(tmp_path / "run")
+    with pytest.raises(UsageError, match="--run: no model 'other'"):
+        folder_readings(raters, model, options=ReadingOptions(runs={"other": run}))
+    with pytest.raises(FileReadError, match="net: not a run folder"):
+        folder_readings(raters, model, options=ReadingOptions(runs=model))
