@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from medseg.report.blocks import block_tables
 from medseg.report.tables import Agreement, Cell, Table, judged_metric, metrics
 from medseg.report.wording import estimate, finite, flat, interval, metric_name, number, plain
 
@@ -14,7 +15,6 @@ Found = list[tuple[list[str], dict[str, str]]]
 
 def detail_tables(agreement: Agreement, cases: Sequence[Mapping[str, Any]]) -> list[Table]:
     """All that the file has something for, in the order of the page."""
-    kappa = "Secondary: these values depend on the domain over which voxels are counted."
     williams = "Agreement of the model with readers over agreement among readers; 1: the model is like one more reader."
     same_people = not agreement["design"].get("anonymous")  # else reader A of one case is not reader A of the next
     found = [
@@ -25,10 +25,7 @@ def detail_tables(agreement: Agreement, cases: Sequence[Mapping[str, Any]]) -> l
         truth(agreement),
         volume(agreement),
         by_model(agreement, "williams", "Williams index", williams),
-        by_model(agreement, "alt_test", "Alternative annotator test"),
-        by_model(agreement, "distribution", "Distribution and calibration"),
-        by_label(agreement, "consensus", "Consensus"),
-        by_label(agreement, "kappa", "Chance-corrected agreement", kappa),
+        *block_tables(agreement),
         worst_cases(cases, judged_metric(agreement)),
     ]
     return [table for table in found if table is not None]
@@ -175,12 +172,6 @@ def by_model(agreement: Agreement, key: str, title: str, note: str = "") -> Tabl
     """Any block of every label and model, a row each and a column per value; None if absent."""
     found = [([label, model], flat(block)) for label, model, block in _blocks(agreement, key)]
     return _wide(title, ("label", "model"), found, note)
-
-
-def by_label(agreement: Agreement, key: str, title: str, note: str = "") -> Table | None:
-    """Any block of every label, a row each; None if absent."""
-    blocks = ((label, entry.get(key)) for label, entry in agreement["labels"].items())
-    return _wide(title, ("label",), [([label], flat(block)) for label, block in blocks if block], note)
 
 
 def _blocks(agreement: Agreement, key: str) -> list[tuple[str, str, Mapping[str, Any]]]:

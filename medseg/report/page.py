@@ -10,7 +10,10 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from medseg.report.details import detail_tables, reading_patterns
-from medseg.report.figures import bland_altman, forest, matrix, scatter, to_svg
+from medseg.report.figures import forest, matrix, scatter, to_svg
+from medseg.report.figures_curves import surface_distance_curves
+from medseg.report.figures_map import embedding
+from medseg.report.figures_volume import bland_altman, volume_bands
 from medseg.report.methods import facts, methods, provenance_tables
 from medseg.report.overlay import TRUTH, Overlay, overlay_svg
 from medseg.report.palette import CLASS_COLOURS, Stroke, strokes
@@ -25,7 +28,7 @@ from medseg.report.tables import (
 )
 from medseg.report.wording import CLASS_MEANINGS, finite, metric_name, number, structure
 
-__all__ = ["Table", "agreement_page"]
+__all__ = ["Table", "agreement_page", "block_figures"]
 
 Row = Mapping[str, Any]
 MOST_FIGURE_LABELS = 12  # matrices and scatters are drawn for so many structures; the tables hold all of them
@@ -159,7 +162,8 @@ def _figure_note(agreement: Mapping[str, Any], metric: str, labels: Sequence[str
     text = (
         f"Mean {metric_name(metric)} of every pair over the cases where it is defined. Scatter: every case once; "
         "the full line is equality, the dashed line the margin. Volumes: differences of single pairs, with their mean "
-        "(full line) and 1.96 standard deviations around it (dashed)."
+        "and limits of agreement. Plane: near names agree; its axes mean nothing. Curves: mean NSD over patients at "
+        "every tolerance."
     )
     total = len(agreement["labels"])
     if len(labels) < total:
@@ -191,8 +195,24 @@ def _label_figures(
         margins = {finite(entry.get("margin")) for name, _, entry in differences(agreement, metric) if name == label}
         drawn["scatter"] = scatter(cases, label, metric, margin=margins.pop() if len(margins) == 1 else None)
     if models and any(row["label"] == label and finite(row.get("volume_a_ml")) is not None for row in pairs):
-        drawn["volume"] = bland_altman(pairs, label, models=models)
+        drawn["volume"] = bland_altman(pairs, label, models=models, bands=volume_bands(agreement, label))
+    drawn |= block_figures(agreement, label)
     return [_inline(figure, f"{name}-{place}") for name, figure in drawn.items()]
+
+
+def block_figures(agreement: Mapping[str, Any], label: str) -> dict[str, Figure]:
+    """The figures that are drawn from blocks of a label, by name: the plane and NSD at every tolerance."""
+    entry, models = agreement["labels"][label], agreement["design"]["models"]
+    drawn: dict[str, Figure] = {}
+    if entry.get("embedding") and not agreement["design"].get("anonymous"):
+        drawn["embedding"] = embedding(entry["embedding"], label, models=models)
+    curves = {model: found["surface_curves"] for model, found in entry.get("models", {}).items()
+              if found.get("surface_curves")}  # fmt: skip
+    curves = curves or ({"readers": entry["surface_curves"]} if entry.get("surface_curves") else {})
+    if any(block["n_cases"] for block in curves.values()):
+        stated = (agreement.get("config", {}).get("tolerance_mm") or {}).get(label)
+        drawn["surface-distance"] = surface_distance_curves(curves, label, tolerance_mm=finite(stated))
+    return drawn
 
 
 def _present(tables: Iterable[Table | None]) -> list[Table]:

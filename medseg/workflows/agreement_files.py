@@ -12,9 +12,10 @@ from medseg.evaluation.agreement import Json, LabelAgreement, Protocol
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.paired import CaseScores, kind_of
 from medseg.files import write_text
-from medseg.report.figures import bland_altman, forest, matrix, scatter, to_svg
+from medseg.report.figures import forest, matrix, scatter, to_svg
+from medseg.report.figures_volume import bland_altman, volume_bands
 from medseg.report.overlay import Overlay
-from medseg.report.page import Table, agreement_page
+from medseg.report.page import Table, agreement_page, block_figures
 from medseg.workflows.outputs import write_csv, write_json
 from medseg.workflows.readings import Readings
 from medseg.workflows.slices import case_overlay, shown_cases
@@ -95,6 +96,7 @@ def _figures(result: Json, pairs: Rows, cases: Rows) -> list[tuple[str, str]]:
         if models:
             margin = result["labels"][label]["models"][models[0]]["difference"][metric]["margin"]
             drawn.append(("scatter", scatter(cases, label, metric, margin=margin)))
-        drawn.append(("volumes", bland_altman(pairs, label, models=models)))
+        drawn.append(("volumes", bland_altman(pairs, label, models=models, bands=volume_bands(result, label))))
+        drawn += [(name.replace("-", "_"), figure) for name, figure in block_figures(result, label).items()]
         figures += [(f"{kind}_{safe}", to_svg(figure, f"{kind}-{safe}")) for kind, figure in drawn]
     return figures

@@ -101,7 +101,7 @@ def test_files_are_written_and_tell_no_path(finished, study):
     page = (out / "report.html").read_text()
     assert "Extra" in page and "contains patient images" not in page
     assert {path.name for path in (out / "figures").iterdir()} == {
-        "forest.svg", "matrix_1.svg", "scatter_1.svg", "volumes_1.svg",
+        "forest.svg", "matrix_1.svg", "scatter_1.svg", "volumes_1.svg", "embedding_1.svg", "surface_distance_1.svg",
     }  # fmt: skip
     for path in (out / "agreement.json", out / "report.html", out / "pairs.csv"):
         assert str(study[0].parent) not in path.read_text()
