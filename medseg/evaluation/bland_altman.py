@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -230,7 +231,8 @@ def _size_trend(pairs: Sequence[VolumePair], unit: str) -> float:
     spread = np.abs(differences if unit == ML else np.log(differences))
     if len(pairs) < 3 or np.ptp(sizes) == 0 or np.ptp(spread) <= 1e-12 * spread.max():
         return float("nan")
-    return float(stats.spearmanr(sizes, spread)[0])
+    found: Any = stats.spearmanr(sizes, spread)
+    return float(found.statistic)
 
 
 def _moments(pairs: Sequence[VolumePair], unit: str, ordered: bool) -> FloatArray:

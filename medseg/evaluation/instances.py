@@ -132,12 +132,13 @@ def find_lesions(mask: BoolArray, spacing_mm: Triple, rule: LesionRule = DEFAULT
     if not mask.any():
         return Lesions(np.zeros(mask.shape, dtype=np.int64), np.zeros(0, dtype=np.int64))
     framed = np.pad(mask, 1)  # cc3d 3.2x reserves too few labels for masks one voxel thick and raises
-    numbers = np.asarray(cc3d.connected_components(framed, connectivity=26))[1:-1, 1:-1, 1:-1].astype(np.int64)
-    voxels = np.bincount(numbers.ravel())[1:]
+    numbers = np.asarray(cc3d.connected_components(framed, connectivity=26))[1:-1, 1:-1, 1:-1]
+    voxels = np.bincount(numbers[mask])[1:]  # of marked voxels only: 64-bit copies of a whole CT would be 0.5 GB
     least = rule.minimum_ml * 1000.0 / float(np.prod(spacing_mm)) * (1 - 1e-9)
     kept = voxels >= least
-    renumbered = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)])
-    return Lesions(renumbered[numbers], voxels[kept])
+    if not kept.all():
+        numbers = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(numbers.dtype)[numbers]
+    return Lesions(numbers, voxels[kept])
 
 
 def match_lesions(a: Lesions, b: Lesions, rule: LesionRule = DEFAULT_RULE) -> list[tuple[int, int, float]]:
@@ -145,7 +146,9 @@ def match_lesions(a: Lesions, b: Lesions, rule: LesionRule = DEFAULT_RULE) -> li
     both = (a.numbers > 0) & (b.numbers > 0)
     if not both.any():
         return []
-    keys, common = np.unique(a.numbers[both] * (len(b.voxels) + 1) + b.numbers[both], return_counts=True)
+    keys, common = np.unique(
+        a.numbers[both].astype(np.int64) * (len(b.voxels) + 1) + b.numbers[both], return_counts=True
+    )
     first, second = np.divmod(keys, len(b.voxels) + 1) - np.array([[1], [1]])
     iou = common / (a.voxels[first] + b.voxels[second] - common)
     close = iou > rule.iou

@@ -243,8 +243,9 @@ def _tally(
     tallies: dict[str, FloatArray] = {}
     lesions, read, extra = 0, np.zeros(2), np.zeros(2)
     for case in cases:
+        pairs = case.of(label)
         for reference in raters:
-            sights = _sights(case.of(label), reference, raters, model, size)
+            sights = _sights(pairs, reference, raters, model, size)
             lesions += next((int(sight[0]) for sight in sights if sight is not None), 0)
             for column, sight in enumerate(sights):
                 if sight is not None:

@@ -120,6 +120,14 @@ def test_thousands_of_specks_are_matched():
     assert found.f1 == 1.0 and len(found.a_ml) > 2000
 
 
+def test_four_readers_of_one_nodule_match_it_in_every_pair(golden, masks):
+    readers = {name: masks[f"lidc_L1/rater{name}"] for name in "1234"}
+    expected = golden["multi_rater"]["L1_lidc_nodule_four_readers"]["expected"]
+    for pair, dice in zip(lesion_pairs(readers, UNIT), expected["dice"], strict=True):
+        assert pair.matches[0][2] == pytest.approx(dice / (2 - dice), abs=0.02)  # specks beside the nodule count apart
+        assert pair.sensitivity(pair.a) > 0
+
+
 @pytest.mark.parametrize("wrong", [{"iou": 1.0}, {"iou": -0.1}, {"minimum_ml": -1.0}, {"minimum_ml": float("nan")}])
 def test_a_rule_that_makes_no_sense_is_refused(wrong):
     with pytest.raises(UsageError, match="expected"):

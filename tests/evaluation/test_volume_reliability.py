@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from itertools import combinations
 
 import numpy as np
@@ -73,3 +74,14 @@ def test_anonymous_readers_have_no_systematic_differences():
 def test_no_case_has_no_reliability():
     found = volume_reliability([], "x", "ABC")
     assert found.icc is None and found.mixed is None and np.isnan(found.between_readers.value)
+
+
+def test_sixty_nodules_give_the_same_correlation_by_mean_squares_and_by_likelihood(shared_data):
+    with (shared_data / "lidc_nodules.csv").open(newline="") as file:
+        rows = [{name: float(row[f"vol{name}_mm3"]) / 1000 for name in "1234"} for row in csv.DictReader(file)]
+    cases = [case(n, **row) for n, row in enumerate(rows)]
+    found = volume_reliability(cases, "x", "1234", anonymous=True, draws=500)
+    assert found.icc.n_cases == 60 and found.icc.left_out == 0
+    assert found.mixed.agreement == pytest.approx(found.icc.forms["icc11"].value, abs=1e-6)
+    assert found.mixed.agreement_ci95 == pytest.approx(found.icc.forms["icc11"].ci95, abs=0.005)
+    assert found.between_readers.ci95[0] < 0.18 < found.between_readers.ci95[1]
