@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medseg.errors import GeometryError
+from medseg.imaging.cosines import TOLERANCE_DEG, skew_deg
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.slice_shift import Moved, blend, moved, place
 from medseg.shapes import BoolArray, FloatArray, IntArray
@@ -82,6 +83,11 @@ class Acquisition:
     def slices(self) -> int:
         """How many slices were acquired."""
         return len(self.affines)
+
+    @property
+    def sheared(self) -> bool:
+        """Whether the volume's axes are not at right angles: a gantry tilt was kept."""
+        return max(skew_deg(self.geometry)) > TOLERANCE_DEG
 
     @cached_property
     def heights_mm(self) -> FloatArray:

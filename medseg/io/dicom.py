@@ -55,7 +55,7 @@ def list_series(path: str | Path, *, where: str = "", progress: Progress = silen
     """
     found = scan(path, where=where, progress=progress)
     if not found.series:
-        raise _no_ct(found, ", ".join(part for part in (where, Path(path).name) if part))
+        raise _no_ct(found, where or Path(path).name)
     return found.series
 
 
@@ -67,7 +67,7 @@ def choose_series(path: str | Path, *, series: str | None = None, where: str = "
         FileReadError, DicomError: as `list_series`; several series and none chosen; no series of that id.
     """
     found = scan(path, where=where, progress=progress)
-    where = ", ".join(part for part in (where, Path(path).name) if part)
+    where = where or Path(path).name  # a caller's name is enough: the folder may be called like the patient
     if not found.series:
         raise _no_ct(found, where)
     left_out = f" Passed over: {found.left_out}." if found.left_out else ""
@@ -173,7 +173,7 @@ def _telling(reader: SliceReader, progress: Progress) -> Callable[[int], FloatAr
 
 
 def _named(series: Series, where: str) -> str:
-    return ", ".join(part for part in (where, series.id) if part)
+    return where if where.endswith(series.id) else ", ".join(part for part in (where, series.id) if part)
 
 
 def _stack(series: Series, tilt: Tilt, gaps: Gaps, where: str) -> Stack:

@@ -21,7 +21,7 @@ from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelMap, LabelSet
 from medseg.imaging.regions import Reading
 from medseg.imaging.volume import Volume
-from medseg.io.label_files import read_label_grid, read_labels, read_regions, read_regions_grid
+from medseg.io.label_files import is_label_file, read_label_grid, read_labels, read_regions, read_regions_grid
 from medseg.io.manifest_schema import SCHEMA, CaseConfig, Gaps, RaterFile, Tilt, read_schema
 from medseg.io.readers import Reader, find_reader
 
@@ -133,11 +133,12 @@ class Dataset:
     def shown(self, path: Path) -> str:
         """A file's name for messages: relative to the data set, or the bare name when it lies outside.
 
-        A folder outside, such as that of a DICOM series, may be called like the patient and is not named.
+        A folder outside, such as that of a DICOM series, may be called like the patient and is not named, not even
+        when it is gone.
         """
         if path.is_relative_to(self.root):
             return path.relative_to(self.root).as_posix()
-        return "a folder outside the data set" if path.is_dir() else path.name
+        return path.name if path.is_file() or is_label_file(path) else "a folder outside the data set"
 
 
 def read_dataset(path: str | Path) -> Dataset:

@@ -112,6 +112,10 @@ class RaterRule(Config):
                              do=f"Give `pattern:` or `names:` under `rater:` in {FILE_NAME}.")  # fmt: skip
         return rater
 
+    def was_read(self, rater: str) -> bool:
+        """Whether a name was read from a path or a label, where a patient's may stand, and not typed by the user."""
+        return self.source in RATER_PLACES and rater not in self.names.values()
+
     def split(self, name: str) -> tuple[str, str] | None:
         """A region's name without its suffix, and the rater whom it tells; None when there is no such suffix.
 

@@ -104,7 +104,7 @@ def _changes(acquisition: Acquisition) -> Iterator[str]:
     """A sentence for each thing that makes the volume more, or less, than the slices as they were acquired."""
     planes = acquisition.geometry.shape[2]
     if acquisition.tilt_deg:
-        done = "kept: the axes are sheared" if acquisition.plain else "resampled onto an upright grid"
+        done = "kept: the axes are sheared" if acquisition.sheared else "resampled onto an upright grid"
         yield f"Gantry tilt of {acquisition.tilt_deg:.1f} degrees {done}"
     if planes != acquisition.slices or acquisition.invented:
         invented = len(acquisition.invented)

@@ -347,3 +347,19 @@ def test_jpeg_ls_equals_its_uncompressed_twin_slice_by_slice(shared_data: Path, 
 
     assert len(volumes) > 2 and volumes[-1].hu.std() > 100
     assert all(np.abs(volume.hu - volumes[-1].hu).max() == 0 for volume in volumes)
+
+
+def test_a_series_is_told_by_the_callers_words_and_its_own_name_once(write_series: Callable[..., Path]) -> None:
+    uneven = dicom.choose_series(write_series([0, 1, 2, 5]))
+
+    with pytest.raises(DicomError, match=rf"^{uneven.id}: the slices are unevenly"):
+        dicom.grid_of(uneven, where=uneven.id)
+    with pytest.raises(DicomError, match=rf"^case c1, {uneven.id}: the slices are unevenly"):
+        dicom.grid_of(uneven, where="case c1")
+
+
+def test_a_folder_is_not_named_where_the_caller_has_words_for_it(tmp_path: Path) -> None:
+    with pytest.raises(DicomError, match=r"^case c1: no image slices"):
+        dicom.list_series(tmp_path, where="case c1")
+    with pytest.raises(DicomError, match=r"^case c1: no image slices"):
+        dicom.choose_series(tmp_path, where="case c1")

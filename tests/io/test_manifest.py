@@ -9,7 +9,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medseg.errors import ConfigError, DicomError, FileReadError, GeometryError, LabelError, UsageError, VoxelError
+from medseg.errors import (
+    ConfigError,
+    DicomError,
+    FileReadError,
+    GeometryError,
+    InputError,
+    LabelError,
+    UsageError,
+    VoxelError,
+)
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelSet
 from medseg.imaging.regions import RegionMap
@@ -410,3 +419,17 @@ def test_undefined_voxels_become_air_when_the_data_set_says_so(dataset_folder: P
 
     assert (read_image(dataset, dataset.entry("c002")).hu[0] == -1000).all()
     assert not grid.differences(read_image_grid(dataset, dataset.entry("c002")))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_outside_the_data_set_is_not_named(dataset_folder: Path, tmp_path: Path, there: bool) -> None:
+    folder = tmp_path / "archive" / "Doe_Jane"
+    edit(dataset_folder, "images/c001.nii.gz", "../archive/Doe_Jane")
+    if there:
+        folder.mkdir(parents=True)
+        (folder / "notes.dcm").write_bytes(bytes(128) + b"DICM")
+    dataset = read_dataset(dataset_folder)
+
+    with pytest.raises(InputError, match="case c001, image a folder outside the data set: ") as refusal:
+        read_image(dataset, dataset.cases[0])
+    assert "Doe" not in str(refusal.value)

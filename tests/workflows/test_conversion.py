@@ -100,6 +100,14 @@ def test_gaps_are_resampled_on_request_and_invented_slices_counted(tmp_path: Pat
     assert nifti.read_volume(tmp_path / "out.nii.gz").geometry.spacing_mm[2] == pytest.approx(5.0)
 
 
+def test_a_tilt_that_was_kept_while_gaps_were_resampled_is_told_as_kept(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    convert(SERIES / "tilted_uneven", tmp_path / "out.nii.gz", tilt="keep", gaps="resample", say=said.append)
+
+    assert said[0] == "Gantry tilt of 15.5 degrees kept: the axes are sheared"
+
+
 def test_an_even_upright_series_needs_no_record(tmp_path: Path) -> None:
     convert(SERIES / "lidc", tmp_path / "out.nii.gz")
 

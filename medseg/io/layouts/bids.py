@@ -134,6 +134,10 @@ def _by_rater(
                     do="Pass another --rater-from.",
                 )
             )
+    if files and not found:
+        entities = sorted({name for file in files for name in file.entities})
+        raise UsageError(f"no segmentation's name has a {options.rater_from}", where="--rater-from",
+                         expected=f"one of {', '.join([PIPELINE, *entities])}", do="Pass one of them.")  # fmt: skip
     if unknown := [name for name in options.raters if name not in found]:
         raise UsageError(f"no rater '{unknown[0]}'", where="--raters", expected="one of " + ", ".join(sorted(found)))
     return {name: found[name] for name in sorted(found) if not options.raters or name in options.raters}

@@ -34,6 +34,7 @@ from medseg.io.dicom_rtstruct import (
 from medseg.io.dicom_seg import SegmentationHeader, is_segmentation, read_segmentation, read_segmentation_header
 from medseg.io.dicom_series import Series
 from medseg.io.dicom_sources import FileItem, files_below
+from medseg.io.layouts.dicom_raters import check_raters
 from medseg.io.layouts.layout import (
     Derived,
     Drawn,
@@ -120,6 +121,8 @@ def find_dicom(source: Path, options: ImportOptions) -> Layout:
     found = _readings(studies, objects, rules, options, faults) if rules else {}
     cases = tuple(_case(study, found.get(study.series.id, _Found()), options, source) for study in studies)
     raters = tuple(sorted({rater for case in cases for rater in case.raters}))
+    if rules and rules.rater:
+        check_raters(cases, rules.rater)
     labels = rules.label_set if rules else LabelSet({"background": 0})
     without = sum(not case.raters for case in cases)
     notes = [f"{without} of {len(cases)} CT series have no reading"] if without and raters else []
@@ -217,7 +220,8 @@ def _readings(
             for rater, make in _made(one, study, rules, options):
                 name = rater or options.rater
                 if name in found[study.series.id].raters:
-                    raise LabelError(f"two readings of rater '{name}' on {study.series.id}", where=one.where,
+                    who = "one rater" if rater and rules.rater and rules.rater.was_read(rater) else f"rater '{name}'"
+                    raise LabelError(f"two readings of {who} on {study.series.id}", where=one.where,
                                      expected="one", got=f"another in {found[study.series.id].where[name]}",
                                      do="Say under `rater:` in rois.yaml where the rater's name stands, or take one "
                                      "of them out.")  # fmt: skip

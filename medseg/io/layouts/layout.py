@@ -210,19 +210,41 @@ class Faults:
     def raise_all(self) -> None:
         """Raises what was collected: a single fault as it is, several as one error with the first five and their count.
 
+        Equal faults are told once: one series that several structure sets need, one rule that is missing for all.
+
         Raises:
             InputError: of the faults' own kind when they are all of one kind.
         """
-        if len(self.found) == 1:
-            raise self.found[0]
-        if self.found:
-            kinds = {type(fault) for fault in self.found}
+        found = [_merged(group) for group in _equal(self.found)]
+        if len(found) == 1:
+            raise found[0]
+        if found:
+            kinds = {type(fault) for fault in found}
             kind = kinds.pop() if len(kinds) == 1 else InputError
             told = [str(type(fault)(fault.what, where=fault.where, expected=fault.expected, got=fault.got))
-                    for fault in self.found[:LISTED]]  # fmt: skip
-            more = [f"and {len(self.found) - LISTED} more"] if len(self.found) > LISTED else []
-            remedies = dict.fromkeys(fault.do for fault in self.found[:LISTED] if fault.do)
-            raise kind(f"{len(self.found)} faults: " + " | ".join([*told, *more]), do=" ".join(remedies))
+                    for fault in found[:LISTED]]  # fmt: skip
+            more = [f"and {len(found) - LISTED} more"] if len(found) > LISTED else []
+            remedies = dict.fromkeys(fault.do for fault in found[:LISTED] if fault.do)
+            raise kind(f"{len(found)} faults: " + " | ".join([*told, *more]), do=" ".join(remedies))
+
+
+def _equal(faults: Sequence[InputError]) -> Iterator[list[InputError]]:
+    """Faults that differ in their place at most, together."""
+    groups: dict[tuple[object, ...], list[InputError]] = {}
+    for fault in faults:
+        key = type(fault), fault.what, fault.expected, fault.got, fault.do
+        groups.setdefault(key, []).append(fault)
+    yield from groups.values()
+
+
+def _merged(faults: Sequence[InputError]) -> InputError:
+    """One fault that names all its places."""
+    places = list(dict.fromkeys(fault.where for fault in faults))
+    if len(places) == 1:
+        return faults[0]
+    first = faults[0]
+    return type(first)(first.what, where=listed(places), expected=first.expected, got=first.got,
+                       do=first.do)  # fmt: skip
 
 
 def shown(path: Path, root: Path) -> str:

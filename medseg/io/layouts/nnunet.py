@@ -99,10 +99,11 @@ def _channel(names: Mapping[str, str], cases: list[str], options: ImportOptions)
     chosen = [number for number, name in names.items() if options.only in (None, number, name)]
     if len(chosen) != 1:
         what = f"{len(chosen)} channels, and a case is one CT" if chosen else f"no channel '{options.only}'"
+        example = next((name for name in names.values() if name.lower().startswith("ct")), next(iter(names.values())))
         raise InputError(what, where=JSON, expected="one channel", got=f"{told} in {len(cases)} cases: {listed(cases)}",
-                         do="Choose one with --only, for example --only CT.")  # fmt: skip
+                         do=f"Choose one with --only, for example --only '{example}'.")  # fmt: skip
     if names[chosen[0]].strip().lower() != "ct" and not options.assume_ct:
-        raise InputError("the channel is not CT", where=JSON, expected="CT", got=told,
+        raise InputError("the channel is not CT", where=JSON, expected="CT", got=f"{names[chosen[0]]} ({chosen[0]})",
                          do="If it holds HU all the same, pass --assume-ct.")  # fmt: skip
     return chosen[0]
 

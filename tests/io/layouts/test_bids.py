@@ -72,6 +72,8 @@ def test_an_entity_tells_the_rater_at_the_users_word(source: Path, tree: Any, im
 
     assert [sorted(entry.raters) for entry in dataset.cases] == [["anna"], ["anna"], ["anna", "berta"]]
     assert imports("bids", source, rater_from="desc", raters=("anna",))[0].raters == ("anna",)
+    with pytest.raises(UsageError, match=r"--rater-from: no segmentation's name has a desk; expected .*desc"):
+        imports("bids", source, rater_from="desk")
 
 
 def test_masks_stay_apart_and_may_overlap(tree: Any, imports: Any) -> None:

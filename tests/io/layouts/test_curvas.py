@@ -91,6 +91,8 @@ def test_a_fourth_annotation_may_mean_other_values(source: Path, tree: Any, impo
     for case in ("UKCHLL001", "UKCHLL002"):
         tree.labels(f"{case}/annotation_4.nii.gz", 1)
 
-    with pytest.raises(InputError, match=r"2 faults: .*more annotations than CURVAS has.*Pass --labels"):
+    with pytest.raises(
+        InputError, match=r"UKCHLL001/.*, UKCHLL002/.*: more annotations than CURVAS has.*Pass --labels"
+    ):
         imports("curvas", source)
     assert len(imports("curvas", source, labels="pdac=1,x=2,y=3")[0].raters) == 4

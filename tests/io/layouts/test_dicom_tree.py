@@ -91,9 +91,30 @@ def test_two_readings_of_one_rater_on_one_ct_are_refused(tmp_path: Path) -> None
     for name, size in (("first", 8), ("second", 9)):
         write_rtstruct(tmp_path / "in" / name, series, {"Liver": box(3, size)}, label="A")
 
-    with pytest.raises(LabelError, match=r"structure set 2: two readings of rater 'A' on series_\w{8}.*rois\.yaml"):
+    with pytest.raises(LabelError, match=r"structure set 2: two readings of one rater on series_\w{8}.*rois\.yaml"):
         run(tmp_path / "in", tmp_path / "out", ImportOptions(rois=rules()))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_patients_folder_is_not_taken_for_a_rater(tmp_path: Path) -> None:
+    for name in ("Mueller_Erika", "Meier_Hans"):
+        write_rtstruct(tmp_path / "in" / name / "rs", ct(tmp_path / "in" / name / "ct", name), {"Liver": box(3, 8)})
+    typed = {"Mueller_Erika": "A", "Meier_Hans": "B"}
+
+    with pytest.raises(LabelError, match=r"each rater read one patient only.* `names:`") as refusal:
+        run(tmp_path / "in", tmp_path / "out", ImportOptions(rois=rules(rater={"from": "folder"})))
+    data = run(tmp_path / "in", tmp_path / "out", ImportOptions(rois=rules(rater={"from": "folder", "names": typed})))
+
+    assert "Mueller" not in str(refusal.value)
+    assert data.raters == ("A", "B")
+
+
+def test_a_rater_called_like_a_patient_id_is_refused(tmp_path: Path) -> None:
+    write_rtstruct(tmp_path / "in" / "PATIENT_77_left" / "rs", ct(tmp_path / "in" / "ct", "77"), {"Liver": box(3, 8)})
+
+    with pytest.raises(LabelError, match=r"called like patients; .*a PatientID in 1 of 1 names") as refusal:
+        run(tmp_path / "in", tmp_path / "out", ImportOptions(rois=rules(rater={"from": "folder"})))
+    assert "77" not in str(refusal.value)
 
 
 def test_a_structure_set_whose_ct_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -113,8 +113,19 @@ def test_apple_files_and_sidecars_are_no_cases(source: Path, tree: Any, imports:
 def test_several_channels_are_listed_with_their_cases(source: Path, imports: Any) -> None:
     change(source, channel_names={"0": "CT", "1": "PET"})
 
-    with pytest.raises(InputError, match=r"2 channels.*CT \(0000\), PET \(0001\) in 3 cases: liver_12, .*--only CT"):
+    with pytest.raises(InputError, match=r"2 channels.*CT \(0000\), PET \(0001\) in 3 cases: liver_12, .*--only 'CT'"):
         imports("nnunet", source)
+
+
+def test_the_channels_proposed_are_those_that_are_there(source: Path, tree: Any, imports: Any) -> None:
+    change(source, channel_names={"0": "PET", "1": "CT_venous"})
+    for folder, case in (("Tr", "liver_7"), ("Tr", "liver_12"), ("Ts", "liver_99")):
+        tree.image(f"images{folder}/{case}_0001.nii.gz")
+
+    with pytest.raises(InputError, match="--only 'CT_venous'"):
+        imports("nnunet", source)
+    with pytest.raises(InputError, match=r"not CT; expected CT, got CT_venous \(0001\)\. .*--assume-ct"):
+        imports("nnunet", source, only="CT_venous")
 
 
 def test_a_chosen_channel_is_taken(source: Path, tree: Any, imports: Any) -> None:

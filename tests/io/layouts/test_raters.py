@@ -137,7 +137,9 @@ def test_a_segment_of_another_name_is_refused(source: Path, tree: Any, imports: 
 def test_a_label_without_an_image_is_named(source: Path, imports: Any) -> None:
     (source / "images" / "anna.nii.gz").unlink()
 
-    with pytest.raises(LabelError, match=r"2 faults: raters/A/anna\.nii\.gz: a label file without an image"):
+    with pytest.raises(
+        LabelError, match=r"raters/A/anna\.nii\.gz, raters/B/anna\.nii\.gz: a label file without an image"
+    ):
         imports("raters", source)
 
 
