@@ -46,6 +46,7 @@ SCORES_CLOSE = 1e-3  # some peers compute in single precision
 STAPLE_CLOSE, MAP_CLOSE = 1e-4, 1e-3  # four digits; ITK stops a little before its probabilities have settled
 MEMORY, LIMIT_MB = "peak_memory", 1000.0
 Pair = tuple[str, str]
+Place = tuple[str, str, str]  # two readers and an organ
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Study:
 # ---- what agrees with what
 
 
-def same_scores(ours: Sequence[PairScore], theirs: Mapping[tuple[str, ...], peers.Numbers]) -> str:
+def same_scores(ours: Sequence[PairScore], theirs: Mapping[Place, peers.Numbers]) -> str:
     """How the scores of the pairs and labels that the peer has differ; "" when they agree."""
     known = {(score.a, score.b, score.label): score.values for score in ours}
     worst = max(
@@ -93,7 +94,7 @@ def pair_by_pair(study: Study, rule: str, peer: Callable[..., peers.Numbers], pa
     """All pairs at once against a peer that is given masks of one organ, pair by pair."""
     wanted = study.pairs[:pairs]
 
-    def theirs() -> dict[tuple[str, ...], peers.Numbers]:
+    def theirs() -> dict[Place, peers.Numbers]:
         return {
             (a, b, label): peer(study.mask(a, label), study.mask(b, label), inputs.SPACING_MM, DEFAULT_TOLERANCE_MM)
             for a, b in wanted

@@ -63,8 +63,8 @@ def smooth_field(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray
     knots = [max(2, round(n * step / KNOTS_MM) + 1) for n, step in zip(shape, SPACING_MM, strict=True)]
     coarse = rng.normal(size=knots).astype(np.float32)
     factors = [n / knot for n, knot in zip(shape, knots, strict=True)]
-    field = ndimage.zoom(coarse, factors, order=1, mode="nearest", grid_mode=True)
-    return np.asarray(field / field.std(), dtype=np.float32)
+    field = np.asarray(ndimage.zoom(coarse, factors, order=1, mode="nearest", grid_mode=True), dtype=np.float32)
+    return field / field.std()
 
 
 def _signed_mm(organ: Organ, shape: IntTriple) -> tuple[Box, FloatArray]:

@@ -137,7 +137,7 @@ def nnunet_dice(arrays: dict[str, IntArray], a: str, b: str, labels: list[int]) 
     from nnunetv2.evaluation.evaluate_predictions import compute_metrics
 
     reader: Any = ArraysAsFiles(arrays)
-    found = compute_metrics(a, b, reader, labels, None)
+    found = compute_metrics(a, b, reader, labels)
     return [float(found["metrics"][label]["Dice"]) for label in labels]
 
 

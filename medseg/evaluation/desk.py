@@ -113,7 +113,7 @@ class Desk:
         """One entry per pair, in their order."""
         seats = self.seats(pairs)
         both = [seat for seat in seats if isinstance(seat, Seat) and not any(s.is_empty for s in seat.surfaces)]
-        gaps = {kind: self.gaps(both, kind, rule.nsd) for kind in {rule.nsd, rule.distances}}
+        gaps = {kind: self.gaps(both, kind, rule.nsd) for kind in rule.kinds}
         marked = any(mask.any() for mask in self.masks.values())
         found = []
         for seat in seats:

@@ -40,12 +40,15 @@ class Frame:
 
     @cached_property
     def margin(self) -> IntTriple:
-        return tuple(int(self.radius_mm / step) for step in self.spacing_mm)  # type: ignore[return-value]
+        """Steps along each axis that the ball reaches."""
+        x, y, z = self.spacing_mm
+        return int(self.radius_mm / x), int(self.radius_mm / y), int(self.radius_mm / z)
 
     @cached_property
     def padded(self) -> IntTriple:
         """Extent with the margin on both sides."""
-        return tuple(n + 1 + 2 * m for n, m in zip(self.shape, self.margin, strict=True))  # type: ignore[return-value]
+        (x, y, z), (i, j, k) = self.shape, self.margin
+        return x + 1 + 2 * i, y + 1 + 2 * j, z + 1 + 2 * k
 
     @property
     def strides(self) -> IntArray:
@@ -130,8 +133,10 @@ class Points:
             distances[found] = mm
         return distances
 
-    def answers(self, other: Points) -> Iterator[tuple[IntArray, FloatArray | float]]:
-        """Which points (places in `keys`) lie how many mm from `other`: shell by shell, then what lies beyond.
+    def answers(self, other: Points) -> Iterator[tuple[IntArray, FloatArray]]:
+        """Which points (places (N,) in `keys`) lie how many mm from `other`: shell by shell, then what lies beyond.
+
+        Distances are one number (1,) for all points of a shell, and one for each (N,) beyond.
 
         Every point is answered once; none when `other` is empty.
         """
@@ -145,7 +150,7 @@ class Points:
             for step in steps[1:]:
                 hit |= marked.take(keys + step)
             if hit.any():
-                yield left[hit], distance
+                yield left[hit], np.array([distance])
                 miss = ~hit
                 left, keys = left[miss], keys[miss]
         if len(left):

@@ -84,19 +84,21 @@ def spread_between(points: Points, weight: FloatArray | None, other: Points, ins
     weight = np.ones(len(points)) if weight is None else weight
     if not len(other):
         return Spread(np.array([np.inf]), np.array([weight.sum()]))
-    signed = None if inside is None else np.where(inside.take(points.keys), -weight, weight)
+    signed: FloatArray = np.full(len(points), np.nan)
+    if inside is not None:
+        signed = np.where(inside.take(points.keys), -weight, weight)
     distances, weights, outward = [], [], 0.0
     for found, mm in points.answers(other):
-        if isinstance(mm, float):
-            distances.append(np.array([mm]))
+        if len(mm) == 1:  # a shell
+            distances.append(mm)
             weights.append(np.array([weight[found].sum()]))
-            outward += mm * float(signed[found].sum()) if mm and signed is not None else 0.0
+            outward += float(mm[0] * signed[found].sum())
         else:  # beyond the shells: one by one
             order = np.argsort(mm)
             distances.append(mm[order])
             weights.append(weight[found[order]])
-            outward += float(mm @ signed[found]) if signed is not None else 0.0
-    return Spread(np.concatenate(distances), np.concatenate(weights), float("nan") if signed is None else outward)
+            outward += float(mm @ signed[found])
+    return Spread(np.concatenate(distances), np.concatenate(weights), outward)
 
 
 def pooled(spreads: list[Spread]) -> Spread:

@@ -157,7 +157,7 @@ def measure(
     if a.is_empty or b.is_empty:
         both = a.is_empty and b.is_empty
         return {metric: rule.empty.get(metric, (NAN, NAN))[both] for metric in SURFACE_METRICS}
-    known = {kind: (gaps or {}).get(kind) or gap(a, b, kind) for kind in {rule.nsd, rule.distances}}
+    known = {kind: (gaps or {}).get(kind) or gap(a, b, kind) for kind in rule.kinds}
     apart = known[rule.distances]
     return {
         "nsd": known[rule.nsd].nsd(tolerance_mm),

@@ -45,6 +45,11 @@ class SurfaceRule:
         default_factory=lambda: {"nsd": (0.0, NAN)} | dict.fromkeys(("hd", "hd95", "assd", "masd"), (INFINITE, NAN))
     )
 
+    @property
+    def kinds(self) -> tuple[Elements, ...]:
+        """What has to be measured."""
+        return (self.nsd,) if self.nsd == self.distances else (self.nsd, self.distances)
+
     def as_dict(self) -> dict[str, str]:
         """What an output says about itself."""
         words = {"linear": "linear", "area": "share of the area"}

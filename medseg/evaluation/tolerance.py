@@ -42,7 +42,7 @@ class Tolerance:
 
     def as_dict(self) -> dict[str, object]:
         """What stands in a file."""
-        return asdict(self) | {"rule": RULE}
+        return {**asdict(self), "rule": RULE}
 
 
 def reader_tolerances(
