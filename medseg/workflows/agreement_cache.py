@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -27,10 +27,8 @@ from medseg.files import MARKER, SIGNATURE, check_output_folder, open_output_fol
 from medseg.imaging.labels import LabelMap
 from medseg.imaging.regions import Reading
 from medseg.workflows.agreement_case import CaseResult
+from medseg.workflows.outputs import sha256
 from medseg.workflows.readings import ReadCase
-
-if TYPE_CHECKING:
-    from medseg.workflows.agreement_scoring import Scoring
 
 FORMAT = 1
 KIND = "agreement"  # of output folder
@@ -44,24 +42,27 @@ class ScoreCache:
 
     folder: Path
 
-    def key(self, case: ReadCase, raters: Sequence[str], models: Sequence[str], scoring: Scoring) -> str:
-        """Hash of the case's masks and of everything that the scores depend on."""
+    def key(self, case: ReadCase, raters: Sequence[str], models: Sequence[str], asked: Mapping[str, Any]) -> str:
+        """Hash of the case's masks and of everything that the scores depend on.
+
+        Args:
+            asked: what is measured, in plain values.
+        """
         digest = hashlib.sha256()
-        tolerance = scoring.tolerance_mm
-        asked = {
+        about = {
             "format": FORMAT,
             "medseg": metadata.version("medseg"),
             "case": [case.id, case.patient, list(raters), list(models)],
-            "tolerance": dict(tolerance) if isinstance(tolerance, Mapping) else tolerance,
-            "damaged": scoring.damaged,
-            "lesions": None if scoring.lesions is None else list(scoring.lesions),
-            "seed": scoring.seed,
+            **asked,
         }
-        digest.update(json.dumps(asked, sort_keys=True).encode())
+        digest.update(json.dumps(about, sort_keys=True).encode())
         truth = {"": case.truth} if case.truth is not None else {}
         readings = {**case.readings, **case.repeats, **truth}
         for name, reading in readings.items():
             _add(digest, name, reading)
+        for model, soft in case.soft.items():
+            if soft.probabilities is not None:
+                digest.update(f"{model}:{sha256(soft.probabilities)}".encode())
         return digest.hexdigest()
 
     def read(self, key: str) -> CaseResult | None:
@@ -75,6 +76,7 @@ class ScoreCache:
                 {label: _voxels_of(entry) for label, entry in found["voxels"].items()},
                 CaseRead(**(found["read"] | {"partly": frozenset(found["read"]["partly"])})),
                 tuple(_lesions_of(entry) for entry in found["lesions"]),
+                found["soft"],
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None  # a file of another version or a damaged one: the case is scored again
@@ -89,6 +91,7 @@ class ScoreCache:
             "voxels": {label: _entry(found) for label, found in result.voxels.items()},
             "read": asdict(result.read) | {"partly": sorted(result.read.partly)},
             "lesions": [asdict(pair) for pair in result.lesions],
+            "soft": result.soft,
         }
         key = result.key
         self.folder.parent.mkdir(parents=True, exist_ok=True)

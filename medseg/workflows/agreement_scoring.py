@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import combinations
 from threading import Lock
+from typing import Any
+from typing import Any
 
 from medseg.errors import UsageError
 from medseg.evaluation.agreement import TRUTH
@@ -19,6 +21,7 @@ from medseg.evaluation.missingness import read_case
 from medseg.evaluation.paired import CaseScores
 from medseg.evaluation.repeats import repeated_pairs
 from medseg.evaluation.scoring import Pair, Tolerance, others_of, score_case
+from medseg.evaluation.soft_scores import score_probability
 from medseg.evaluation.voxel_agreement import VoxelAgreement, score_voxels
 from medseg.imaging.regions import Reading
 from medseg.workflows.agreement_cache import ScoreCache
@@ -55,6 +58,17 @@ class Scoring:
         """Damage in words to the name under which the damaged outlines are scored."""
         return {str(damage): f"{self.player}, {damage}" for damage in self.damages}
 
+    @property
+    def asked(self) -> dict[str, Any]:
+        """Everything that the scores of a case depend on besides its masks."""
+        tolerance = self.tolerance_mm
+        return {
+            "tolerance": dict(tolerance) if isinstance(tolerance, Mapping) else tolerance,
+            "damaged": self.damaged,
+            "lesions": None if self.lesions is None else list(self.lesions),
+            "seed": self.seed,
+        }
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -86,6 +100,12 @@ class Scored:
             for result in self.results
             if result.scores and any(pair.label == label for pair in result.lesions)
         ]
+
+    def soft(self, label: str, model: str) -> tuple[list[Mapping[str, Any]], list[str]]:
+        """What a model's probabilities of one label are worth, case by case, and the patients."""
+        found = [(r.soft[label][model], r.scores.patient) for r in self.results
+                 if r.scores and model in r.soft.get(label, {})]  # fmt: skip
+        return [one for one, _ in found], [patient for _, patient in found]
 
     def voxels(self, label: str) -> tuple[list[VoxelAgreement], list[str]]:
         """Voxel agreement of one label, case by case, and the patients."""
@@ -156,7 +176,7 @@ def _in_parallel(one: Callable[[str], CaseResult], cases: Sequence[str], jobs: i
 def _scored(case: ReadCase, source: Readings, scoring: Scoring) -> CaseResult:
     if not case.readings:
         return CaseResult((), (), None)
-    key = scoring.cache.key(case, source.raters, models_of(source), scoring) if scoring.cache else ""
+    key = scoring.cache.key(case, source.raters, models_of(source), scoring.asked) if scoring.cache else ""
     if scoring.cache and (found := scoring.cache.read(key)) is not None:
         return replace(found, facts=case.facts, key=key)
     labels = source.labels or _values_in(case)
@@ -169,6 +189,7 @@ def _scored(case: ReadCase, source: Readings, scoring: Scoring) -> CaseResult:
         score_voxels(raters, labels, boxes=boxes) if len(raters) > 1 else {},
         read_case(case.id, case.patient, case.readings, labels, boxes=boxes),
         _lesions(case, source, labels, scoring),
+        _soft(case, source, labels),
         case.facts,
         key,
     )
@@ -185,6 +206,26 @@ def _lesions(case: ReadCase, source: Readings, labels: Sequence[str], scoring: S
     models = [model for model in models_of(source) if model in case.readings]
     pairs = [*combinations(raters, 2), *((rater, model) for model in models for rater in raters)]
     return tuple(case_lesions(case.readings, labels=wanted, pairs=pairs))
+
+
+def _soft(case: ReadCase, source: Readings, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """By label and model what its probabilities are worth, where it left any; one label is held at a time."""
+    found: dict[str, dict[str, Any]] = {}
+    for model in case.soft:
+        for label in labels:
+            raters = [
+                case.readings[r] for r in source.raters if r in case.readings and case.readings[r].was_read(label)
+            ]
+            probability = case.probabilities(label, model) if raters else None
+            if probability is None:
+                continue
+            whole = tuple(slice(0, size) for size in case.geometry.shape)
+            masks = [reading.mask_in(label, (whole[0], whole[1], whole[2])) for reading in raters]
+            if any(mask.any() for mask in masks) or (probability > 0.5).any():  # else nobody marked it: left out
+                read = [reading.known_in((whole[0], whole[1], whole[2])) for reading in raters]
+                scored = score_probability(probability, masks, read, case.geometry.spacing_mm)
+                found.setdefault(label, {})[model] = scored
+    return found
 
 
 def _pairs_scored(case: ReadCase, source: Readings, labels: Sequence[str], scoring: Scoring) -> CaseScores:
