@@ -28,6 +28,7 @@ def block_tables(agreement: Agreement) -> list[Table]:
         lesions(agreement),
         lesion_sizes(agreement),
         distribution(agreement),
+        probabilities(agreement),
         chance_corrected(agreement),
         staple(agreement),
         intra_reader(agreement),
@@ -274,6 +275,20 @@ def distribution(agreement: Agreement) -> Table | None:
     columns = ("label", "model", "GED²", "Hungarian-matched IoU", "CRPS of the volume, normal (ml)",
                "CRPS, readers as they are (ml)", "samples and readers", "n cases")  # fmt: skip
     return _table("Distribution", columns, rows, _rules(notes))
+
+
+def probabilities(agreement: Agreement) -> Table | None:
+    """Calibration and soft overlap of a model's probabilities; None without any."""
+    keys = {"ece": "ECE, readers", "ece_soft": "ECE, their share", "brier": "Brier, readers",
+            "brier_soft": "Brier, their share", "soft_dice": "soft Dice", "qubiq_dice": "QUBIQ Dice",
+            "curvas_dice": "CURVAS Dice", "curvas_confidence": "CURVAS confidence"}  # fmt: skip
+    rows: Rows = []
+    notes = set()
+    for label, model, entry in _models(agreement, "probabilities"):
+        rows.append([label, model, *(_mean(entry[key]) for key in keys), entry["domain"], plain(entry["n"])])
+        notes.add(entry["rule"])
+    columns = ("label", "model", *keys.values(), "domain", "n cases")
+    return _table("Probabilities", columns, rows, _rules(notes))
 
 
 def chance_corrected(agreement: Agreement) -> Table | None:

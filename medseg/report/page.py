@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from medseg.report.details import detail_tables, reading_patterns
 from medseg.report.figures import forest, matrix, scatter, to_svg
-from medseg.report.figures_curves import surface_distance_curves
+from medseg.report.figures_curves import reliability, surface_distance_curves
 from medseg.report.figures_map import embedding
 from medseg.report.figures_volume import bland_altman, volume_bands
 from medseg.report.methods import facts, methods, provenance_tables
@@ -212,6 +212,9 @@ def block_figures(agreement: Mapping[str, Any], label: str) -> dict[str, Figure]
     if any(block["n_cases"] for block in curves.values()):
         stated = (agreement.get("config", {}).get("tolerance_mm") or {}).get(label)
         drawn["surface-distance"] = surface_distance_curves(curves, label, tolerance_mm=finite(stated))
+    bins = {model: found["reliability"] for model, found in entry.get("models", {}).items() if found.get("reliability")}
+    if bins:
+        drawn["reliability"] = reliability(bins, label)
     return drawn
 
 

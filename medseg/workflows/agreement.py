@@ -238,7 +238,7 @@ def _assemble(
         "labels": {label.label: label.entry for label in found},
         "verdict": verdicts,
         "warnings": warnings,
-        "provenance": provenance(source.files),
+        "provenance": provenance({**source.files, **source.soft_files}),
     }
     if ranking := ranking_entry(found, models, protocol):
         result["ranking"] = ranking

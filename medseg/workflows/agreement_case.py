@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from medseg.evaluation.instances import LesionPair
 from medseg.evaluation.missingness import ReadCase as CaseRead
@@ -23,6 +24,7 @@ class CaseResult:
         voxels: by label, agreement of the readers voxel by voxel.
         read: who read what and found it.
         lesions: matched lesions of the pairs.
+        soft: by label and model what `score_probability` found, where the model left probabilities.
         facts: what was met while reading it.
         key: under which it lies in the cache.
     """
@@ -33,5 +35,6 @@ class CaseResult:
     voxels: Mapping[str, VoxelAgreement] = field(default_factory=dict)
     read: CaseRead | None = None
     lesions: tuple[LesionPair, ...] = ()
+    soft: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     facts: CaseFacts = field(default_factory=CaseFacts)
     key: str = ""

@@ -13,6 +13,7 @@ from medseg.evaluation.label_blocks import (
     truth_check_entry,
 )
 from medseg.evaluation.self_checks import degrade_entry
+from medseg.evaluation.soft_scores import probability_entry, reliability_entry
 from medseg.evaluation.voxel_agreement import kappa_entry, staple_entry
 from medseg.workflows.agreement_scoring import Scored, Scoring, models_of, repeats_of
 from medseg.workflows.readings import Readings
@@ -52,6 +53,10 @@ def _add_model(found: LabelAgreement, model: str, scored: Scored, source: Readin
     class_ = found.judged[model].class_
     entry["truth"] = truth_check_entry(scored.cases, label, source.raters, model, class_, protocol)
     entry["surface_curves"] = curves_entry(scored.cases, label, source.raters, model)
+    soft, patients = scored.soft(label, model)
+    if soft:
+        entry["probabilities"] = probability_entry(soft, patients, protocol)
+        entry["reliability"] = reliability_entry(soft)
     if source.strata:
         rows = [row for row in found.rows[model] if row.metric == protocol.metric]
         entry["strata"] = strata_entry(rows, source.strata, protocol)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from threading import Lock
 from typing import Any
-from typing import Any
 
 from medseg.errors import UsageError
 from medseg.evaluation.agreement import TRUTH
