@@ -124,7 +124,7 @@ def _box(masks: Iterable[BoolArray], grid: Geometry) -> tuple[slice, slice, slic
 def _steps(shape: tuple[int, ...], spacing_mm: tuple[float, ...]) -> IntTriple:
     """Halves the finest axis, then the next one, until the crop is small enough or every axis is halved.
 
-    >>> _steps((400, 400, 100), (0.7, 0.7, 3.0))
+    >>> _steps((300, 300, 100), (0.7, 0.7, 3.0))
     (2, 2, 1)
     """
     steps = [1, 1, 1]

@@ -199,10 +199,12 @@
   }
 
   function zoom(factor) {
-    const [x, y, z, now] = nv.scene.pan2Dxyzmm;
+    const pan = [...nv.scene.pan2Dxyzmm].slice(0, 3);
+    const now = nv.scene.pan2Dxyzmm[3];
     const next = Math.min(Math.max(now * factor, 1), 12);
-    if (next === 1) return nv.setPan2Dxyzmm([0, 0, 0, 1]);
-    return nv.setPan2Dxyzmm([x, y, z, next]);
+    const here = voxel(); // the crosshair keeps its place on the screen
+    const moved = pan.map((mm, axis) => mm - (next - now) * here[axis] * facts.spacing[axis]);
+    nv.setPan2Dxyzmm(next === 1 ? [0, 0, 0, 1] : [...moved, next]);
   }
 
   function restart() {
@@ -280,7 +282,7 @@
   const COMMON = { backColor: [0, 0, 0, 1], dragAndDropEnabled: false, loadingText: "", logLevel: "error", isResizeCanvas: true };
   const nv = new niivue.Niivue({
     ...COMMON, isRadiologicalConvention: true, sagittalNoseLeft: true, multiplanarShowRender: 0, multiplanarPadPixels: 4,
-    crosshairColor: [1, 1, 1, 0.45], crosshairWidth: 0.25, crosshairGap: 4, fontColor: [1, 1, 1, 1], fontMinPx: 11,
+    crosshairColor: [1, 1, 1, 0.45], crosshairWidth: 0.15, crosshairGap: 4, fontColor: [1, 1, 1, 1], fontMinPx: 11,
     scrollRequiresFocus: true,
   });
   const solid = new niivue.Niivue({ ...COMMON, show3Dcrosshair: false, isOrientCube: false, scrollRequiresFocus: true });
@@ -290,7 +292,7 @@
     await nv.attachTo("planes");
     await solid.attachTo("solid");
     nv.addColormap("share", { R: [0, 0, 87, 165, 255], G: [0, 32, 92, 156, 234], B: [0, 76, 109, 116, 70],
-      A: [0, 190, 215, 235, 255], I: [0, 2, 85, 170, 255] });
+      A: [0, 190, 215, 235, 120], I: [0, 2, 85, 170, 255] });
     const parts = Array.from({ length: Math.ceil(facts.names.length / 16) }, (_, k) => volume(`codes-${k}`, {}));
     codes = (await Promise.all(parts)).map((part) => part.img);
     const ground = facts.hasImage ? volume("ct", { colormap: "gray" }) : volume("share", { cal_min: 0, cal_max: 1e6 });
