@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 import numpy as np
 
@@ -148,7 +149,7 @@ class Desk:
         return None if common.all() else common
 
     def _surface(self, name: str, common: BoolArray | None) -> tuple[BoolArray, Surface]:
-        key = (name, b"" if common is None else common.tobytes())
+        key = (name, b"" if common is None else sha256(common.tobytes()).digest())
         if key not in self._surfaces:
             mask = self.masks[name] if common is None else self.masks[name] & common
             self._surfaces[key] = mask, Surface(mask, self.spacing_mm)

@@ -42,7 +42,7 @@ class Surface:
         self.spacing_mm = spacing_mm
         self.frame = Frame((mask.shape[0], mask.shape[1], mask.shape[2]), spacing_mm)
         box = box_of(mask)
-        self._mask = np.ascontiguousarray(mask[box]) if box else np.zeros((0, 0, 0), dtype=bool)
+        self._mask = mask[box] if box else np.zeros((0, 0, 0), dtype=bool)
         self._start = np.array([side.start for side in box]) if box else np.zeros(3, dtype=np.int64)
         self.voxels = int(np.count_nonzero(self._mask))
 
