@@ -61,9 +61,16 @@ DEFAULT_RULE = LesionRule()
 
 @dataclass(frozen=True, eq=False)
 class Lesions:
-    """The lesions of one mask: their numbers (X, Y, Z) from 1 on, 0 elsewhere, and their sizes (L,) in voxels."""
+    """The lesions of one mask, of which only marked voxels are kept: a whole CT has few of them.
 
-    numbers: IntArray
+    Args:
+        where: (V,) places of the voxels of all lesions in the flattened mask, ascending.
+        number: (V,) the lesion of each, from 0 on.
+        voxels: (L,) size of each lesion.
+    """
+
+    where: IntArray
+    number: IntArray
     voxels: IntArray
 
 
@@ -129,31 +136,27 @@ def find_lesions(mask: BoolArray, spacing_mm: Triple, rule: LesionRule = DEFAULT
     >>> find_lesions(np.array([[[True, False, True, True]]]), (1.0, 1.0, 1.0)).voxels.tolist()
     [1, 2]
     """
-    if not mask.any():
-        return Lesions(np.zeros(mask.shape, dtype=np.int64), np.zeros(0, dtype=np.int64))
+    where = np.flatnonzero(mask)
+    if not len(where):
+        return Lesions(where, where, where)
     framed = np.pad(mask, 1)  # cc3d 3.2x reserves too few labels for masks one voxel thick and raises
-    numbers = np.asarray(cc3d.connected_components(framed, connectivity=26))[1:-1, 1:-1, 1:-1]
-    voxels = np.bincount(numbers[mask])[1:]  # of marked voxels only: 64-bit copies of a whole CT would be 0.5 GB
-    least = rule.minimum_ml * 1000.0 / float(np.prod(spacing_mm)) * (1 - 1e-9)
-    kept = voxels >= least
-    if not kept.all():
-        numbers = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(numbers.dtype)[numbers]
-    return Lesions(numbers, voxels[kept])
+    number = np.asarray(cc3d.connected_components(framed, connectivity=26))[1:-1, 1:-1, 1:-1][mask].astype(np.int64) - 1
+    voxels = np.bincount(number)
+    kept = voxels >= rule.minimum_ml * 1000.0 / float(np.prod(spacing_mm)) * (1 - 1e-9)
+    here = kept[number]
+    return Lesions(where[here], (np.cumsum(kept) - 1)[number[here]], voxels[kept])
 
 
 def match_lesions(a: Lesions, b: Lesions, rule: LesionRule = DEFAULT_RULE) -> list[tuple[int, int, float]]:
     """One-to-one matches (place in a, place in b, IoU) with the largest sum of IoU, each above the threshold."""
-    both = (a.numbers > 0) & (b.numbers > 0)
-    if not both.any():
+    _, in_a, in_b = np.intersect1d(a.where, b.where, assume_unique=True, return_indices=True)
+    if not len(in_a):
         return []
-    keys, common = np.unique(
-        a.numbers[both].astype(np.int64) * (len(b.voxels) + 1) + b.numbers[both], return_counts=True
-    )
-    first, second = np.divmod(keys, len(b.voxels) + 1) - np.array([[1], [1]])
+    keys, common = np.unique(a.number[in_a] * len(b.voxels) + b.number[in_b], return_counts=True)
+    first, second = np.divmod(keys, len(b.voxels))
     iou = common / (a.voxels[first] + b.voxels[second] - common)
     close = iou > rule.iou
-    matched = _assign(first[close], second[close], iou[close], (len(a.voxels), len(b.voxels)))
-    return sorted(matched)
+    return sorted(_assign(first[close], second[close], iou[close], (len(a.voxels), len(b.voxels))))
 
 
 def lesion_pair(
