@@ -35,7 +35,7 @@ class CasePattern:
 
     def case(self, path: Path) -> str | None:
         """The case of a file, or None when the name does not fit."""
-        for name in (path.name, reading_stem(path)):
+        for name in (reading_stem(path), path.name):  # `pred_{case}` must not take the suffix into the case
             if self.bounded and len(name) > LONGEST_NAME:
                 raise UsageError(f"a file name of more than {LONGEST_NAME} characters", where="--match",
                                  do=f"Give a pattern such as {FIELD}_seg.nii.gz, which takes any length.")  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from medseg.errors import FileReadError, LabelError, UsageError
+from medseg.evaluation.scoring import score_case
 from medseg.imaging.labels import LabelSet
 from medseg.imaging.volume import Volume
 from medseg.io.manifest import CaseEntry, Dataset, LabelFile
@@ -74,7 +75,8 @@ def test_a_data_set_takes_several_folders_of_predictions(tmp_path):
     case = found.read("c1")
     assert found.models == ("net", "seg") and list(case.readings) == ["A", "net", "seg"] and case.truth is not None
     assert case.readings["seg"].mask("liver").sum() == box().sum()
-    assert found.image is not None and found.image("c1").geometry.shape == GRID.shape
+    assert found.image is not None and (volume := found.image("c1")) is not None
+    assert volume.geometry.shape == GRID.shape
 
 
 def test_a_case_can_be_read_by_another_process(raters, tmp_path):
@@ -146,6 +148,13 @@ def test_a_pattern_says_what_of_a_name_is_the_case(raters, tmp_path, match):
     assert found.notes == (f"1 files of net do not fit {match} and were left out",)
 
 
+@pytest.mark.parametrize("match", ["pred_{case}", "pred_(?P<case>.+)", "pred_{case}.nii.gz"])
+def test_the_suffix_is_no_part_of_the_case(raters, tmp_path, match):
+    write_boxes(tmp_path / "net", "pred_c1", "pred_c2")
+    found = folder_readings(raters, tmp_path / "net", options=ReadingOptions(match=match))
+    assert "net" in found.read("c2").readings
+
+
 def test_each_model_may_have_its_own_pattern(raters, tmp_path):
     write_boxes(tmp_path / "net", "c1_seg", "c2_seg")
     write_boxes(tmp_path / "atlas", "c1", "c2")
@@ -198,7 +207,8 @@ def test_only_the_readers_grid_can_be_resampled_to():
 def test_images_lie_in_a_folder_of_their_own(raters, tmp_path):
     write_volume(tmp_path / "ct" / "c1.nii.gz", Volume(np.full(GRID.shape, 40, np.float32), GRID))
     found = folder_readings(raters, options=ReadingOptions(images=tmp_path / "ct"))
-    assert found.image is not None and found.image("c1").hu.max() == 40 and found.image("c2") is None
+    assert found.image is not None and (volume := found.image("c1")) is not None
+    assert volume.hu.max() == 40 and found.image("c2") is None
 
 
 # --- manifests
@@ -212,14 +222,22 @@ def test_a_manifest_says_who_did_not_read_and_who_found_nothing(tmp_path):
     assert found.raters == ("A", "B") and found.models == ("net",) and list(found.cases) == ["c1", "c2"]
     case = found.read("c2")
     assert list(case.readings) == ["A", "B", "net"]
-    assert not case.readings["B"].labels.any() and case.readings["B"].geometry.shape == GRID.shape
+    assert not case.readings["B"].boxes() and case.readings["B"].geometry.shape == GRID.shape
     assert found.notes == ("1 cases were left out, because no rater read them",)
+
+
+def test_who_found_nothing_disagrees_with_who_found_something_and_who_did_not_read_does_not(tmp_path):
+    write_boxes(tmp_path, "a")
+    rows = ["c1,A,a.nii.gz", "c1,B,,,absent", "c1,C,,,missing"]
+    case = manifest_readings(manifest(tmp_path, *rows)).read("c1")
+    absent, missing = score_case(case.readings, labels=["1"], pairs=[("A", "B"), ("A", "C")])
+    assert absent.values["dice"] == 0 and absent.flag == "one_empty" and missing.is_missing
 
 
 def test_a_case_in_which_everybody_found_nothing_is_read(tmp_path):
     found = manifest_readings(manifest(tmp_path, "c1,A,,,absent", "c1,B,,,absent"))
     case = found.read("c1")
-    assert list(case.readings) == ["A", "B"] and not case.readings["A"].labels.any()
+    assert list(case.readings) == ["A", "B"] and not case.readings["A"].boxes()
 
 
 def test_a_file_that_marks_something_is_not_absent(tmp_path):

@@ -240,7 +240,8 @@ def test_structure_sets_are_drawn_on_their_ct_and_meet_a_label_map(structure_set
     assert found.labels == ("liver", "lesion")
     np.testing.assert_array_equal(case.readings["A"].mask("liver"), drawn(3))
     np.testing.assert_array_equal(case.readings["net"].mask("liver"), case.readings["B"].mask("liver"))
-    assert found.image is not None and found.image("c1").geometry.shape == CT_GRID.shape
+    assert found.image is not None and (volume := found.image("c1")) is not None
+    assert volume.geometry.shape == CT_GRID.shape
     assert {"A/c1.dcm", "net/net.nii.gz"} <= set(found.files)
 
 
