@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from medseg.report.blocks import missingness
 from medseg.report.details import detail_tables, reading_patterns
 from medseg.report.figures import forest, matrix, scatter, to_svg
 from medseg.report.figures_curves import reliability, surface_distance_curves
@@ -69,7 +70,9 @@ def agreement_page(
         overlay_note=_overlay_note(overlays),
         label_figures=[(structure(label), _label_figures(agreement, pairs, cases, label)) for label in labels],
         figure_note=_figure_note(agreement, metric, labels),
-        design_tables=_present([design(agreement), marked_cases(agreement), reading_patterns(pairs)]),
+        design_tables=_present(
+            [design(agreement), marked_cases(agreement), _reading(agreement), reading_patterns(pairs)]
+        ),
         detail_tables=[*detail_tables(agreement, cases), *tables],
         methods=methods(agreement, metric),
         provenance_tables=provenance_tables(agreement),
@@ -198,6 +201,11 @@ def _label_figures(
         drawn["volume"] = bland_altman(pairs, label, models=models, bands=volume_bands(agreement, label))
     drawn |= block_figures(agreement, label)
     return [_inline(figure, f"{name}-{place}") for name, figure in drawn.items()]
+
+
+def _reading(agreement: Mapping[str, Any]) -> Table | None:
+    """Who read which structure, unless a name stands for several people."""
+    return None if agreement["design"].get("anonymous") else missingness(agreement)
 
 
 def block_figures(agreement: Mapping[str, Any], label: str) -> dict[str, Figure]:
