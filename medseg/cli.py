@@ -195,8 +195,7 @@ def convert(
 ) -> None:
     """Convert a study to NIfTI in HU; what is no even, upright volume is refused unless you say how to read it."""
     if list_series:
-        found = workflows.scan(study)
-        for line in (*(one.line for one in found.series), f"Passed over: {found.left_out or 'nothing'}"):
+        for line in workflows.list_series(study):
             say(line)
         return
     if out is None:
@@ -226,7 +225,9 @@ def import_(
     nan_hu: NanHu = None,
     rois: Annotated[Path | None, typer.Option(help="DICOM: rois.yaml, what each region becomes.")] = None,
     suggest_rois: Annotated[Path | None, typer.Option(help="DICOM: only write a rois.yaml to begin with.")] = None,
-    trust: Annotated[str | None, typer.Option(help="DICOM: what ties labels to a CT: frame, images ...")] = None,
+    trust: Annotated[
+        str | None, typer.Option(help="DICOM: what ties labels to a CT: all, frame, images or positions.")
+    ] = None,
     crossing: Annotated[str | None, typer.Option(help="DICOM: outlines that overlap in part: union or xor.")] = None,
     fill_slices: Annotated[bool, typer.Option("--fill-slices", help="DICOM: interpolate left-out outlines.")] = False,
     threshold: Annotated[float | None, typer.Option(help="DICOM: of fractional segmentations.")] = None,
@@ -251,7 +252,7 @@ def import_(
                                  progress=progress)  # fmt: skip
     for note in made.notes:
         say(f"Note: {note}")
-    say(f"{made.cases} cases, raters {', '.join(made.raters) or 'none'}: {made.path}")
+    say(f"{made.cases} case{'' if made.cases == 1 else 's'}, raters {', '.join(made.raters) or 'none'}: {made.path}")
 
 
 @app.command()

@@ -137,6 +137,18 @@ def grid_of(series: Series, *, tilt: Tilt = "resample", gaps: Gaps = "refuse", w
     return _stack(series, tilt, gaps, _named(series, where)).acquisition
 
 
+def obstacle_of(series: Series) -> str:
+    """What keeps the slices of a series from being an even, upright volume, by headers alone; "" when nothing does.
+
+    Such as `the gantry is tilted by 14.0 degrees` or `not a volume: all 4 images show one place`.
+    """
+    try:
+        _stack(series, "refuse", "refuse", "")
+    except DicomError as error:
+        return error.what
+    return ""
+
+
 def read_volume_of(
     series: Series, *, tilt: Tilt = "resample", gaps: Gaps = "refuse", where: str = "", progress: Progress = silent
 ) -> Volume:

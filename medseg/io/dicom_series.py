@@ -124,7 +124,8 @@ class Series:
 
         Such as `series_0b20d139 (512 x 512 x 250, 0.7 x 0.7 x 1.25 mm, kernel STANDARD, axial chest original)`.
         """
-        size, spacing = (" x ".join(f"{n:.4g}" for n in numbers) for numbers in (self.shape, self.spacing_mm))
+        size, spacing = (" x ".join(f"{n:.4g}" if n else "?" for n in numbers)
+                         for numbers in (self.shape, self.spacing_mm))  # fmt: skip
         kernel = f"kernel {self.kernel}" if self.kernel else ""
         return f"{self.id} ({', '.join(part for part in (size, spacing + ' mm', kernel, self.description) if part)})"
 

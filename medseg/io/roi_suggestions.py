@@ -20,6 +20,7 @@ def suggest_rules(names: Sequence[str]) -> str:
     labels:
       kidney_left: {value: 1, match: ["Lt Kidney"]}  # TG-263: Kidney_L
     ignore: []
+    # rater: {from: folder, up: 1}  # whose reading a file is: or file, label (StructureSetLabel), suffix, name
     # No standard name is known for these: give each a label, or list it under `ignore:`.
     #   "Dummy"
     <BLANKLINE>
@@ -32,7 +33,8 @@ def suggest_rules(names: Sequence[str]) -> str:
     pairs = [f"[{label}, {other}]" for label in labels if label.endswith("_left")
              and (other := f"{label.removesuffix('left')}right") in labels]  # fmt: skip
     lines += [f"mirror_pairs: [{', '.join(pairs)}]"] if pairs else []
-    lines.append("ignore: []")
+    lines += ["ignore: []", "# rater: {from: folder, up: 1}  # whose reading a file is: or file, label "
+              "(StructureSetLabel), suffix, name"]  # fmt: skip
     if rest:
         lines.append("# No standard name is known for these: give each a label, or list it under `ignore:`.")
         lines += [f"#   {literal_pattern(name)}" for name in rest]

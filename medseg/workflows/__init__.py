@@ -25,6 +25,7 @@ BESIDES = {  # what the verbs take and what their results are shown with
     "ImportOptions": "medseg.workflows.importing",
     "suggest_rois": "medseg.workflows.importing",
     "scan": "medseg.workflows.conversion",
+    "list_series": "medseg.workflows.conversion",
     "render": "medseg.workflows.checking",
     "score_table": "medseg.workflows.evaluation",
 }

@@ -7,6 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
+from medseg.evaluation.mirrored import mirrored_axis
 from medseg.evaluation.structures import StructureMeasure, measure_structures
 from medseg.evaluation.surroundings import AirAround
 from medseg.imaging.geometry import Geometry
@@ -17,6 +18,7 @@ from medseg.report.doctor import TRUTH
 from medseg.workflows.checking_desk import CaseDesk
 
 COPY = "One is probably a copy: give each rater their own file; two people never draw the same."
+FLIPPED = "Look at both: one file was probably written with an axis turned over. Export it again."
 MOST_OUTSIDE = 0.2  # share of a structure in the air around the body; outlines at the skin reach a few percent
 
 
@@ -79,6 +81,10 @@ def check_identical(desk: CaseDesk, readings: Mapping[str, Reading]) -> None:
         if _identical(first, second):
             desk.add("warning", f"case {desk.entry.id}: raters {a} and {b} are identical in every voxel",
                      COPY)  # fmt: skip
+        elif (flip := mirrored_axis(first, second)) is not None:
+            axis, plain, turned = flip
+            desk.add("warning", f"case {desk.entry.id}: raters {a} and {b} look mirrored along {'XYZ'[axis]}: Dice "
+                     f"{plain:.2f} as they are, {turned:.2f} with one of them flipped", FLIPPED)  # fmt: skip
 
 
 def _identical(a: Reading, b: Reading) -> bool:

@@ -80,6 +80,21 @@ def scan(study: str | Path) -> dicom.Scan:
     return dicom.scan(study)
 
 
+def list_series(study: str | Path) -> Iterator[str]:
+    """A line for each CT series at a path, with what keeps it from an even, upright volume, and what was left out.
+
+    Raises:
+        FileReadError, DicomError: as `scan`.
+    """
+    found = scan(study)
+    for series in found.series:
+        obstacle = dicom.obstacle_of(series)
+        yield series.line + (f": {obstacle}" if obstacle else "")
+    if not found.series:
+        yield "No CT series here"
+    yield f"Passed over: {found.left_out or 'nothing'}"
+
+
 def _read_series(study: str | Path, options: dict[str, Any], say: Callable[[str], None], progress: Progress) -> Volume:
     def show(what: str, done: int, of: int) -> None:
         progress(f"Reading {what}", done, of, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -117,13 +118,15 @@ def test_labels_on_another_grid_are_an_error_that_names_the_difference(dataset: 
     assert "Export the labels on the image's own grid" in problem.do
 
 
-def test_a_case_without_rater_is_an_error_unless_no_rater_is_declared(dataset: Dataset) -> None:
+def test_a_case_without_rater_is_an_error_unless_it_is_for_test_or_no_rater_is_declared(dataset: Dataset) -> None:
     bare = CaseEntry("c9", dataset.cases[0].image, {}, split="train")
 
     problem = only_problem(check(changed(dataset, *dataset.cases[1:], bare)))
+    for_test = only_problem(check(changed(dataset, *dataset.cases[1:], replace(bare, split="test"))))
     to_predict = only_problem(check(changed(dataset, bare, raters=())))
 
     assert (problem.severity, problem.case) == ("error", "c9") and "no rater" in problem.message
+    assert for_test.severity == "warning" and "predicted and not judged" in for_test.do
     assert to_predict.severity == "warning" and "can only be predicted" in to_predict.message
 
 

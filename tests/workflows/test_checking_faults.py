@@ -200,6 +200,8 @@ VOXEL_FAULTS: dict[str, tuple[Plant, str, str, str]] = {
     "copied image": (with_a_copied_image, "error", "cases c001, c010 hold the same image, voxel by voxel", "Keep one"),
     "copied reading": (lambda d: copy(label_path(d, "A"), label_path(d, "B"), d), "warning", "A and B are identical",
                        "a copy"),
+    "flipped file": (lambda d: write_labels(d, lambda labels: labels[:, :, ::-1], "B"), "warning",
+                     "raters A and B look mirrored along Z: Dice 0.", "turned over"),
     "swapped sides": (lambda d: write_labels(d, lambda labels: np.array([0, 1, 2, 4, 3, 5, 6, 7], np.uint8)[labels]),
                       "warning", "kidney_left lies", "swapped"),
     "outside the body": (lambda d: write_labels(d, outside_the_body), "warning", "of spleen lie outside the body",

@@ -13,7 +13,7 @@ import pytest
 from medseg.errors import DicomError, FileReadError, GeometryError, OutputExistsError, UsageError
 from medseg.imaging.acquisition import Acquisition
 from medseg.io import dicom, nifti
-from medseg.workflows import convert, scan
+from medseg.workflows import convert, list_series, scan
 
 SERIES = Path(__file__).parents[1] / "data" / "dicom"
 
@@ -128,6 +128,19 @@ def test_a_tree_of_series_asks_which_and_a_scan_lists_them(tmp_path: Path) -> No
         convert(SERIES, tmp_path / "out.nii.gz")
     lidc = next(one for one in found.series if one.shape == (40, 32, 16))
     assert nifti.read_geometry(convert(SERIES, tmp_path / "out.nii.gz", series=lidc.id)).shape == (40, 32, 16)
+
+
+@pytest.mark.parametrize(
+    ("folder", "obstacle"),
+    [
+        ("tilted_uneven", "tilted by 15.5 degrees; the slices are unevenly spaced"),
+        ("one_place", "not a volume: all "),
+        ("too_few", "No CT series here"),
+        ("lidc", "thick)\nPassed over: nothing"),
+    ],
+)
+def test_a_list_says_what_keeps_a_series_from_being_a_volume(folder: str, obstacle: str) -> None:
+    assert obstacle in "\n".join(list_series(SERIES / folder))
 
 
 def test_wrong_names_are_refused_before_anything_is_read(tmp_path: Path) -> None:
