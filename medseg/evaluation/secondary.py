@@ -69,8 +69,8 @@ def distribution_entry(
     full = _full_rows(table)
     if len(raters) < 2 or not full.any():
         return None
-    values = [_distances(table, row) for row in np.flatnonzero(full)]
-    patients = [table.patients[row] for row in np.flatnonzero(full)]
+    values = [_distances(table, row) for row in np.flatnonzero(full).tolist()]
+    patients = [table.patients[row] for row in np.flatnonzero(full).tolist()]
     entry: Json = {"samples": 1, "readers": len(raters), "n": len(values), "left_out": int((~full).sum())}
     for place, key in enumerate(("ged2", "hungarian_iou")):
         interval = protocol.interval(
@@ -82,7 +82,8 @@ def distribution_entry(
 
 def _full_rows(table: PairTable) -> np.ndarray:
     first, second = np.triu_indices(len(table.raters), 1)
-    return ~np.isnan(table.model).any(axis=1) & ~np.isnan(table.human[:, first, second]).any(axis=1)
+    known = ~np.isnan(np.concatenate([table.model, table.human[:, first, second]], axis=1))
+    return np.asarray(known.all(axis=1))
 
 
 def _distances(table: PairTable, row: int) -> tuple[float, float]:

@@ -31,6 +31,7 @@ from medseg.workflows.agreement_files import case_rows, overlays, pair_rows, wri
 from medseg.workflows.agreement_label import label_entry
 from medseg.workflows.agreement_scoring import Progress, Scored, Scoring, models_of, score_readings
 from medseg.workflows.agreement_settings import settle
+from medseg.workflows.agreement_viewers import viewer_table, worst_rows, write_viewers
 from medseg.workflows.outputs import plain, provenance
 from medseg.workflows.readings import (
     Models,
@@ -63,6 +64,7 @@ def agree(
     null_control: bool = False,
     degrade: bool | Sequence[str] = False,
     lesions: bool | Sequence[str] = False,
+    viewers: int = 0,
     images: bool = True,
     overwrite: bool = False,
     allow_missing: bool = False,
@@ -94,6 +96,7 @@ def agree(
         degrade: damage the model's outlines (without a model the first reader's) by known amounts and judge them:
             words such as `erode:2`, or True for the standard ones.
         lesions: match the connected components of these labels (True: of all) one to one as lesions.
+        viewers: how many of the worst cases get a viewer page of their own, about 3 MB each.
         images: show CT slices below the outlines where the data set has images.
         allow_missing: go on where predictions are missing.
         split: cases of this split only.
@@ -148,7 +151,9 @@ def agree(
     pairs = plain(pair_rows(scored.cases, source.raters, models_of(source)))
     folder = open_out(out)  # only now: bad input leaves the old
     cache.keep({case.key for case in scored.results})
-    write_agreement(folder, result, pairs, plain(case_rows(found)), slices, tables)
+    worst = worst_rows(found, deciding, protocol.metric, viewers)
+    write_viewers(folder, source, worst, protocol, images=images)
+    write_agreement(folder, result, pairs, plain(case_rows(found)), slices, [*viewer_table(worst), *tables])
     return result
 
 

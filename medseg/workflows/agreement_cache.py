@@ -168,13 +168,18 @@ def _gap_entry(gap: Gap | None) -> list[dict[str, Any]] | None:
 def _gap_of(entry: Sequence[Mapping[str, Any]] | None) -> Gap | None:
     if entry is None:
         return None
-    there, back = (Spread(**{k: np.array(v) if isinstance(v, list) else v for k, v in side.items()}) for side in entry)
+    there, back = (Spread(**_arrays(side)) for side in entry)
     return Gap(there, back)
 
 
+def _arrays(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: np.array(value) if isinstance(value, list) else value for key, value in entry.items()}
+
+
 def _lesions_of(entry: Mapping[str, Any]) -> LesionPair:
-    lists = {key: tuple(entry[key]) for key in ("a_ml", "b_ml")}
-    return LesionPair(**(dict(entry) | lists | {"matches": tuple(tuple(match) for match in entry["matches"])}))
+    lists: dict[str, Any] = {key: tuple(entry[key]) for key in ("a_ml", "b_ml")}
+    lists["matches"] = tuple(tuple(match) for match in entry["matches"])
+    return LesionPair(**(dict(entry) | lists))
 
 
 def _entry(found: VoxelAgreement) -> dict[str, Any]:
@@ -184,7 +189,7 @@ def _entry(found: VoxelAgreement) -> dict[str, Any]:
 
 
 def _voxels_of(entry: Mapping[str, Any]) -> VoxelAgreement:
-    staple = {key: np.array(value) if isinstance(value, list) else value for key, value in entry["staple"].items()}
+    staple = _arrays(entry["staple"])
     staple["votes"] = staple["votes"].astype(np.int8).reshape(-1, len(entry["raters"]))  # none of an empty domain
     return VoxelAgreement(tuple(entry["raters"]), Staple(**staple), ChanceCorrected(**entry["kappa"]))
 

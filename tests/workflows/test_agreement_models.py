@@ -269,3 +269,11 @@ def test_lesions_are_counted_when_asked_for(tmp_path):
     assert measures["lesion_sensitivity"]["model_human"]["mean"] == 0.5
     assert measures["lesion_sensitivity"]["human_human"]["mean"] == 1.0
     assert measures["lesion_f1"]["difference"]["mean"] == pytest.approx(2 / 3 - 1)
+
+
+def test_the_worst_cases_get_a_viewer_page_each(study, tmp_path):
+    result = agree(raters=study / "raters", model=study / "small", out=tmp_path / "out", viewers=2, **FAST)
+    pages = sorted(path.name for path in (tmp_path / "out/viewer").iterdir())
+    assert len(pages) == 2 and all(name.startswith("c") for name in pages)
+    assert all(f"viewer/{name}" in (tmp_path / "out/report.html").read_text() for name in pages)
+    assert "small" in (tmp_path / "out/viewer" / pages[0]).read_text() and result["design"]["models"] == ["small"]
