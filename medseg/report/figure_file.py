@@ -30,7 +30,12 @@ WIDTH_MM = 85.0  # one column of most journals
 WIDTHS_MM = (40.0, 400.0)
 DPI = (50, 2400)
 PRINT_SCALE = 0.85  # of the letters on a page: 9 points become 7.7, which journals take
-SANS = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "medseg", "text.parse_math": False}
+SELF_CONTAINED: dict[Any, Any] = {
+    "pdf.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "medseg",
+    "text.parse_math": False,
+}
 NAMELESS: dict[str, dict[str, Any]] = {  # what matplotlib would write about time and program
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
@@ -83,7 +88,7 @@ def draw(
     figure = KINDS[kind](data, View(structure, judged, width_mm))
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
-        text.set_fontsize(text.get_fontsize() * PRINT_SCALE)
+        text.set_fontsize(float(text.get_fontsize()) * PRINT_SCALE)
     return figure
 
 
@@ -104,7 +109,7 @@ def save(figure: Figure, path: str | Path, *, dpi: int = 600) -> None:
         raise UsageError("a resolution that cannot be drawn", where="--dpi", expected="50 to 2400", got=str(dpi))
     ground = {"facecolor": "white", "transparent": False} if form == "png" else {"transparent": True}
     stream = io.BytesIO()
-    with matplotlib.rc_context(SANS), warnings.catch_warnings():
+    with matplotlib.rc_context(SELF_CONTAINED), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a name in letters that the font lacks
         figure.savefig(stream, format=form, dpi=dpi, metadata=NAMELESS[form], **ground)
     with atomic_path(path) as temporary:

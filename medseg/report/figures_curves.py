@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -119,7 +119,7 @@ def numbers(values: Sequence[object]) -> FloatArray:
     return np.array([np.nan if (known := finite(value)) is None else known for value in values], dtype=float)
 
 
-def _names(axes: Axes, named: Sequence[tuple[str, Line2D]], where: str) -> None:
+def _names(axes: Axes, named: Sequence[tuple[str, Line2D]], where: Literal["upper left", "lower right"]) -> None:
     """A legend; the texts are set afterwards because matplotlib hides names that begin with `_`."""
     legend = axes.legend(
         [line for _, line in named], [str(place) for place in range(len(named))], loc=where, fontsize=8
