@@ -130,10 +130,24 @@ def map_patterns(masks: Masks, read: Read, value: Callable[[IntArray], FloatArra
         value: from votes (P, R) as in `Patterns` to (P,) numbers; here a row may be unread by all.
     """
     checked, known = check_masks(masks, read)
-    codes = pattern_codes(checked, known)
+    if any(where is not None for where in known):
+        return _looked_up(pattern_codes(checked, known), len(checked), value)
+    nobody = value(np.zeros((1, len(checked)), dtype=np.int8))  # beyond the box around all masks
+    found: FloatArray = np.full_like(checked[0], nobody[0], dtype=nobody.dtype)
+    if box := union_box([box_of(mask) for mask in checked]):
+        codes = pattern_codes([mask[box] for mask in checked], known)
+        found[box] = _looked_up(codes, len(checked), value)
+    return found
+
+
+def _looked_up(codes: IntArray, readers: int, value: Callable[[IntArray], FloatArray]) -> FloatArray:
     present, _ = count_values(codes)
-    values = value(decode(present, len(checked)))
-    return values[np.searchsorted(np.array(present, dtype=codes.dtype), codes)]
+    values = value(decode(present, readers))
+    if codes.dtype.itemsize > 2 or not present:
+        return values[np.searchsorted(np.array(present, dtype=codes.dtype), codes)]
+    table = np.zeros(max(present) + 1, dtype=values.dtype)  # looking up is many times faster than searching
+    table[present] = values
+    return table[codes]
 
 
 def check_masks(masks: Masks, read: Read = None) -> tuple[list[BoolArray], list[BoolArray | None]]:
