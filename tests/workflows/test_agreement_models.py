@@ -113,34 +113,34 @@ def test_no_job_is_refused(study, tmp_path):
         agree(raters=study / "raters", out=tmp_path / "out", jobs=0, **FAST)
 
 
+class Counted(list[str]):
+    """Ids of the cases that were scored, not taken from the cache; the work is cut off after `most`."""
+
+    most = 1000
+
+
 @pytest.fixture
-def counted(monkeypatch) -> list[str]:
-    """Ids of the cases that were scored, not taken from the cache."""
-    scored: list[str] = []
+def counted(monkeypatch) -> Counted:
+    scored = Counted()
     real = agreement_scoring._pairs_scored
 
     def count(case, *rest):
         scored.append(case.id)
-        if len(scored) > counted_limit[0]:
+        if len(scored) > scored.most:
             raise KeyboardInterrupt
         return real(case, *rest)
 
-    counted_limit = [10**6]
     monkeypatch.setattr(agreement_scoring, "_pairs_scored", count)
-    scored_limit[:] = [counted_limit]
     return scored
 
 
-scored_limit: list[list[int]] = []
-
-
 def test_a_comparison_that_was_cut_off_goes_on_where_it_was(study, counted, tmp_path):
-    scored_limit[0][0] = 9
+    counted.most = 9
     arguments: dict[str, Any] = {"raters": study / "raters", "model": study / "net", "out": tmp_path / "out", **FAST}
     with pytest.raises(KeyboardInterrupt):
         agree(**arguments)
     assert len(list((tmp_path / "out/scored").glob("*.json"))) == 9
-    scored_limit[0][0] = 10**6
+    counted.most = 1000
     counted.clear()
     result = agree(**arguments)
     assert len(counted) == 22 - 9
