@@ -47,5 +47,6 @@ def _flipped_in(reading: Reading, name: str, box: Box, axis: int | None) -> Bool
     if axis is None:
         return reading.mask_in(name, box)
     size, side = reading.geometry.shape[axis], box[axis]
-    there = (*box[:axis], slice(size - side.stop, size - side.start), *box[axis + 1 :])
-    return np.flip(reading.mask_in(name, there), axis)
+    there = list(box)
+    there[axis] = slice(size - side.stop, size - side.start)
+    return np.flip(reading.mask_in(name, (there[0], there[1], there[2])), axis)

@@ -198,7 +198,8 @@ def _stack(series: Series, tilt: Tilt, gaps: Gaps, where: str) -> Stack:
 def _no_ct(found: Scan, where: str) -> DicomError:
     """Why there is no CT series: other images, told with what else is wrong with the largest, or none at all."""
     if not found.others:
-        return DicomError("no image slices in the folder", where=where, got=found.left_out or "no DICOM file")
+        return DicomError("no image slices here", where=where, expected="a CT series",
+                          got=found.left_out or "no DICOM file", do="Check the path.")  # fmt: skip
     first = found.others[0].id.partition("_")[2].partition("_")[0]
     stacks = [other for other in found.others if other.id.partition("_")[2].partition("_")[0] == first]
     images = [image for other in stacks for image in other.images]

@@ -125,7 +125,8 @@ def _bare_studies(path: Path, options: Mapping[str, Any]) -> list[Study]:
 
 def _dataset_studies(path: Path, labels: LabelSet, split: str | None) -> list[Study]:
     dataset = read_dataset(path)
-    if dict(dataset.labels.values) != dict(labels.values):
+    # a data set that names no structure, such as an import of CTs alone, is there to be predicted by any run
+    if dataset.labels.foreground and dict(dataset.labels.values) != dict(labels.values):
         raise LabelError(
             "the run was trained for other labels than those of the data set",
             where=FILE_NAME,

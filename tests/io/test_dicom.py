@@ -140,7 +140,7 @@ def test_localisers_reports_and_other_files_are_passed_over(write_series: WriteS
 def test_a_folder_with_nothing_but_objects_lists_them(write_series: WriteSeries) -> None:
     folder = write_series([0, 1], Modality=["RTSTRUCT", "SR"])
 
-    with pytest.raises(DicomError, match="no image slices in the folder; got 1 RTSTRUCT, 1 SR"):
+    with pytest.raises(DicomError, match="no image slices here; expected a CT series, got 1 RTSTRUCT, 1 SR"):
         dicom.read_series(folder)
 
 

@@ -104,7 +104,7 @@ def test_one_file_is_a_source_too(write_series: WriteSeries) -> None:
 def test_a_file_that_is_no_dicom_says_so(tmp_path: Path) -> None:
     (tmp_path / "ct.txt").write_text("no image")
 
-    with pytest.raises(DicomError, match=r"ct\.txt: no image slices in the folder; got 1 not DICOM"):
+    with pytest.raises(DicomError, match=r"ct\.txt: no image slices here; expected a CT series, got 1 not DICOM"):
         dicom.read_series(tmp_path / "ct.txt")
 
 

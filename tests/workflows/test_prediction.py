@@ -21,7 +21,7 @@ from medseg.errors import (
 )
 from medseg.io import dicom, nifti
 from medseg.phantom.shapes import rotation
-from medseg.workflows import predict
+from medseg.workflows import import_, predict
 
 SERIES = Path(__file__).parents[1] / "data" / "dicom" / "small"
 
@@ -106,6 +106,12 @@ def test_a_data_set_of_other_labels_is_refused(run_folder: Path, phantoms: Path,
         predict(run_folder, other, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert predict(run_folder, other / "images" / "c001.nii.gz", tmp_path / "out")  # the image alone may be predicted
+
+
+def test_a_data_set_of_images_alone_is_predicted(run_folder: Path, tmp_path: Path) -> None:
+    data = import_("dicom", SERIES, tmp_path / "data").path
+
+    assert [path.name for path in predict(run_folder, data, tmp_path / "out")] == ["c0001.nii.gz"]
 
 
 def test_voxels_that_are_no_numbers_are_refused_by_the_study(run_folder: Path, tmp_path: Path) -> None:
