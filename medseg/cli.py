@@ -147,9 +147,12 @@ def agree(
     margin: Annotated[
         str | None, typer.Option(help="Largest difference that does not matter: 0.05, or liver=0.02; none: no verdict.")
     ] = None,
-    tolerance: Annotated[str, typer.Option(help="Of NSD in mm: 2, or liver=2,lesion=1.")] = "2",
+    tolerance: Annotated[str | None, typer.Option(help="Of NSD in mm: 2, liver=2,lesion=1, or readers.")] = None,
+    plan: Annotated[Path | None, typer.Option(help="A plan dated by `medseg register`.")] = None,
     null_control: Annotated[bool, typer.Option("--null-control", help="Each reader in turn plays the model.")] = False,
     degrade: Annotated[bool, typer.Option("--degrade", help="Damage by known amounts must flip the verdict.")] = False,
+    lesions: Annotated[bool, typer.Option("--lesions", help="Match connected components as lesions.")] = False,
+    viewers: Annotated[int, typer.Option(help="Pages of the worst cases in three planes: how many.")] = 0,
     labels: Annotated[str | None, typer.Option(help="Names of values: liver=1,kidney=2, or a file.")] = None,
     match: Annotated[str | None, typer.Option(help="File names of the model: {case}_seg.nii.gz.")] = None,
     raters_match: Annotated[str | None, typer.Option(help="File names of the raters.")] = None,
@@ -173,13 +176,41 @@ def agree(
     with progress_bars() as progress:
         result = workflows.agree(dataset, predictions or None, out=out, raters=raters, model=model or None,
                                  manifest=manifest, reading=reading, metric=metric, primary=primary,
-                                 margin=values(margin, "--margin"), tolerance_mm=values(tolerance, "--tolerance"),
+                                 margin=values(margin, "--margin"), plan=plan, lesions=lesions, viewers=viewers,
+                                 tolerance_mm="readers" if tolerance == "readers" else values(tolerance, "--tolerance"),
                                  null_control=null_control, degrade=degrade, images=images, overwrite=overwrite,
                                  allow_missing=allow_missing, split=split, seed=seed, jobs=jobs,
                                  on_case=counting(progress, "Comparing"))  # fmt: skip
     for verdict in result["verdict"].values():
         say(verdict["sentence"])
     say(f"Report: {out / 'report.html'}")
+
+
+@app.command()
+def register(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN.yaml", help="Margins, metric, primary question, tolerance.")],
+    predictions: Annotated[list[Path] | None, typer.Argument(metavar="[PREDICTIONS]...")] = None,
+) -> None:
+    """Date a plan of comparison before predictions exist; `agree --plan` then calls it pre-specified."""
+    path, _ = workflows.register(plan, predictions=predictions or [])
+    say(str(path))
+
+
+@app.command()
+def figure(
+    agreement: Annotated[Path, typer.Argument(metavar="agreement.json")],
+    out: Annotated[Path, typer.Option("--out", help="File: .pdf, .svg or .png.")] = ...,  # type: ignore[assignment]
+    kind: Annotated[str, typer.Option(help="forest, scatter, matrix, bland-altman ...")] = "forest",
+    width: Annotated[str, typer.Option(help="Such as 85mm.")] = "85mm",
+    label: Annotated[str | None, typer.Option(help="Structure; the one with the lowest D by default.")] = None,
+    metric: Annotated[str | None, typer.Option(help="The judged one by default.")] = None,
+    dpi: Annotated[int, typer.Option(help="Of PNG.")] = 600,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw one figure of an agreement for a paper: fonts embedded, no date or path inside."""
+    workflows.figure(agreement, kind=kind, out=out, width=width, label=label, metric=metric, dpi=dpi,
+                     overwrite=overwrite)  # fmt: skip
+    say(str(out))
 
 
 @app.command()

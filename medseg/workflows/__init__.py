@@ -15,6 +15,8 @@ VERBS = {
     "predict": "medseg.workflows.prediction",
     "evaluate": "medseg.workflows.evaluation",
     "agree": "medseg.workflows.agreement",
+    "register": "medseg.workflows.registration",
+    "figure": "medseg.workflows.figure_files",
     "convert": "medseg.workflows.conversion",
     "import_": "medseg.workflows.importing",  # `import` is a word of the language
     "export": "medseg.workflows.exporting",
