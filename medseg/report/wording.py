@@ -11,7 +11,7 @@ from medseg.evaluation.metrics import METRICS
 CLASS_MEANINGS: Final = {
     "equivalent": "the whole interval lies between minus and plus the margin",
     "non-inferior": "the whole interval lies above minus the margin",
-    "inconclusive": "the interval crosses minus the margin: more cases would be needed",
+    "inconclusive": "the interval crosses minus the margin, or a guard lowered the class: more cases would be needed",
     "inferior": "the whole interval lies below minus the margin",
     "descriptive": "no class is given: fewer than 2 readers or 20 patients, no margin, or no variation",
 }

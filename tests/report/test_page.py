@@ -297,3 +297,30 @@ def test_the_number_of_cases_that_would_decide_is_shown(make_agreement):
     table = agreement_table(agreement, "dice")
 
     assert dict(zip(table.columns, table.rows[1], strict=True))["n for 80 % power"] == "87"
+
+
+def test_every_part_that_the_head_of_the_page_names_is_there(html):
+    targets = [target.removeprefix("#") for target in Page(html).loads if re.fullmatch("#[a-z]+", target)]
+
+    assert {"difference", "agreement", "slices", "details", "methods"} <= set(targets)
+    assert set(targets) <= set(Page(html).ids)
+
+
+def test_a_page_without_slices_and_model_names_no_such_part(make_agreement, make_pairs):
+    html = agreement_page(make_agreement(models=()), make_pairs(models=()), [])
+
+    assert 'href="#slices"' not in html
+    assert 'href="#difference"' not in html
+
+
+def test_metrics_beside_the_judged_one_are_folded_on_screen_and_open_in_print(html):
+    folded = re.findall(r"<details><summary>(.*?)</summary>", html)
+
+    assert folded[:2] == ["NSD", "HD95 (mm)"]
+    assert "details::details-content { content-visibility: visible" in html
+
+
+def test_a_label_that_the_row_above_has_is_written_again_in_pale(html):
+    assert re.search(
+        r'<tr><th scope="row">liver</th>.*?</tr>\s*<tr class="again"><th scope="row">liver</th>', html, re.S
+    )
