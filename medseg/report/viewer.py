@@ -82,7 +82,7 @@ def _library() -> str:
 
 def _packed(nifti: bytes) -> str:
     """The file as base64 of gzip without a time stamp."""
-    packed = nifti if nifti[:2] == b"\x1f\x8b" else gzip.compress(nifti, 9, mtime=0)
+    packed = nifti if nifti[:2] == b"\x1f\x8b" else gzip.compress(nifti, 6, mtime=0)
     return base64.b64encode(packed).decode()
 
 

@@ -12,7 +12,7 @@ from medseg.errors import GeometryError
 from medseg.imaging.geometry import Geometry, reorient
 from medseg.shapes import BoolArray, FloatArray, IntTriple
 
-BORDER_MM, BORDER_SHARE = 20.0, 0.25  # around all outlines: the greater of the two on each side
+BORDER_MM = 20.0  # around all outlines
 MOST_VOXELS = 2_500_000  # of CT: about 3 MB compressed; more are averaged down by 2 along the finest axes
 BITS = 16  # outlines in one volume of codes
 
@@ -116,7 +116,7 @@ def _box(masks: Iterable[BoolArray], grid: Geometry) -> tuple[slice, slice, slic
     for axis in range(3):
         marked = np.flatnonzero(union.any(axis=tuple(other for other in range(3) if other != axis)))
         first, last = (int(marked[0]), int(marked[-1]) + 1) if marked.size else (0, grid.shape[axis])
-        border = int(np.ceil(max(BORDER_MM / grid.spacing_mm[axis], (last - first) * BORDER_SHARE)))
+        border = int(np.ceil(BORDER_MM / grid.spacing_mm[axis]))
         sides.append(slice(max(first - border, 0), min(last + border, grid.shape[axis])))
     return sides[0], sides[1], sides[2]
 
@@ -140,9 +140,13 @@ def _mean(array: npt.NDArray[np.generic], steps: IntTriple) -> FloatArray:
     """Means of blocks; the last block may repeat the edge."""
     if steps == (1, 1, 1):
         return np.asarray(array, dtype=np.float32)
-    padded = np.pad(array, [(0, -n % step) for n, step in zip(array.shape, steps, strict=True)], mode="edge")
-    (x, y, z), (i, j, k) = padded.shape, steps
-    return padded.reshape(x // i, i, y // j, j, z // k, k).mean(axis=(1, 3, 5), dtype=np.float32)
+    odd = [(0, -n % step) for n, step in zip(array.shape, steps, strict=True)]
+    padded = np.pad(array, odd, mode="edge") if np.any(odd) else array
+    offsets = list(np.ndindex(steps))
+    total = np.zeros([n // step for n, step in zip(padded.shape, steps, strict=True)], dtype=np.float32)
+    for x, y, z in offsets:  # a sum of strided views: several times as fast as a mean over six axes
+        total += padded[x :: steps[0], y :: steps[1], z :: steps[2]]
+    return total / np.float32(len(offsets))
 
 
 def _hounsfield(hu: FloatArray) -> npt.NDArray[np.int16]:

@@ -165,7 +165,7 @@ def test_readers_have_thinner_lines_than_the_model_and_each_its_own():
 
 def test_lungs_open_in_the_lung_window():
     case = viewed()
-    case.hu[:] = -850
+    np.asarray(case.hu)[:] = -850
 
     assert facts(Page(viewer_page(case, bare)))["window"] == "lung"
 
