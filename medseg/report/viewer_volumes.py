@@ -13,7 +13,7 @@ from medseg.imaging.geometry import Geometry, reorient
 from medseg.shapes import BoolArray, FloatArray, IntTriple
 
 BORDER_MM = 20.0  # around all outlines
-MOST_VOXELS = 2_500_000  # of CT: about 3 MB compressed; more are averaged down by 2 along the finest axes
+MOST_VOXELS = 2_500_000  # about 3 MB of compressed CT, and what a browser can draw; more are averaged down by 2 along the finest axes
 BITS = 16  # outlines in one volume of codes
 
 
@@ -91,7 +91,7 @@ def scene(viewed: ViewedCase, readers: Iterable[str]) -> Scene:
     box = _box(masks.values(), grid)
     shape = tuple(side.stop - side.start for side in box)
     spacing = grid.spacing_mm
-    steps = _steps(shape, spacing) if viewed.hu is not None else (1, 1, 1)
+    steps = _steps(shape, spacing)
     halved = {name: _mean(mask[box], steps) >= 0.5 for name, mask in masks.items()}
     some = next(iter(halved.values()))
     x, y, z = (mm * step for mm, step in zip(spacing, steps, strict=True))
@@ -136,7 +136,7 @@ def _steps(shape: tuple[int, ...], spacing_mm: tuple[float, ...]) -> IntTriple:
     return steps[0], steps[1], steps[2]
 
 
-def _mean(array: npt.NDArray[np.generic], steps: IntTriple) -> FloatArray:
+def _mean(array: FloatArray | BoolArray, steps: IntTriple) -> FloatArray:
     """Means of blocks; the last block may repeat the edge."""
     if steps == (1, 1, 1):
         return np.asarray(array, dtype=np.float32)
