@@ -13,7 +13,7 @@ from medseg.imaging.geometry import Geometry, reorient
 from medseg.shapes import BoolArray, FloatArray, IntTriple
 
 BORDER_MM = 20.0  # around all outlines
-MOST_VOXELS = 2_500_000  # about 3 MB of compressed CT, and what a browser can draw; more are averaged down by 2 along the finest axes
+MOST_VOXELS = 2_500_000  # about 3 MB of compressed CT; more are averaged down by 2 along the finest axes
 BITS = 16  # outlines in one volume of codes
 
 
