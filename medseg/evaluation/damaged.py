@@ -20,7 +20,7 @@ def standard_damages(spacing_mm: Triple) -> list[Damage]:
     """Eroded and dilated by 2 mm, shifted by 4 mm, without the largest part; on coarse grids by a voxel and two.
 
     >>> [str(damage) for damage in standard_damages((1.0, 1.0, 3.0))]
-    ['erode by 2 mm', 'dilate by 2 mm', 'shift by 4, 0, 0 mm', 'drop the largest part']
+    ['erode by 3 mm', 'dilate by 3 mm', 'shift by 6, 0, 0 mm', 'drop the largest part']
     """
     mm = max(STANDARD_MM, *spacing_mm)
     return [read_damage(text.format(mm=mm, twice=2 * mm)) for text in STANDARD]

@@ -179,9 +179,7 @@ def test_training_cases_without_the_reading_are_listed_together(dataset: Dataset
     cases = tuple(CaseEntry(e.id, e.image, {"A": e.raters["A"]}, split=e.split) for e in dataset.cases)
     partly = Dataset(dataset.root, LABELS, dataset.raters, cases)
 
-    with pytest.raises(
-        LabelError, match=r"2 faults: case c0001: no reading to train on; expected B, got A \| case c0002"
-    ):
+    with pytest.raises(LabelError, match=r"case c0001, case c0002: no reading to train on; expected B, got A"):
         export("nnunet", partly, tmp_path / "raw", rater="B")
     assert not (tmp_path / "raw").exists()
 

@@ -22,7 +22,10 @@ from medseg.io.manifest_schema import Gaps, Tilt
 from medseg.io.roi_names import RoiRules
 
 LISTED = 5  # names or faults shown in an error, before "and N more"
-CHOICES = {"kits_labels": ("annotations", "aggregated"), "tilt": get_args(Tilt), "gaps": get_args(Gaps)}
+CHOICES = {
+    "kits_labels": ("annotations", "aggregated"), "tilt": get_args(Tilt), "gaps": get_args(Gaps),
+    "trust": ("all", "frame", "images", "positions"), "crossing": ("refuse", "union", "xor"),
+}  # fmt: skip
 PLAIN = ImageOptions()
 REFERENCE = "reference"  # the rater's name where a layout holds one reading of a case and does not say whose
 
