@@ -47,7 +47,7 @@ def test_a_spreadsheets_delimiter_and_byte_order_mark_do_not_matter(tmp_path, de
 def test_strata_of_another_name_are_taken_when_they_are_named(tmp_path):
     path = written(tmp_path, "case,rater,path,vendor\nc1,A,a.nii.gz,Acme\n")
     assert read_reading_manifest(path, strata=["vendor"]).rows[0].strata == {"vendor": "Acme"}
-    with pytest.raises(ConfigError, match="m.csv: unknown column 'vendor'.*strata_NAME"):
+    with pytest.raises(ConfigError, match=r"m.csv: unknown column 'vendor'.*strata_NAME"):
         read_reading_manifest(path)
 
 
@@ -72,7 +72,8 @@ HEAD = "case,rater,path,role,status,patient,image,reading,slices_read,trained_on
         (HEAD + "../c1,A,a\n", "not a name for a case"),
         (HEAD + "c1,A/B,a\n", "not a name for a reader"),
         (HEAD + "c1,A,a,,,,,,9-2\n", "`slices_read` is no range.*10-60, got '9-2'"),
-        (HEAD + "c1,A,a,,,p1\nc1,B,b,,,p2\n", "m.csv:3: case c1 has two different cells `patient`; expected one, as in 2"),
+        (HEAD + "c1,A,a,,,p1\nc1,B,b,,,p2\n",
+         "m.csv:3: case c1 has two different cells `patient`; expected one, as in 2"),
         (HEAD + "c1,A,a,,,,i\nc1,B,b,,,,j\n", "case c1 has two different cells `image`"),
         (HEAD + "c1,A,a,,,,,,,,N\nc1,B,b,,,,,,,,S\n", "case c1 has two different cells `site`"),
         (HEAD + "c1,A,a\nc1,A,b\n", "m.csv:3: case c1 has two readings of 'A'; got another at m.csv:2"),
@@ -118,12 +119,12 @@ def test_faults_of_a_yaml_manifest_are_named(tmp_path, text, words):
 
 def test_what_is_no_text_is_refused(tmp_path):
     (tmp_path / "m.csv").write_bytes(b"\xff\xfe\x00case")
-    with pytest.raises(FileReadError, match="m.csv: cannot be read as text"):
+    with pytest.raises(FileReadError, match=r"m.csv: cannot be read as text"):
         read_reading_manifest(tmp_path / "m.csv")
     with pytest.raises(FileReadError, match="no such file"):
         read_reading_manifest(tmp_path / "none.csv")
 
 
 def test_an_open_quote_is_no_table(tmp_path):
-    with pytest.raises(ConfigError, match="m.csv:2: not a CSV table"):
+    with pytest.raises(ConfigError, match=r"m.csv:2: not a CSV table"):
         read_reading_manifest(written(tmp_path, 'case,rater,path\nc1,A,"a\n'))

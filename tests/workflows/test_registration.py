@@ -139,5 +139,5 @@ def test_faults_of_a_plan_are_named(tmp_path, text, words):
 
 
 def test_without_a_registration_the_way_to_one_is_told(plan):
-    with pytest.raises(FileReadError, match="no registration.*--register"):
+    with pytest.raises(FileReadError, match=r"no registration.*--register"):
         read_registration(plan)
