@@ -26,11 +26,14 @@ class Entries:
         images: key to float32 (channels, X, Y, Z).
         labels: key to integers (R, X, Y, Z) or soft targets (C, X, Y, Z) float32.
         spacing_mm: of the grid.
+        donor: image of another patient in the same unit, (channels, X, Y, Z) float32 of any size, from which an
+            occlusion may take tissue; the sample's entry `donor`.
     """
 
     images: Mapping[Hashable, Tensor]
     labels: Mapping[Hashable, Tensor]
     spacing_mm: Triple
+    donor: Tensor | None = None
 
     @property
     def shape(self) -> IntTriple:
@@ -81,7 +84,8 @@ def read_entries(
         if shape != shapes[first]:
             raise GeometryError(f"'{key}' and '{first}' are on different grids",
                                 expected=str(shapes[first]), got=str(shape))  # fmt: skip
-    return Entries(images, labels, spacing_mm or _spacing(sample, first))
+    donor = _checked(_tensor(sample["donor"], "donor"), "donor", is_label=False) if "donor" in sample else None
+    return Entries(images, labels, spacing_mm or _spacing(sample, first), donor)
 
 
 def write_entries(

@@ -6,41 +6,21 @@ import zlib
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from monai.transforms.transform import MapTransform, Randomizable
-from pydantic import Field
 
 from medseg.config import Config
 from medseg.errors import GeometryError, UsageError
 from medseg.shapes import FloatArray, IntTriple, Triple
 from medseg.transforms.entries import Entries, read_entries, write_entries
-from medseg.transforms.flip import FlipConfig
-from medseg.transforms.intensity import BrightnessConfig, ContrastConfig, GammaConfig, NoiseConfig
-from medseg.transforms.occlusion import OcclusionConfig
+from medseg.transforms.intensity import ContrastConfig, GammaConfig
 from medseg.transforms.ranges import new_seed
-from medseg.transforms.resolution import BlurConfig, LowResolutionConfig
-from medseg.transforms.spatial import AffineConfig, ElasticConfig
+from medseg.transforms.registry import AnyStep, StepConfig
 from medseg.transforms.transform import RandomTransform
 from medseg.transforms.warp import Warp
 from medseg.transforms.window import WindowConfig
-
-# The registry: a new transform is one file and one name here.
-AnyStep = (
-    AffineConfig
-    | ElasticConfig
-    | FlipConfig
-    | BlurConfig
-    | LowResolutionConfig
-    | NoiseConfig
-    | BrightnessConfig
-    | ContrastConfig
-    | GammaConfig
-    | OcclusionConfig
-    | WindowConfig
-)
-StepConfig = Annotated[AnyStep, Field(discriminator="name")]
 
 # `preset: default`, in the order in which it runs: the body moves, then the scanner blurs and adds noise, and the
 # reading window comes last. All steps stand here with their own default settings.
@@ -149,10 +129,7 @@ class Pipeline(MapTransform, Randomizable):
         acting = [(step, drawn) for (_, step), drawn in zip(self.transforms, params, strict=True) if drawn is not None]
         entries, steps, voxel_map = _cut(entries, _fused(acting), self.patch_shape)
         for transform, drawn in steps:
-            moved = entries.mapped(
-                lambda image, t=transform, p=drawn: t.apply_image(image, p),
-                lambda labels, t=transform, p=drawn: t.apply_labels(labels, p),
-            )
+            moved = transform.apply_entries(entries, drawn)
             step = transform.voxel_map(drawn, entries.shape)
             voxel_map = voxel_map if step is None else voxel_map @ step
             entries = moved

@@ -58,6 +58,10 @@ class RandomTransform(MapTransform, Randomizable, Generic[P]):
         """The labels (R or C, X, Y, Z) after the transform: the same ones, unless the transform moves voxels."""
         return labels
 
+    def apply_entries(self, entries: Entries, params: P) -> Entries:
+        """Image and labels after the transform; its own only where the image's change depends on the labels."""
+        return entries.mapped(lambda t: self.apply_image(t, params), lambda t: self.apply_labels(t, params))
+
     def voxel_map(self, params: P, shape: IntTriple) -> FloatArray | None:
         """4 x 4 from voxels of the result to voxels of the source, or None where voxels stay."""
         return None
@@ -83,5 +87,4 @@ class RandomTransform(MapTransform, Randomizable, Generic[P]):
     def _moved(self, data: Mapping[Hashable, Any], entries: Entries, params: P | None) -> dict[Hashable, Any]:
         if params is None:
             return dict(data)
-        moved = entries.mapped(lambda t: self.apply_image(t, params), lambda t: self.apply_labels(t, params))
-        return write_entries(data, moved, self.voxel_map(params, entries.shape))
+        return write_entries(data, self.apply_entries(entries, params), self.voxel_map(params, entries.shape))

@@ -1,0 +1,47 @@
+"""Compiled loops for the CPU: how they are made, and how they share the cores without changing a single bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import numba
+import torch
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def compiled(function: F) -> F:
+    """The function in machine code, kept on disk where Python may write, free of the interpreter's lock while it runs.
+
+    No fast-math: sums keep their order, so results are the same on every number of threads.
+    """
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # neither the package's folder nor the user's cache folder can be written to
+        return numba.njit(**options)(function)
+
+
+def in_slabs(kernel: Callable[..., Any], length: int, *arguments: Any) -> None:
+    """Runs `kernel(first, last, *arguments)` over 0 to `length` in as many pieces as torch has threads.
+
+    The kernel must write only to the places of its own piece. Numba's own threads are not used: its pools do not
+    stand being called from several threads at once, and one of them resets torch's number of threads.
+    """
+    pieces = min(torch.get_num_threads(), length)
+    if pieces < 2:
+        kernel(0, length, *arguments)
+        return
+    ends = [length * piece // pieces for piece in range(pieces + 1)]
+    jobs = [_pool(pieces).submit(kernel, a, b, *arguments) for a, b in pairwise(ends)]
+    for job in jobs:
+        job.result()
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="medseg-transform")

@@ -1,0 +1,29 @@
+"""All transforms that a recipe may name: a new one is one file and one line here."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from medseg.transforms.flip import FlipConfig
+from medseg.transforms.intensity import BrightnessConfig, ContrastConfig, GammaConfig, NoiseConfig
+from medseg.transforms.occlusion import OcclusionConfig
+from medseg.transforms.resolution import BlurConfig, LowResolutionConfig
+from medseg.transforms.spatial import AffineConfig, ElasticConfig
+from medseg.transforms.window import WindowConfig
+
+AnyStep = (
+    AffineConfig
+    | ElasticConfig
+    | FlipConfig
+    | BlurConfig
+    | LowResolutionConfig
+    | NoiseConfig
+    | BrightnessConfig
+    | ContrastConfig
+    | GammaConfig
+    | OcclusionConfig
+    | WindowConfig
+)
+StepConfig = Annotated[AnyStep, Field(discriminator="name")]
