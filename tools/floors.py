@@ -18,7 +18,7 @@ FLOORS = {
     "models": 3, "losses": 3, "training": 3, "evaluation": 3,
     "data": 4, "inference": 4, "report": 4,
     "workflows": 5,
-    "cli": 6, "cli_screen": 6, "__main__": 6,
+    "cli": 6, "__main__": 6,
 }  # fmt: skip
 LOWER = {"errors", "shapes", "config", "files", "imaging"}
 TENSORS_ONLY = LOWER - {"imaging"}
@@ -30,8 +30,7 @@ MAY_IMPORT = {  # rooms whose list is not simply "every lower floor"
     "data": LOWER | {"io", "preprocessing", "transforms"},
     "inference": LOWER | {"preprocessing"},
     "report": LOWER | {"evaluation"},
-    "cli": {"errors", "shapes", "workflows", "cli_screen"},
-    "cli_screen": {"errors"},
+    "cli": {"errors", "shapes", "workflows"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -68,7 +67,7 @@ def faults(sources: Mapping[str, str]) -> list[str]:
 def room(path_or_module: str) -> str:
     """The room of a file or a dotted name of medseg.
 
-    >>> room("medseg/io/nifti.py"), room("medseg.imaging.volume"), room("medseg/cli.py"), room("medseg")
+    >>> room("medseg/io/nifti.py"), room("medseg.imaging.volume"), room("medseg/cli/judge.py"), room("medseg")
     ('io', 'imaging', 'cli', '__init__')
     """
     parts = path_or_module.removesuffix(".py").replace("/", ".").split(".")

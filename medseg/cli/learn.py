@@ -1,0 +1,65 @@
+"""Commands that make a model and use it: train, predict, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medseg import workflows
+from medseg.cli.options import Device, Gaps, NanHu, Out, Overwrite, Split, Tilt
+from medseg.cli.screen import progress_bars, say
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="key=value")] = None,
+    out: Out = ...,  # type: ignore[assignment]
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a network; Ctrl-C saves, and --resume goes on from there."""
+    with progress_bars() as progress:
+        training = workflows.train(recipe, overrides or [], out=out, resume=resume, overwrite=overwrite, say=say,
+                                   progress=progress)  # fmt: skip
+    if not training.finished:
+        say(f"Stopped at step {training.step}; everything is saved. The same command with --resume goes on.")
+        raise typer.Exit(130)
+    best = "" if training.best_dice is None else f", best mean validation Dice {training.best_dice:.3f}"
+    say(f"{training.step} steps{best}: {out}")
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `medseg train` wrote.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="NIfTI files, DICOM folders, a data set.")],
+    out: Out = ...,  # type: ignore[assignment]
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Write class probabilities too.")] = False,
+    checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
+    split: Split = None,
+    device: Device = "auto",
+    tilt: Tilt = None,
+    gaps: Gaps = None,
+    nan_hu: NanHu = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write label maps on each input's own grid."""
+    with progress_bars() as progress:
+        written = workflows.predict(run, inputs, out, probabilities=probabilities, checkpoint=checkpoint, split=split,
+                                    device=device, tilt=tilt, gaps=gaps, nan_hu=nan_hu, overwrite=overwrite,
+                                    progress=progress)  # fmt: skip
+    say(f"{len(written)} predictions: {out}")
+
+
+def demo(
+    out: Out = ...,  # type: ignore[assignment]
+    seed: Annotated[int, typer.Option(help="Of phantoms, experts and training.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Phantom, train, predict, evaluate, agree, report: everything once, in a few minutes on a CPU."""
+    with progress_bars() as progress:
+        summary = workflows.demo(out, seed=seed, overwrite=overwrite, say=say, progress=progress)
+    say(f"Mean organ Dice {summary['mean_dice']:.3f}; best HU window {summary['baseline_mean_dice']:.3f}; "
+        f"{summary['seconds']:.0f} s, peak memory {summary['peak_memory_mb']} MB.")  # fmt: skip
+    say(summary["sentence"])
+    say(f"Report: {out / 'report.html'}")

@@ -1,0 +1,18 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Out = Annotated[Path, typer.Option("--out", help="Folder for the result.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a result that medseg wrote there before.")]
+Split = Annotated[str | None, typer.Option(help="Only the cases of this split of the data set.")]
+AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Go on where predictions are missing.")]
+Tolerance = Annotated[float, typer.Option("--tolerance", help="Tolerance of NSD in mm.")]
+Tilt = Annotated[str | None, typer.Option(help="Tilted gantry: resample (default for DICOM), keep or refuse.")]
+Gaps = Annotated[str | None, typer.Option(help="Missing or uneven slices: refuse (default) or resample.")]
+NanHu = Annotated[float | None, typer.Option(help="HU of undefined voxels (NaN), refused without it.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
