@@ -58,9 +58,10 @@ def remove_leftovers(folder: str | Path) -> int:
     return len(found)
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Writes UTF-8 text atomically."""
+def write_text(path: str | Path, text: str, *, private: bool = False) -> None:
+    """Writes UTF-8 text atomically; `private` so that only its owner may read the file."""
     with atomic_path(path) as temporary:
+        temporary.touch(mode=0o600 if private else 0o666)
         temporary.write_text(text, encoding="utf-8")
 
 

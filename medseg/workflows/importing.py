@@ -247,4 +247,4 @@ def _inside(path: Path, out: Path, root: Path) -> Path:
 def _write_key(path: Path, layout: Layout, entries: Sequence[CaseEntry]) -> None:
     rows = [{"case": entry.id, "patient": entry.patient, "source": shown(found.image, layout.root)}
             for entry, found in zip(entries, layout.cases, strict=True)]  # fmt: skip
-    write_csv(path, rows, ("case", "patient", "source"))
+    write_csv(path, rows, ("case", "patient", "source"), private=True)

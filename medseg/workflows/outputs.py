@@ -46,13 +46,15 @@ def write_json(path: str | Path, data: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def write_csv(path: str | Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Writes one line per row under `columns`; None becomes an empty cell."""
+def write_csv(
+    path: str | Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, private: bool = False
+) -> None:
+    """Writes one line per row under `columns`; None becomes an empty cell, `private` a file for its owner alone."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(path, stream.getvalue())
+    write_text(path, stream.getvalue(), private=private)
 
 
 def provenance(files: Mapping[str, Path]) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import stat
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -161,6 +163,12 @@ def test_the_key_is_written_on_request_only(source: Path, tmp_path: Path) -> Non
     with open(tmp_path / "safe" / "key.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert rows[1] == {"case": "c0002", "patient": "c0002", "source": "images/roe_richard.nii.gz"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such file modes")
+def test_nobody_but_its_owner_may_read_the_key(source: Path, tmp_path: Path) -> None:
+    import_("raters", source, tmp_path / "out", sources=tmp_path / "key.csv")
+    assert stat.S_IMODE((tmp_path / "key.csv").stat().st_mode) == 0o600
 
 
 def test_the_key_may_lie_inside_the_data_set(source: Path, tmp_path: Path) -> None:
