@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from monai.transforms.transform import MapTransform, Randomizable
 from torch import Tensor
 
+from medseg.config import Config
+from medseg.errors import UsageError
 from medseg.shapes import FloatArray, IntTriple, Triple
 from medseg.transforms.entries import Entries, read_entries, write_entries
 from medseg.transforms.ranges import Rng
@@ -17,6 +19,16 @@ P = TypeVar("P")
 Keys = Hashable | Iterable[Hashable]
 DEFAULT_KEYS = ("image", "labels")
 DEFAULT_LABEL_KEYS = ("labels", "label")
+
+
+class StepBase(Config):
+    """Settings of a transform, as they stand in a recipe.
+
+    `works_in` says which numbers its defaults suit: `hu` before the `window` step; `any` also after it, because the
+    transform measures in units of the image itself (its mean, spread or range) or not at all.
+    """
+
+    works_in: ClassVar[Literal["hu", "any"]] = "hu"
 
 
 class RandomTransform(MapTransform, Randomizable, Generic[P]):
@@ -61,6 +73,23 @@ class RandomTransform(MapTransform, Randomizable, Generic[P]):
     def apply_entries(self, entries: Entries, params: P) -> Entries:
         """Image and labels after the transform; its own only where the image's change depends on the labels."""
         return entries.mapped(lambda t: self.apply_image(t, params), lambda t: self.apply_labels(t, params))
+
+    def invert_entries(self, entries: Entries, params: P | None, shape: IntTriple) -> Entries:
+        """Image and labels as they lay before the transform, on a grid of `shape`; None undoes nothing.
+
+        Overridden by transforms that can be undone, which begin with what this one does for None.
+
+        Raises:
+            UsageError: it cannot be undone.
+        """
+        if params is None:
+            return entries
+        raise UsageError(
+            "the transform cannot be inverted",
+            where=type(self).__name__,
+            expected="one that only moves voxels (affine, elastic, flip, rot90, transpose)",
+            do="Leave it out of what is inverted.",
+        )
 
     def voxel_map(self, params: P, shape: IntTriple) -> FloatArray | None:
         """4 x 4 from voxels of the result to voxels of the source, or None where voxels stay."""
