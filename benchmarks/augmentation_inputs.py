@@ -1,0 +1,110 @@
+"""The sample that all sides augment, and our own side of every row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from augmentation_rows import Side
+from scipy.ndimage import zoom
+from torch import Tensor
+
+from medseg.shapes import IntTriple
+from medseg.transforms import AffineConfig, ElasticConfig, TransformsConfig, build_pipeline
+from medseg.transforms.pipeline import Pipeline
+
+ROTATION_DEG, SCALE = 30.0, (0.7, 1.4)  # nnU-Net's default ranges
+# What nnU-Net reads for a patch, so that a turned patch meets no border: 205 voxels for 128 (`get_patch_size`).
+RAW_SHARE = 205 / 128
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A seeded image with one integer label map, larger than the patch of `edge` voxels that comes out.
+
+    Four labels, because a peer's time grows with their number; an image without patterns, because nobody's depends on
+    the content.
+    """
+
+    edge: int
+
+    @property
+    def patch(self) -> IntTriple:
+        """Shape of the result."""
+        return (self.edge,) * 3
+
+    @cached_property
+    def hu(self) -> Tensor:
+        """(1, X, Y, Z) float32 in HU."""
+        raw = int(self.edge * RAW_SHARE)
+        rng = np.random.default_rng(0)
+        coarse = zoom(rng.normal(0, 150, (raw // 8 + 2,) * 3), 8, order=1)[:raw, :raw, :raw]
+        return torch.from_numpy((coarse + rng.normal(0, 20, (raw,) * 3)).astype(np.float32))[None]
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """(1, X, Y, Z) int16: background and three nested bodies."""
+        raw = self.hu.shape[1]
+        x, y, z = np.ogrid[-1 : 1 : raw * 1j, -1 : 1 : raw * 1j, -1 : 1 : raw * 1j]
+        distance = np.sqrt(x**2 + (1.2 * y) ** 2 + (1.4 * z) ** 2)
+        return torch.from_numpy(np.digitize(-distance, (-0.9, -0.6, -0.3)).astype(np.int16))[None]
+
+    @cached_property
+    def standardised(self) -> Tensor:
+        """The image with mean 0 and standard deviation 1, as the peers expect it."""
+        return (self.hu - self.hu.mean()) / self.hu.std()
+
+    def middle(self, tensor: Tensor) -> Tensor:
+        """The patch in the middle, for a peer whose result has the size of its input."""
+        start = (tensor.shape[1] - self.edge) // 2
+        box = slice(start, start + self.edge)
+        return tensor[:, box, box, box].contiguous()
+
+
+def pipeline_side(sample: Sample, config: TransformsConfig, draws: Any = None) -> Side:
+    """Our pipeline; the draw is its seed."""
+    pipeline = build_pipeline(config, patch_shape=sample.patch)
+
+    def run(given: tuple[dict[str, Tensor], int]) -> tuple[Tensor, Tensor]:
+        entries, draw = given
+        result = pipeline(entries, seed=(0, draw))
+        return result["image"], result["labels"]
+
+    return Side(lambda draw: ({"image": sample.hu.clone(), "labels": sample.labels.clone()}, draw), run)
+
+
+def affine() -> TransformsConfig:
+    """Rotation and scaling, always."""
+    step = AffineConfig(probability=1, rotation_deg=ROTATION_DEG, scale=(1 / SCALE[1], 1 / SCALE[0]), axis_scale=(1, 1))
+    return TransformsConfig(preset="none", steps=(step,))
+
+
+def elastic() -> TransformsConfig:
+    """Bending, always."""
+    return TransformsConfig(preset="none", steps=(ElasticConfig(probability=1),))
+
+
+def nnunet() -> TransformsConfig:
+    """nnU-Net's default set at its own probabilities."""
+    return TransformsConfig(preset="nnunet")
+
+
+def nnunet_forced() -> TransformsConfig:
+    """The same, every transform acting."""
+    steps = tuple(step.model_copy(update={"probability": 1.0}) for step in nnunet().complete())
+    return TransformsConfig(preset="none", steps=steps)
+
+
+def acting(pipeline: Pipeline, shape: IntTriple, draw: int) -> dict[str, Any]:
+    """Parameters of the steps that act in a draw, by name; a second step of a name is `name_2`."""
+    found: dict[str, Any] = {}
+    seen: dict[str, int] = {}
+    spacing = (1.0, 1.0, 1.0)
+    for (name, _), params in zip(pipeline.transforms, pipeline.sample(shape, spacing, (0, draw)), strict=True):
+        seen[name] = seen.get(name, 0) + 1
+        if params is not None:
+            found[name if seen[name] == 1 else f"{name}_{seen[name]}"] = params
+    return found
