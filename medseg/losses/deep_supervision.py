@@ -19,14 +19,17 @@ class DeepSupervision(nn.Module):
         super().__init__()
         self.loss = loss
 
-    def forward(self, outputs: Tensor | Sequence[Tensor], target: Tensor, weight: Tensor) -> Tensor:
-        """Scalar loss of one output (B, C, X, Y, Z), or of several with falling resolution."""
+    def forward(
+        self, outputs: Tensor | Sequence[Tensor], target: Tensor, weight: Tensor, known: Tensor | None = None
+    ) -> Tensor:
+        """Scalar loss of one output (B, C, X, Y, Z), or of several with falling resolution; `known` as in the loss."""
+        told = () if known is None else (known,)
         if isinstance(outputs, Tensor):
-            return self.loss(outputs, target, weight)
+            return self.loss(outputs, target, weight, *told)
         shares = [0.5**level for level in range(len(outputs))]
-        total = self.loss(outputs[0], target, weight) * shares[0]
+        total = self.loss(outputs[0], target, weight, *told) * shares[0]
         for output, share in zip(outputs[1:], shares[1:], strict=True):
-            total = total + share * self.loss(output, *_shrink(target, weight, output))
+            total = total + share * self.loss(output, *_shrink(target, weight, output), *told)
         return total / sum(shares)
 
 

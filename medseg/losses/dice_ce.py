@@ -1,4 +1,4 @@
-"""Dice + cross-entropy for hard and soft targets alike."""
+"""Dice with a voxel-wise term: cross-entropy of all voxels, of the hardest, or focal."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from medseg.config import Config
+from medseg.losses.terms import DiceSemimetric, Focal, TopKCrossEntropy, WeighedTerms, cross_entropy
 
 
 class DiceCEConfig(Config):
@@ -19,46 +20,38 @@ class DiceCEConfig(Config):
     ce_weight: float = Field(default=1.0, ge=0)
     batch_dice: bool = True
 
-    def build(self) -> DiceCrossEntropy:
-        return DiceCrossEntropy(self)
+    def build(self) -> WeighedTerms:
+        return WeighedTerms(
+            [(self.ce_weight, cross_entropy), (self.dice_weight, DiceSemimetric(batch=self.batch_dice))]
+        )
 
 
-class DiceCrossEntropy(nn.Module):
-    """Loss of logits (B, C, X, Y, Z) against target probabilities of the same shape.
+class DiceTopKConfig(Config):
+    """Dice and the cross-entropy of the hardest voxels; `share` of all voxels counts as hardest."""
 
-    The Dice term is the semimetric `1 - 2 tp / (|p| + |q|)` with `tp = (|p| + |q| - |p - q|) / 2`. On one-hot
-    targets it equals soft Dice; on soft targets it is zero only at p = q, where plain soft Dice would prefer a hard
-    mask (Wang et al., Dice Semimetric Losses, MICCAI 2023). It is averaged over the foreground classes that occur
-    in the target: a class that is absent has no overlap to improve, and the cross-entropy already pushes its false
-    positives down. With no foreground at all the Dice term is zero.
-    """
+    name: Literal["dice_topk"] = "dice_topk"
+    dice_weight: float = Field(default=1.0, ge=0)
+    ce_weight: float = Field(default=1.0, ge=0)
+    share: float = Field(default=0.1, gt=0, le=1)
+    batch_dice: bool = True
 
-    def __init__(self, config: DiceCEConfig) -> None:
-        super().__init__()
-        self.config = config
+    def build(self) -> WeighedTerms:
+        top = TopKCrossEntropy(self.share)
+        return WeighedTerms([(self.ce_weight, top), (self.dice_weight, DiceSemimetric(batch=self.batch_dice))])
 
-    def forward(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """Scalar loss.
 
-        Args:
-            logits: (B, C, X, Y, Z), class 0 is the background.
-            target: (B, C, X, Y, Z), one-hot or soft, summing to 1 over C where `weight` is 1.
-            weight: (B, 1, X, Y, Z), 0 at voxels that must not be learned from, else 1.
-        """
-        logits = logits.float()  # under bf16 autocast the sums over millions of voxels need the full mantissa
-        log_probabilities = torch.log_softmax(logits, dim=1)
-        entropy = -(target * log_probabilities).sum(1, keepdim=True) * weight
-        cross_entropy = entropy.sum() / weight.sum().clamp(min=1)
-        dice = self._dice(log_probabilities.exp() * weight, target * weight)
-        return self.config.ce_weight * cross_entropy + self.config.dice_weight * dice
+class DiceFocalConfig(Config):
+    """Dice and focal loss; a larger `gamma` leaves more of the weight to voxels that are still wrong."""
 
-    def _dice(self, probabilities: Tensor, target: Tensor) -> Tensor:
-        axes = (0, 2, 3, 4) if self.config.batch_dice else (2, 3, 4)
-        p, q = probabilities[:, 1:], target[:, 1:]
-        difference, total = (p - q).abs().sum(axes), p.sum(axes) + q.sum(axes)
-        loss = difference / total.clamp(min=1e-5)  # equals 1 - 2 tp / (|p| + |q|)
-        present = (q.sum(axes) > 0).to(loss.dtype)
-        return (loss * present).sum() / present.sum().clamp(min=1)
+    name: Literal["dice_focal"] = "dice_focal"
+    dice_weight: float = Field(default=1.0, ge=0)
+    focal_weight: float = Field(default=1.0, ge=0)
+    gamma: float = Field(default=2.0, ge=0, allow_inf_nan=False)
+    batch_dice: bool = True
+
+    def build(self) -> WeighedTerms:
+        focal = Focal(self.gamma)
+        return WeighedTerms([(self.focal_weight, focal), (self.dice_weight, DiceSemimetric(batch=self.batch_dice))])
 
 
 def one_hot(labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,15 @@
-"""The losses that a recipe can name. A new one is a file with a Config and a line here (a second makes it a union)."""
+"""The losses that a recipe can name. A new one is a file with a Config and a line here."""
 
 from __future__ import annotations
 
-from medseg.losses.dice_ce import DiceCEConfig
+from typing import Annotated
 
-LossConfig = DiceCEConfig
+from pydantic import Field
+
+from medseg.losses.boundary import BoundaryConfig
+from medseg.losses.cl_dice import ClDiceConfig
+from medseg.losses.dice_ce import DiceCEConfig, DiceFocalConfig, DiceTopKConfig
+
+LossConfig = Annotated[
+    DiceCEConfig | DiceTopKConfig | DiceFocalConfig | BoundaryConfig | ClDiceConfig, Field(discriminator="name")
+]

@@ -11,6 +11,7 @@ from medseg.data.patches import SamplingConfig
 from medseg.data.store import RaterMode
 from medseg.errors import ConfigError
 from medseg.inference.sliding_window import InferenceConfig
+from medseg.losses.dice_ce import DiceCEConfig
 from medseg.losses.registry import LossConfig
 from medseg.models.registry import ModelConfig
 from medseg.models.unet import UNetConfig
@@ -38,7 +39,7 @@ class Recipe(Config):
     sampling: SamplingConfig = SamplingConfig()
     transforms: TransformsConfig = TransformsConfig()
     model: ModelConfig = UNetConfig()
-    loss: LossConfig = LossConfig()
+    loss: LossConfig = DiceCEConfig()
     training: TrainingConfig = TrainingConfig()
     inference: InferenceConfig = InferenceConfig()
 

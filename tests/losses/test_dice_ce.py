@@ -10,12 +10,13 @@ from monai.losses.dice import DiceCELoss
 from torch import Tensor
 from torch.nn.functional import one_hot as torch_one_hot
 
-from medseg.losses.dice_ce import DiceCEConfig, DiceCrossEntropy, one_hot
+from medseg.losses.dice_ce import DiceCEConfig, one_hot
+from medseg.losses.terms import WeighedTerms
 
 CERTAIN = 60.0  # a logit whose softmax is 1 in float32
 
 
-def build(dice: float = 1.0, ce: float = 0.0, *, batch_dice: bool = True) -> DiceCrossEntropy:
+def build(dice: float = 1.0, ce: float = 0.0, *, batch_dice: bool = True) -> WeighedTerms:
     return DiceCEConfig(dice_weight=dice, ce_weight=ce, batch_dice=batch_dice).build()
 
 
@@ -32,7 +33,7 @@ def everywhere(target: Tensor) -> Tensor:
     return torch.ones_like(target[:, :1])
 
 
-def value(loss: DiceCrossEntropy, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> float:
+def value(loss: WeighedTerms, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> float:
     return float(loss(logits, target, everywhere(target) if weight is None else weight).detach())
 
 
