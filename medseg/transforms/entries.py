@@ -11,7 +11,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
-from medseg.errors import GeometryError, LabelError, UsageError
+from medseg.errors import GeometryError, LabelError, UsageError, VoxelError
 from medseg.shapes import FloatArray, IntTriple, Triple
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
@@ -23,7 +23,7 @@ class Entries:
     """The moving parts of one sample, as plain tensors on one grid.
 
     Args:
-        images: key to float32 (channels, X, Y, Z).
+        images: key to float32 (channels, X, Y, Z), whatever the sample's own precision.
         labels: key to integers (R, X, Y, Z) or soft targets (C, X, Y, Z) float32.
         spacing_mm: of the grid.
         donor: image of another patient in the same unit, (channels, X, Y, Z) float32 of any size, from which an
@@ -66,6 +66,8 @@ def read_entries(
         UsageError: a key is not in the sample, or none is.
         GeometryError: an entry has other than four axes, or another grid than the first.
         LabelError: integers under an image key, or labels that are neither integers nor sum to 1 over the channels.
+        VoxelError: an image on the CPU holds NaN or infinite voxels. On other devices values are not looked at,
+            because the host would have to wait for them.
     """
     images, labels = {}, {}
     for key in keys:
@@ -91,7 +93,7 @@ def read_entries(
 def write_entries(
     sample: Mapping[Hashable, Any], entries: Entries, voxel_map: FloatArray | None = None
 ) -> dict[Hashable, Any]:
-    """A new dictionary with the entries in the types they came in.
+    """A new dictionary with the entries in the types they came in, number types included.
 
     Args:
         voxel_map: 4 x 4, from a voxel of the new grid to the old one, by which the affine of MetaTensors moves.
@@ -106,7 +108,9 @@ def _tensor(value: Any, key: Hashable) -> Tensor:
     if isinstance(value, MetaTensor):
         return value.as_tensor()
     if isinstance(value, np.ndarray):
-        value = torch.from_numpy(np.ascontiguousarray(value))
+        # torch takes neither the byte order of some files nor, without a warning, memory that is read only
+        native = value.astype(value.dtype.newbyteorder("="), copy=not value.flags.writeable)
+        value = torch.from_numpy(np.ascontiguousarray(native))
     if not isinstance(value, Tensor):
         raise UsageError(f"'{key}' is no image", expected="a tensor or array", got=type(value).__name__,
                          do="Load it first.")  # fmt: skip
@@ -119,7 +123,9 @@ def _checked(tensor: Tensor, key: Hashable, *, is_label: bool) -> Tensor:
                             got=str(tuple(tensor.shape)), do="Add a channel axis in front.")  # fmt: skip
     if tensor.is_floating_point():
         tensor = tensor.float()
-        return _soft(tensor, key) if is_label else tensor
+        if tensor.device.type == "cpu":
+            (_check_soft if is_label else _check_finite)(tensor, key)
+        return tensor
     if tensor.dtype not in INTEGERS:
         raise LabelError(f"'{key}' has an unsuitable type", expected="int16 labels", got=str(tensor.dtype))
     if not is_label:
@@ -128,7 +134,16 @@ def _checked(tensor: Tensor, key: Hashable, *, is_label: bool) -> Tensor:
     return tensor
 
 
-def _soft(tensor: Tensor, key: Hashable) -> Tensor:
+def _check_finite(tensor: Tensor, key: Hashable) -> None:
+    # One sum finds them in half a millisecond for 128^3 voxels; only an unlikely overflow needs a second look.
+    if torch.isfinite(tensor.sum()) or bool(torch.isfinite(tensor).all()):
+        return
+    raise VoxelError(f"'{key}' holds NaN or infinite voxels", expected="finite HU",
+                     got=f"{int((~torch.isfinite(tensor)).sum())} of {tensor.numel()} voxels",
+                     do="Replace them first, for example by the -1024 HU of air.")  # fmt: skip
+
+
+def _check_soft(tensor: Tensor, key: Hashable) -> None:
     low, high = torch.aminmax(tensor.sum(0))
     if len(tensor) < 2 or abs(low - 1) > SUM_TOLERANCE or abs(high - 1) > SUM_TOLERANCE:
         raise LabelError(
@@ -137,7 +152,6 @@ def _soft(tensor: Tensor, key: Hashable) -> Tensor:
             got=f"{len(tensor)} channels, sums from {low:.4g} to {high:.4g}",
             do="Convert class indices to int16.",
         )
-    return tensor
 
 
 def _spacing(sample: Mapping[Hashable, Any], key: Hashable) -> Triple:
@@ -153,7 +167,8 @@ def _spacing(sample: Mapping[Hashable, Any], key: Hashable) -> Triple:
 
 def _like(old: Any, tensor: Tensor, voxel_map: FloatArray | None) -> Any:
     if isinstance(old, np.ndarray):
-        return tensor.numpy()
+        return tensor.numpy().astype(old.dtype.newbyteorder("="), copy=False)
+    tensor = tensor.to(old.dtype)
     if not isinstance(old, MetaTensor):
         return tensor
     new = MetaTensor(tensor)

@@ -6,64 +6,24 @@ import zlib
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from monai.transforms.transform import MapTransform, Randomizable
 
-from medseg.config import Config
 from medseg.errors import GeometryError, UsageError
 from medseg.shapes import FloatArray, IntTriple, Triple
 from medseg.transforms.entries import Entries, read_entries, write_entries
-from medseg.transforms.intensity import ContrastConfig, GammaConfig
 from medseg.transforms.ranges import new_seed
-from medseg.transforms.registry import AnyStep, StepConfig
+from medseg.transforms.registry import EVERY_STEP, AnyStep, StepConfig
+from medseg.transforms.steps import TransformsConfig
 from medseg.transforms.transform import RandomTransform
 from medseg.transforms.warp import Warp
-from medseg.transforms.window import WindowConfig
+from medseg.transforms.window import WindowHu
 
-# `preset: default`, in the order in which it runs: the body moves, then the scanner blurs and adds noise, and the
-# reading window comes last. All steps stand here with their own default settings.
-DEFAULT_STEPS: tuple[AnyStep, ...] = tuple(config() for config in get_args(AnyStep))
+__all__ = ["AnyStep", "Pipeline", "StepConfig", "TransformsConfig", "build_pipeline"]
 
-
-class TransformsConfig(Config):
-    """What stands under `transforms:` in a recipe.
-
-    Args:
-        preset: `default` is a set made for CT; `none` starts from nothing.
-        steps: with `none`, the steps in the order in which they run; with `default`, changes to the set: a step of
-            the same name takes the place of the set's own (`probability: 0` switches it off).
-    """
-
-    preset: Literal["none", "default"] = "default"
-    steps: tuple[StepConfig, ...] = ()
-
-    def model_post_init(self, context: Any) -> None:
-        names = [step.name for step in self.complete()]
-        if self.preset == "default" and len({step.name for step in self.steps}) < len(self.steps):
-            raise ValueError("every name once when preset is default (use preset: none for several)")
-        if "window" in names[:-1]:
-            raise ValueError("the window as the last step, because all others work in HU")
-
-    def complete(self) -> tuple[AnyStep, ...]:
-        """All steps in the order in which they run; contrast and gamma know the window step's window."""
-        own = {step.name: step for step in self.steps}
-        steps = self.steps if self.preset == "none" else tuple(own.get(step.name, step) for step in DEFAULT_STEPS)
-        windows = [step.window_hu for step in steps if isinstance(step, WindowConfig)]
-        return tuple(
-            step.model_copy(update={"window_hu": windows[-1]})
-            if windows and isinstance(step, ContrastConfig | GammaConfig) and step.window_hu is None
-            else step
-            for step in steps
-        )
-
-    def at_inference(self) -> TransformsConfig:
-        """The part that is no augmentation: the window, its ends at rest."""
-        windows = [step for step in self.complete() if isinstance(step, WindowConfig)]
-        return TransformsConfig(
-            preset="none", steps=tuple(step.model_copy(update={"jitter_hu": 0.0}) for step in windows)
-        )
+DEFAULT_STEPS = EVERY_STEP
 
 
 class Pipeline(MapTransform, Randomizable):
@@ -132,8 +92,15 @@ class Pipeline(MapTransform, Randomizable):
             moved = transform.apply_entries(entries, drawn)
             step = transform.voxel_map(drawn, entries.shape)
             voxel_map = voxel_map if step is None else voxel_map @ step
-            entries = moved
+            entries = _with_donor_in_window(moved, transform, drawn)
         return write_entries(data, entries, voxel_map)
+
+
+def _with_donor_in_window(entries: Entries, transform: RandomTransform[Any], drawn: Any) -> Entries:
+    """The donor's tissue in the unit of the image, which only the window changes."""
+    if entries.donor is None or not isinstance(transform, WindowHu):
+        return entries
+    return replace(entries, donor=transform.apply_image(entries.donor, drawn))
 
 
 Steps = list[tuple[RandomTransform[Any], Any]]
@@ -152,7 +119,8 @@ def _fused(steps: Steps) -> Steps:
 
 
 def _cut(entries: Entries, steps: Steps, patch_shape: IntTriple | None) -> tuple[Entries, Steps, FloatArray]:
-    """The cut to the middle: part of the first step if that resamples anyway, else done here and told as a voxel map.
+    """The cut to the middle: part of the first resampling if only the window comes before it, so that the margin fills
+    the corners; else done here and told as a voxel map.
 
     Raises:
         GeometryError: the patch is larger than the sample.
@@ -163,9 +131,11 @@ def _cut(entries: Entries, steps: Steps, patch_shape: IntTriple | None) -> tuple
     if any(wanted > there for wanted, there in zip(patch_shape, shape, strict=True)):
         raise GeometryError("the patch is larger than the sample", expected=f"at most {shape}", got=str(patch_shape),
                             do="Pad the sample.")  # fmt: skip
-    if steps and isinstance(steps[0][1], Warp):
-        transform, warp = steps[0]
-        return entries, [(transform, replace(warp, patch_shape=patch_shape)), *steps[1:]], voxel_map
+    first = next((place for place, (step, _) in enumerate(steps) if not isinstance(step, WindowHu)), len(steps))
+    if first < len(steps) and isinstance(steps[first][1], Warp):
+        transform, warp = steps[first]
+        cutting = (transform, replace(warp, patch_shape=patch_shape))
+        return entries, [*steps[:first], cutting, *steps[first + 1 :]], voxel_map
     box = [slice((n - wanted) // 2, (n - wanted) // 2 + wanted) for n, wanted in zip(shape, patch_shape, strict=True)]
     voxel_map[:3, 3] = [side.start for side in box]
     return entries.mapped(lambda t: t[:, *box], lambda t: t[:, *box]), steps, voxel_map

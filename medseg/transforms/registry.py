@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import Field
 
@@ -27,3 +27,6 @@ AnyStep = (
     | WindowConfig
 )
 StepConfig = Annotated[AnyStep, Field(discriminator="name")]
+
+# One of each with its own defaults, for tests and tables.
+EVERY_STEP: tuple[AnyStep, ...] = tuple(config() for config in get_args(AnyStep))

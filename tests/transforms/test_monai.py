@@ -6,13 +6,13 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms.compose import Compose
 
-from medseg.errors import GeometryError, LabelError, UsageError
+from medseg.errors import GeometryError, LabelError, UsageError, VoxelError
 from medseg.transforms import AffineConfig, ElasticConfig, FlipConfig, NoiseConfig, TransformsConfig, build_pipeline
 from medseg.transforms.flip import FlipParams
-from medseg.transforms.pipeline import DEFAULT_STEPS
+from medseg.transforms.registry import EVERY_STEP
 from medseg.transforms.warp import AffineParams, Warp
 
-NAMES = [step.name for step in DEFAULT_STEPS]
+NAMES = [step.name for step in EVERY_STEP]
 OBLIQUE = torch.tensor(
     [[-0.8, 0.1, 0.0, 90.0], [0.1, 0.8, 0.2, -40.0], [0.0, -0.1, 2.0, 12.0], [0.0, 0.0, 0.0, 1.0]],
     dtype=torch.float64,
@@ -30,7 +30,7 @@ def build(step, **options):
 
 
 def composed() -> Compose:
-    return Compose([build(step) for step in DEFAULT_STEPS])
+    return Compose([build(step) for step in EVERY_STEP])
 
 
 def test_set_random_state_governs_a_whole_compose():
@@ -47,7 +47,7 @@ def test_a_pipeline_in_a_compose_is_governed_too():
     assert torch.equal(results[0], results[1]) and not torch.equal(results[0], results[2])
 
 
-@pytest.mark.parametrize("step", DEFAULT_STEPS, ids=NAMES)
+@pytest.mark.parametrize("step", EVERY_STEP, ids=NAMES)
 def test_recorded_parameters_replay_the_call(step):
     transform = build(step)
     result = transform(make_sample())
@@ -55,7 +55,7 @@ def test_recorded_parameters_replay_the_call(step):
     assert torch.equal(result["image"], replayed["image"]) and torch.equal(result["labels"], replayed["labels"])
 
 
-@pytest.mark.parametrize("step", DEFAULT_STEPS, ids=NAMES)
+@pytest.mark.parametrize("step", EVERY_STEP, ids=NAMES)
 @pytest.mark.parametrize("kind", [np.ndarray, torch.Tensor, MetaTensor])
 def test_type_comes_back_as_it_went_in_with_equal_values(step, kind):
     plain = make_sample()
@@ -68,7 +68,7 @@ def test_type_comes_back_as_it_went_in_with_equal_values(step, kind):
         assert torch.equal(torch.as_tensor(value), expected[key])
 
 
-@pytest.mark.parametrize("step", DEFAULT_STEPS, ids=NAMES)
+@pytest.mark.parametrize("step", EVERY_STEP, ids=NAMES)
 def test_both_random_number_sources_of_numpy_serve(step):
     transform = build(step)
     for rng in (np.random.RandomState(0), np.random.default_rng(0)):
@@ -167,3 +167,34 @@ def test_class_indices_stored_as_floats_are_refused():
 def test_something_else_than_an_array_is_refused():
     with pytest.raises(UsageError, match="got str"):
         FlipConfig().build("image")({"image": "c001.nii.gz"})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nan_and_infinite_voxels_are_refused_with_their_number(value):
+    sample = make_sample()
+    sample["image"][0, 1, 2, :3] = value
+    with pytest.raises(VoxelError, match=r"'image' holds NaN.*3 of 3600 voxels.*-1024 HU"):
+        NoiseConfig().build("image")(sample)
+
+
+def test_huge_but_finite_voxels_are_no_nan():
+    sample = {"image": torch.full((1, 4, 4, 4), 3e38)}
+    assert torch.equal(FlipConfig(probability=1).build("image")(sample)["image"], sample["image"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("step", EVERY_STEP, ids=NAMES)
+def test_other_precisions_come_back_as_they_came_computed_in_float32(step, dtype):
+    sample = make_sample()
+    transform = build(step)
+    expected = transform.set_random_state(1)(sample)["image"]
+    result = transform.set_random_state(1)({**sample, "image": sample["image"].to(dtype)})["image"]
+    assert result.dtype == dtype
+    assert torch.equal(result, expected.to(dtype))
+
+
+def test_read_only_and_byte_swapped_arrays_of_files_are_taken():
+    image = make_sample()["image"].numpy().astype(">f4")
+    image.flags.writeable = False
+    result = FlipConfig(probability=1, axes=(0,)).build("image")({"image": image})["image"]
+    assert np.array_equal(result, image[:, ::-1]) and result.dtype == np.float32

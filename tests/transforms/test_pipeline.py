@@ -1,7 +1,7 @@
 """The pipeline: one seed, one result; one resampling; the registry and what a recipe may say."""
 
 import pickle
-from typing import get_args
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,14 +11,18 @@ from torch.utils.data import DataLoader, Dataset
 
 from medseg.config import build_config, read_config, write_config
 from medseg.errors import ConfigError, GeometryError, UsageError
-from medseg.transforms.pipeline import DEFAULT_STEPS, AnyStep, TransformsConfig, build_pipeline
+from medseg.transforms.flip import FlipConfig
+from medseg.transforms.pipeline import AnyStep, TransformsConfig, build_pipeline
+from medseg.transforms.registry import EVERY_STEP
 from medseg.transforms.spatial import AffineConfig
-from medseg.transforms.warp import AffineParams, Warp, warp_labels
+from medseg.transforms.steps import _changed
+from medseg.transforms.warp import AffineParams, Warp, warp_image, warp_labels
+from medseg.transforms.window import WindowConfig
 
 SHAPE = (21, 17, 13)  # odd, so that no axis divides evenly between threads
 PAIRS = ((1, 2),)
-NAMES = [step.name for step in DEFAULT_STEPS]
-ALWAYS = tuple(step.model_copy(update={"probability": 1.0}) for step in DEFAULT_STEPS)
+NAMES = [step.name for step in EVERY_STEP]
+ALWAYS = tuple(step.model_copy(update={"probability": 1.0}) for step in EVERY_STEP)
 
 
 def make_sample(number: int = 0, shape=SHAPE) -> dict:
@@ -122,24 +126,19 @@ def test_every_registered_transform_moves_raters_alike_and_soft_targets_too(step
     assert agree.float().mean() > 0.99
 
 
-@pytest.mark.parametrize("step", DEFAULT_STEPS, ids=NAMES)
+@pytest.mark.parametrize("step", EVERY_STEP, ids=NAMES)
 def test_probability_zero_never_acts_but_for_the_window(step):
     pipeline = make_pipeline(step.model_copy(update={"probability": 0.0}))
     drawn = [pipeline.sample(SHAPE, (1, 1, 1), (0, 0, 0, patch))[0] for patch in range(20)]
     assert all((params is not None) == (step.name == "window") for params in drawn)
 
 
-def test_registry_and_default_preset_hold_the_same_transforms():
-    assert tuple(type(step) for step in TransformsConfig().complete()) == get_args(AnyStep)
-
-
-def test_affine_and_elastic_together_resample_once(monkeypatch):
-    calls = []
-    original = torch.nn.functional.grid_sample
-    monkeypatch.setattr(torch.nn.functional, "grid_sample",
-                        lambda *args, **kwargs: calls.append(1) or original(*args, **kwargs))  # fmt: skip
-    make_pipeline(*ALWAYS[:2])(make_sample(), seed=(0, 0, 0, 0))
-    assert NAMES[:2] == ["affine", "elastic"] and len(calls) == 1
+def test_affine_and_elastic_together_resample_once():
+    pipeline, sample = make_pipeline(*ALWAYS[:2]), make_sample()
+    affine, elastic = pipeline.sample(SHAPE, (1.5, 1.5, 3.0), (0, 0))
+    once = warp_image(sample["image"], replace(affine, elastic=elastic.elastic))
+    assert NAMES[:2] == ["affine", "elastic"]
+    torch.testing.assert_close(pipeline(sample, seed=(0, 0))["image"], once)
 
 
 def test_switching_one_transform_off_leaves_what_the_others_draw():
@@ -181,6 +180,15 @@ def test_recipe_text_round_trips(tmp_path):
     assert read_config(path, TransformsConfig) == config
 
 
+def test_the_former_name_of_the_default_set_is_read_as_its_present_one():
+    assert build_config(TransformsConfig, {"preset": "default"}) == TransformsConfig(preset="ct_default")
+
+
+def test_a_step_that_the_set_lacks_runs_just_before_the_window():
+    bare = TransformsConfig(preset="none", steps=[AffineConfig(), WindowConfig()])
+    assert [step.name for step in _changed(bare.steps, (FlipConfig(), AffineConfig()))] == ["affine", "flip", "window"]
+
+
 def test_contrast_and_gamma_work_in_the_recipes_window():
     config = build_config(TransformsConfig, {"steps": [{"name": "window", "window_hu": [-1000, 400]}]})
     assert {step.window_hu for step in config.complete() if step.name in ("contrast", "gamma", "window")} == {
@@ -202,7 +210,9 @@ def test_at_inference_only_the_window_at_rest_remains():
         ({"steps": [{"name": "noise", "sigma": [0, 1]}]}, r"unknown key.*did you mean 'sigma_hu'"),
         ({"steps": [{"name": "flip", "probability": 2}]}, r"probability: wrong value.*less than or equal to 1"),
         ({"steps": [{"name": "flip"}, {"name": "flip"}]}, "every name once"),
-        ({"preset": "none", "steps": [{"name": "window"}, {"name": "flip"}]}, "window as the last step"),
+        ({"preset": "none", "steps": [{"name": "window"}, {"name": "noise"}]}, "noise before the window step.*HU"),
+        ({"preset": "none", "steps": [{"name": "window"}, {"name": "affine"}]}, "affine before the window.*outside_hu"),
+        ({"preset": "none", "steps": [{"name": "window"}, {"name": "window"}]}, "one window step"),
         ({"preset": "strong"}, "preset: wrong value"),
     ],
 )

@@ -1,0 +1,89 @@
+"""What stands under `transforms:` in a recipe, and the steps that it means."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from pydantic import field_validator
+
+from medseg.config import Config
+from medseg.transforms.presets import PRESETS, PresetName
+from medseg.transforms.registry import AnyStep, StepConfig
+from medseg.transforms.warp import AIR_HU
+from medseg.transforms.window import WindowConfig
+
+FORMER_NAMES = {"default": "ct_default"}  # recipes and runs of before there were several presets
+
+
+class TransformsConfig(Config):
+    """What stands under `transforms:` in a recipe.
+
+    Args:
+        preset: a whole set of steps (`presets.PRESETS`); `none` starts from nothing. `default` is read as `ct_default`.
+        steps: with `none`, the steps in the order in which they run; else changes to the set: a step of the same name
+            takes the place of the set's own (`probability: 0` switches it off), one that the set lacks runs just
+            before the window.
+    """
+
+    preset: PresetName = "ct_default"
+    steps: tuple[StepConfig, ...] = ()
+
+    @field_validator("preset", mode="before")
+    @classmethod
+    def _present_name(cls, name: Any) -> Any:
+        return FORMER_NAMES.get(name, name) if isinstance(name, str) else name
+
+    def model_post_init(self, context: Any) -> None:
+        own = Counter(step.name for step in self.steps)
+        if self.preset != "none" and max(own.values(), default=1) > 1:
+            raise ValueError(f"every name once when preset is {self.preset} (use preset: none for several)")
+        check_order(self.complete())
+
+    def complete(self) -> tuple[AnyStep, ...]:
+        """All steps in the order in which they run; steps that work inside a window know the window step's."""
+        steps = self.steps if self.preset == "none" else _changed(PRESETS[self.preset].steps, self.steps)
+        window = next((step.window_hu for step in steps if isinstance(step, WindowConfig)), None)
+        return with_window(steps, window) if window else steps
+
+    def at_inference(self) -> TransformsConfig:
+        """The part that is no augmentation: the window, its ends at rest."""
+        windows = [step for step in self.complete() if isinstance(step, WindowConfig)]
+        return TransformsConfig(
+            preset="none", steps=tuple(step.model_copy(update={"jitter_hu": 0.0}) for step in windows)
+        )
+
+
+def with_window(steps: tuple[AnyStep, ...], window_hu: tuple[float, float]) -> tuple[AnyStep, ...]:
+    """The steps, those that work inside a window and were given none (contrast, gamma) with this one."""
+    return tuple(
+        step.model_copy(update={"window_hu": window_hu}) if getattr(step, "window_hu", 0) is None else step
+        for step in steps
+    )
+
+
+def check_order(steps: tuple[AnyStep, ...]) -> None:
+    """Whether every step meets the numbers that it is made for.
+
+    Raises:
+        ValueError: there are two windows, a step that works in HU follows the window, or one that fills with HU does.
+    """
+    places = [place for place, step in enumerate(steps) if isinstance(step, WindowConfig)]
+    if len(places) > 1:
+        raise ValueError("one window step at most")
+    for step in steps[places[0] + 1 :] if places else ():
+        if getattr(step, "outside_hu", None) == AIR_HU:
+            raise ValueError(
+                f"{step.name} before the window step, or with an outside_hu in what the window step puts out, such as 0"
+            )
+        if not hasattr(step, "outside_hu") and getattr(step, "works_in", "hu") == "hu":
+            raise ValueError(f"{step.name} before the window step, because it works in HU")
+
+
+def _changed(preset: tuple[AnyStep, ...], own: tuple[AnyStep, ...]) -> tuple[AnyStep, ...]:
+    """The preset with own steps in the place of those of the same name, and the rest of them before the window."""
+    by_name = {step.name: step for step in own}
+    names = [step.name for step in preset]
+    kept = [by_name.get(step.name, step) for step in preset]
+    before = names.index("window") if "window" in names else len(kept)
+    return (*kept[:before], *(step for step in own if step.name not in names), *kept[before:])
