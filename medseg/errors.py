@@ -13,6 +13,7 @@ MedsegError                 one readable line: where, what, expected, got, what 
 │   └── DicomError          a series that is no even, upright volume
 ├── CheckpointError         corrupted, or made for other labels
 ├── WriteError              the disk refused; the old file is untouched
+├── WorkerError             a worker died over an item, or stopped for a reason that nobody foresaw
 └── TrainingError           non-finite loss and the like
 ```
 
@@ -88,6 +89,12 @@ class CheckpointError(MedsegError):
 
 class WriteError(MedsegError):
     """Writing failed (disk full, no permission); the file that was there is untouched."""
+
+    exit_code = 1
+
+
+class WorkerError(MedsegError):
+    """A worker process or thread died over an item, or stopped for a reason that nobody foresaw."""
 
     exit_code = 1
 

@@ -1,0 +1,77 @@
+"""What became of the items of a fleet: results in order, what was set aside, and one error for those who want all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from rich.table import Table
+
+from medseg.errors import MedsegError, WorkerError
+from medseg.workflows.fleet_worker import Reply
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+SHOWN = 20  # items set aside that a table names
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Item, Result]):
+    """What became of one item: its result, or the error for which it was set aside.
+
+    Args:
+        tries: how often it was begun; 0 when it was finished before.
+    """
+
+    item: Item
+    result: Result | None
+    error: MedsegError | None
+    tries: int
+
+
+Progress = Callable[[Outcome[Any, Any], int, int], None]
+
+
+def outcome_of(item: Item, reply: Reply, name: str, tries: int) -> Outcome[Item, Any]:
+    """The outcome of an item's last try."""
+    error = reply.error
+    if reply.lost:
+        what = "its worker died" + (f" {tries} times" if tries > 1 else "")
+        error = WorkerError(what, where=name, got=reply.lost, do="Often memory has run out: try fewer --jobs.")
+    elif isinstance(error, WorkerError) and not error.where:
+        cause, error = error.__cause__, WorkerError(error.what, where=name, got=error.got, do=error.do)
+        error.__cause__ = cause
+    return Outcome(item, None if error else reply.result, error, tries)
+
+
+def results_of(outcomes: Sequence[Outcome[Any, Result]]) -> list[Result]:
+    """The results in order.
+
+    Raises:
+        MedsegError: items failed: the error of the first, which says how many more there are.
+    """
+    failed = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if not failed:
+        return [outcome.result for outcome in outcomes]  # type: ignore[misc] - a result may be None
+    if len(failed) == 1:
+        raise failed[0]
+    first = failed[0]
+    do = f"{first.do} ({len(failed) - 1} more of {len(outcomes)} have errors)".lstrip()
+    raise type(first)(first.what, where=first.where, expected=first.expected, got=first.got, do=do) from first.__cause__
+
+
+def summary_table(outcomes: Sequence[Outcome[Any, Any]], *, title: str, name: Callable[[Any], str] = str) -> Table:
+    """One table for the end: how many were done, finished before and set aside, and the latter with their errors."""
+    aside = [outcome for outcome in outcomes if outcome.error is not None]
+    before = sum(outcome.tries == 0 for outcome in outcomes)
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    table.caption = f"{len(outcomes) - len(aside) - before} done, {before} finished before, {len(aside)} set aside"
+    table.add_column("set aside")
+    table.add_column("tries", justify="right")
+    table.add_column("why")
+    for outcome in aside[:SHOWN]:
+        table.add_row(name(outcome.item), str(outcome.tries), str(outcome.error))
+    if len(aside) > SHOWN:
+        table.add_row(f"and {len(aside) - SHOWN} more", "", "")
+    return table

@@ -1,0 +1,190 @@
+"""A crew of Ray actors: on this machine over loopback, or on a cluster that asks for a token."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from typing import Any
+
+from medseg.errors import UsageError, WorkerError
+from medseg.workflows.fleet_ray_address import check_cluster
+from medseg.workflows.fleet_worker import Build, Place, Reply, attempt, built, place_here
+
+LOCAL = "local"
+LOOPBACK = "127.0.0.1"
+STORE_BYTES = 80 * 2**20  # about the least that Ray takes; results are small and travel beside it
+MOST_FAILED_STARTS = 3
+TELEMETRY = {"RAY_USAGE_STATS_ENABLED": "0"}
+ALONE = {  # of Ray on this machine; before Ray is imported, which reads them once
+    "RAY_AUTH_MODE": "token",
+    # Ray takes 127.0.0.1 for the machine's outer address, but not where it thinks that there can be no cluster
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # workers see the GPUs that this process sees
+}
+TOKEN = secrets.token_hex(32)  # one for the process: Ray keeps the first that it reads
+
+
+class RayCrew:
+    """Actors that keep what `build` made; one that dies is replaced."""
+
+    def __init__(self, build: Build[Any, Any], size: int, address: str, *, insecure: bool = False) -> None:
+        self.build, self.size, self.address, self.insecure = build, size, address, insecure
+        self.place = place_here(size) if address == LOCAL else Place(os.getcwd(), 1)
+        self.idle: list[Any] = []
+        self.busy: dict[Any, tuple[Any, int]] = {}  # what is awaited: the actor and its item
+        self.items: dict[Any, Any] = {}  # actors that have not begun: their first item
+        self.failed_starts = 0
+        self.stack = ExitStack()
+
+    def __enter__(self) -> RayCrew:
+        with ExitStack() as opening:  # closed at once where the start fails
+            if self.address == LOCAL:
+                self.ray = _start_here(self.size, opening)
+            else:
+                self.ray = _connect(self.address, self.insecure, opening)
+            self.stack = opening.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for actor in [*self.idle, *(actor for actor, _ in self.busy.values())]:
+            self.ray.kill(actor)
+        self.stack.close()
+
+    def give(self, index: int, item: Any) -> None:
+        if self.idle:
+            actor = self.idle.pop()
+            self.busy[actor.work.remote(item)] = actor, index
+            return
+        actor = self.ray.remote(num_cpus=1, max_restarts=0)(Actor).remote(self.place)
+        self.items[actor] = item
+        self.busy[actor.open.remote(version("medseg"), self.build)] = actor, index
+
+    def wait(self) -> Iterator[tuple[int, Reply]]:
+        for awaited in self.ray.wait(list(self.busy), num_returns=1)[0]:
+            actor, index = self.busy.pop(awaited)
+            try:
+                reply: Reply = self.ray.get(awaited)
+            except self.ray.exceptions.RayError as error:
+                self._lost(actor)
+                yield index, Reply(lost=type(error).__name__, may_pass=True)
+                continue
+            if actor in self.items:
+                if reply.error is not None:
+                    raise reply.error
+                self.busy[actor.work.remote(self.items.pop(actor))] = actor, index
+            else:
+                self.idle.append(actor)
+                self.failed_starts = 0
+                yield index, reply
+
+    def _lost(self, actor: Any) -> None:
+        if self.items.pop(actor, None) is None:
+            return
+        self.failed_starts += 1
+        if self.failed_starts >= MOST_FAILED_STARTS:
+            raise WorkerError(f"{MOST_FAILED_STARTS} Ray workers in turn died before they began",
+                              do="Is medseg installed on the cluster's machines?")  # fmt: skip
+
+
+class Actor:
+    """What lives on the other side."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+
+    def open(self, wanted: str, build: Build[Any, Any]) -> Reply:
+        """Says whether it has begun."""
+        return attempt(self._open, wanted, build)
+
+    def _open(self, wanted: str, build: Build[Any, Any]) -> None:
+        if version("medseg") != wanted:
+            raise WorkerError("another version of medseg on a machine of the cluster", expected=wanted,
+                              got=version("medseg"))  # fmt: skip
+        if not os.path.isdir(self.place.folder):
+            raise WorkerError("the working folder is not there on a machine of the cluster",
+                              do="Its machines need the same shared folders.")  # fmt: skip
+        self.place.enter()
+        self.call = built(build, self.place)
+
+    def work(self, item: Any) -> Reply:
+        return attempt(self.call, item)
+
+
+def _start_here(workers: int, opening: ExitStack) -> Any:
+    """Ray on this machine alone, its files in a folder that goes with it.
+
+    Its token is told to nobody, so that other users of the machine cannot reach the workers.
+
+    Raises:
+        UsageError: Ray is not installed; it listens to other machines, as it does when it was imported before.
+    """
+    opening.enter_context(_environment(TELEMETRY | ALONE | {"RAY_AUTH_TOKEN": TOKEN}))
+    ray = _imported()
+    folder = tempfile.mkdtemp(prefix="medseg-ray-")
+    opening.callback(shutil.rmtree, folder, ignore_errors=True)
+    opening.callback(ray.shutdown)
+    ray.init(
+        address=LOCAL,
+        num_cpus=workers,
+        include_dashboard=False,
+        object_store_memory=STORE_BYTES,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _node_ip_address=LOOPBACK,
+        _temp_dir=folder,
+    )
+    if not ray.get_runtime_context().gcs_address.startswith(f"{LOOPBACK}:"):
+        raise UsageError("Ray listens to other machines", where="--ray", do="Do not import ray before medseg does.")
+    return ray
+
+
+def _connect(address: str, insecure: bool, opening: ExitStack) -> Any:
+    """A cluster that runs already.
+
+    Raises:
+        UsageError: Ray is not installed; the cluster asks for no token, or cannot be reached.
+    """
+    opening.enter_context(_environment(TELEMETRY))
+    ray = _imported()
+    check_cluster(address, insecure=insecure)
+    opening.callback(ray.shutdown)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise UsageError("the cluster does not answer", where="--ray", got=type(error).__name__,
+                         do="Check the address, the token and Ray's version.") from error  # fmt: skip
+    return ray
+
+
+def _imported() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise UsageError("Ray is not installed", where="--ray", do="pip install 'medseg[ray]'.") from error
+    if ray.is_initialized():
+        raise UsageError("Ray runs already in this process", where="--ray", do="Call ray.shutdown() first.")
+    # `log_to_driver` leaves one voice, which writes of dead workers to stdout; we tell of them ourselves
+    vars(sys.modules["ray._private.worker"])["_worker_logs_enabled"] = False
+    return ray
+
+
+@contextmanager
+def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Variables for what is started in the block, as they were afterwards."""
+    before = {key: os.environ.get(key) for key in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value

@@ -1,0 +1,120 @@
+"""What a worker does with one item, wherever it runs; imports nothing heavy, so that threads can be limited first."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from medseg.errors import MedsegError, WorkerError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Build = Callable[[], Callable[[Item], Result]]
+THREADS = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What became of one try: a result, an error, or a worker that died; can be handed to another process.
+
+    Args:
+        lost: how the worker died; empty when it lives.
+        may_pass: the same item may succeed when it is tried again.
+    """
+
+    result: Any = None
+    error: MedsegError | None = None
+    lost: str = ""
+    may_pass: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how a worker runs.
+
+    Args:
+        folder: to which relative paths refer.
+        threads: that a worker's libraries may start.
+    """
+
+    folder: str
+    threads: int
+
+    def enter(self) -> None:
+        """Limits threads and goes to the folder.
+
+        Raises:
+            OSError: the folder is not there: on another machine, without shared storage.
+        """
+        for variable in THREADS:
+            os.environ[variable] = str(self.threads)
+        if os.getcwd() != self.folder:
+            os.chdir(self.folder)
+
+
+def place_here(workers: int) -> Place:
+    """The folder of this process, and its cores shared among the workers."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Place(os.getcwd(), max(1, cores // workers))
+
+
+def attempt(call: Callable[..., Any], *arguments: Any) -> Reply:
+    """The call's result or the error that it raised; what ends a process, such as Ctrl-C, passes.
+
+    Of an error that is not ours only its kind and its line are told: its text may name a patient or a folder.
+    """
+    with _Caught() as caught:
+        return Reply(result=call(*arguments))
+    if isinstance(caught.error, MedsegError):
+        return Reply(error=caught.error)
+    assert caught.error is not None
+    error = WorkerError("stopped unexpectedly", got=_told(caught.error), do="The other items are not affected.")
+    error.__cause__ = caught.error  # stays in this process: it is not pickled
+    return Reply(error=error, may_pass=isinstance(caught.error, OSError | MemoryError))
+
+
+def built(build: Build[Any, Any], place: Place) -> Callable[[Any], Any]:
+    """A worker's function, its libraries limited to their threads."""
+    work = build()
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(place.threads)
+    return work
+
+
+def _told(error: Exception) -> str:
+    """The kind of an error and the last line of medseg that it passed.
+
+    >>> _told(KeyError("patient"))
+    'KeyError'
+    """
+    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is `attempt`
+    ours = [frame for frame in frames if f"{os.sep}medseg{os.sep}" in frame.filename] or frames
+    return type(error).__name__ + (f" in {Path(ours[-1].filename).name}, line {ours[-1].lineno}" if ours else "")
+
+
+class _Caught:
+    """Keeps the error that ended its block.
+
+    The one place where any error is caught: a study that breaks a library in a way that nobody foresaw must not cost
+    the other thousand. It is neither repaired nor dropped, but handed on as the item's outcome.
+    """
+
+    error: Exception | None = None
+
+    def __enter__(self) -> _Caught:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self.error = error if isinstance(error, Exception) else None
+        return self.error is not None
