@@ -4,34 +4,36 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from monai.transforms.inverse import InvertibleTransform
 from monai.transforms.transform import MapTransform, Randomizable
 
-from medseg.errors import GeometryError, UsageError
-from medseg.shapes import FloatArray, IntTriple, Triple
+from medseg.errors import UsageError
+from medseg.shapes import IntTriple, Triple
+from medseg.transforms.acting import Plan, grid_after, plan_acts
 from medseg.transforms.entries import Entries, read_entries, write_entries
+from medseg.transforms.parameters import describe_params, params_from_data, params_to_data
 from medseg.transforms.ranges import new_seed
 from medseg.transforms.registry import EVERY_STEP, AnyStep, StepConfig
 from medseg.transforms.steps import TransformsConfig
+from medseg.transforms.tracing import traced, undo_traced
 from medseg.transforms.transform import RandomTransform
-from medseg.transforms.warp import Warp
-from medseg.transforms.window import WindowHu
 
 __all__ = ["AnyStep", "Pipeline", "StepConfig", "TransformsConfig", "build_pipeline"]
 
 DEFAULT_STEPS = EVERY_STEP
 
 
-class Pipeline(MapTransform, Randomizable):
+class Pipeline(MapTransform, Randomizable, InvertibleTransform):
     """Runs transforms one after the other on a sample, each from its own stream of random numbers.
 
     A stream depends on the seed and on the transform's name, so the same seed gives bit-identical results whatever
     the number of workers, and switching one transform off leaves what the others draw as it was. It also stands in
-    a `monai.transforms.Compose`, where the seed comes from `set_random_state`.
+    a `monai.transforms.Compose`, where the seed comes from `set_random_state`. The parameters of the latest call stay
+    in `params`.
     """
 
     def __init__(
@@ -46,19 +48,65 @@ class Pipeline(MapTransform, Randomizable):
     ) -> None:
         super().__init__(keys, allow_missing_keys)  # type: ignore[arg-type]  # MONAI's own alias is narrower in name only
         self.transforms, self.label_keys, self.spacing_mm = tuple(transforms), tuple(label_keys), spacing_mm
-        self.patch_shape = patch_shape
+        self.patch_shape, self.params = patch_shape, ()
 
     def sample(self, shape: IntTriple, spacing_mm: Triple, seed: Sequence[int]) -> tuple[Any, ...]:
-        """Parameters of every transform, in order; None for those that do not act."""
-        streams = _streams([name for name, _ in self.transforms], seed)
-        return tuple(
-            transform.sample(rng, shape, spacing_mm)
-            for (_, transform), rng in zip(self.transforms, streams, strict=True)
-        )
+        """Parameters of every transform, in order, for a patch of `shape`; None for those that do not act."""
+        streams, drawn = _streams([name for name, _ in self.transforms], seed), []
+        for (_, transform), rng in zip(self.transforms, streams, strict=True):
+            params = transform.sample(rng, shape, spacing_mm)
+            shape, spacing_mm = grid_after(transform, params, shape, spacing_mm)
+            drawn.append(params)
+        return tuple(drawn)
+
+    def describe(self, params: Sequence[Any]) -> list[str]:
+        """One line for each transform: its name and what was drawn for it."""
+        return [describe_params(name, drawn) for (name, _), drawn in self._each(params)]
+
+    def to_data(self, params: Sequence[Any]) -> list[dict[str, Any]]:
+        """Parameters as plain data, which `json.dumps` takes: `[{"name": ..., "params": ... or None}, ...]`."""
+        return [
+            {"name": name, "params": params_to_data(transform, drawn)}
+            for (name, transform), drawn in self._each(params)
+        ]
+
+    def from_data(self, data: Sequence[Mapping[str, Any]]) -> tuple[Any, ...]:
+        """The parameters that `to_data` put out, for `apply`.
+
+        Raises:
+            UsageError: they are of other transforms.
+        """
+        names = [str(item.get("name")) for item in data]
+        if names != [name for name, _ in self.transforms]:
+            raise UsageError("parameters of another pipeline", expected=", ".join(name for name, _ in self.transforms),
+                             got=", ".join(names))  # fmt: skip
+        return tuple(params_from_data(transform, item.get("params")) for (_, transform), item in self._each(data))
 
     def apply(self, data: Mapping[Hashable, Any], params: Sequence[Any]) -> dict[Hashable, Any]:
         """Replays known parameters on a sample."""
-        return self._moved(data, self._entries(data), params)
+        return self._moved(data, self._entries(data, self.label_keys), params)
+
+    def invert(self, data: Mapping[Hashable, Any], params: Sequence[Any], shape: IntTriple) -> dict[Hashable, Any]:
+        """A sample, or a prediction on it, as it lay before `apply`, on the grid of `shape` that the sample had.
+
+        Steps that change grey values are passed over: places come back, values stay.
+
+        Raises:
+            UsageError: a step that moved voxels cannot be inverted.
+        """
+        return self._undone(data, params, shape, self.label_keys)
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """The sample as it lay before the latest call that its MetaTensors keep a trace of (`tracing.undo_traced`).
+
+        Raises:
+            UsageError: there is no such trace, or a step that moved voxels cannot be inverted.
+        """
+
+        def undo(sample: Any, drawn: Any, shape: IntTriple, label_keys: tuple[Hashable, ...]) -> dict[Hashable, Any]:
+            return self._undone(sample, self.from_data(drawn), shape, label_keys)
+
+        return undo_traced(self, data, undo)
 
     def __call__(self, data: Mapping[Hashable, Any], *, seed: Sequence[int] | None = None) -> dict[Hashable, Any]:
         """A new sample; the given one and its tensors are not changed.
@@ -73,72 +121,39 @@ class Pipeline(MapTransform, Randomizable):
         """
         if not self.transforms and self.patch_shape is None:
             return dict(data)
-        entries = self._entries(data)
+        entries = self._entries(data, self.label_keys)
         chosen = seed if seed is not None else (new_seed(self.R), new_seed(self.R))
-        shape = self.patch_shape or entries.shape
-        return self._moved(data, entries, self.sample(shape, entries.spacing_mm, chosen))
+        self.params = self.sample(self.patch_shape or entries.shape, entries.spacing_mm, chosen)
+        return self._moved(data, entries, self.params)
 
     def randomize(self, data: Any) -> None:
         """Nothing to do: `sample` draws everything."""
 
-    def _entries(self, data: Mapping[Hashable, Any]) -> Entries:
-        return read_entries(data, self.keys, self.label_keys, spacing_mm=self.spacing_mm,
+    def _entries(self, data: Mapping[Hashable, Any], label_keys: Sequence[Hashable]) -> Entries:
+        return read_entries(data, self.keys, label_keys, spacing_mm=self.spacing_mm,
                             allow_missing_keys=self.allow_missing_keys)  # fmt: skip
 
+    def _each(self, items: Sequence[Any]) -> Iterator[tuple[tuple[str, RandomTransform[Any]], Any]]:
+        if len(items) != len(self.transforms):
+            raise UsageError("parameters of another pipeline", expected=f"{len(self.transforms)} of them",
+                             got=str(len(items)))  # fmt: skip
+        return zip(self.transforms, items, strict=True)
+
+    def _plan(self, params: Sequence[Any], shape: IntTriple) -> Plan:
+        acting = [(transform, drawn) for (_, transform), drawn in self._each(params) if drawn is not None]
+        return plan_acts(acting, shape, self.patch_shape)
+
     def _moved(self, data: Mapping[Hashable, Any], entries: Entries, params: Sequence[Any]) -> dict[Hashable, Any]:
-        acting = [(step, drawn) for (_, step), drawn in zip(self.transforms, params, strict=True) if drawn is not None]
-        entries, steps, voxel_map = _cut(entries, _fused(acting), self.patch_shape)
-        for transform, drawn in steps:
-            moved = transform.apply_entries(entries, drawn)
-            step = transform.voxel_map(drawn, entries.shape)
-            voxel_map = voxel_map if step is None else voxel_map @ step
-            entries = _with_donor_in_window(moved, transform, drawn)
-        return write_entries(data, entries, voxel_map)
+        plan = self._plan(params, entries.shape)
+        moved = write_entries(data, plan.apply(entries), plan.voxel_map())
+        return traced(self, moved, lambda: self.to_data(params), entries.shape)
 
-
-def _with_donor_in_window(entries: Entries, transform: RandomTransform[Any], drawn: Any) -> Entries:
-    """The donor's tissue in the unit of the image, which only the window changes."""
-    if entries.donor is None or not isinstance(transform, WindowHu):
-        return entries
-    return replace(entries, donor=transform.apply_image(entries.donor, drawn))
-
-
-Steps = list[tuple[RandomTransform[Any], Any]]
-
-
-def _fused(steps: Steps) -> Steps:
-    """The steps with an affine and an elastic one that follow each other made one, so that voxels move only once."""
-    fused: Steps = []
-    for transform, drawn in steps:
-        last = fused[-1][1] if fused else None
-        both = last.joined(drawn) if isinstance(last, Warp) and isinstance(drawn, Warp) else None
-        if both is not None:
-            fused.pop()
-        fused.append((transform, both or drawn))
-    return fused
-
-
-def _cut(entries: Entries, steps: Steps, patch_shape: IntTriple | None) -> tuple[Entries, Steps, FloatArray]:
-    """The cut to the middle: part of the first resampling if only the window comes before it, so that the margin fills
-    the corners; else done here and told as a voxel map.
-
-    Raises:
-        GeometryError: the patch is larger than the sample.
-    """
-    shape, voxel_map = entries.shape, np.eye(4)
-    if patch_shape is None or patch_shape == shape:
-        return entries, steps, voxel_map
-    if any(wanted > there for wanted, there in zip(patch_shape, shape, strict=True)):
-        raise GeometryError("the patch is larger than the sample", expected=f"at most {shape}", got=str(patch_shape),
-                            do="Pad the sample.")  # fmt: skip
-    first = next((place for place, (step, _) in enumerate(steps) if not isinstance(step, WindowHu)), len(steps))
-    if first < len(steps) and isinstance(steps[first][1], Warp):
-        transform, warp = steps[first]
-        cutting = (transform, replace(warp, patch_shape=patch_shape))
-        return entries, [*steps[:first], cutting, *steps[first + 1 :]], voxel_map
-    box = [slice((n - wanted) // 2, (n - wanted) // 2 + wanted) for n, wanted in zip(shape, patch_shape, strict=True)]
-    voxel_map[:3, 3] = [side.start for side in box]
-    return entries.mapped(lambda t: t[:, *box], lambda t: t[:, *box]), steps, voxel_map
+    def _undone(
+        self, data: Mapping[Hashable, Any], params: Sequence[Any], shape: IntTriple, label_keys: tuple[Hashable, ...]
+    ) -> dict[Hashable, Any]:
+        plan = self._plan(params, shape)
+        entries = plan.invert(self._entries(data, label_keys))
+        return write_entries(data, entries, np.linalg.inv(plan.voxel_map()))
 
 
 def build_pipeline(

@@ -6,6 +6,8 @@ from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
+import numpy as np
+from monai.transforms.inverse import InvertibleTransform
 from monai.transforms.transform import MapTransform, Randomizable
 from torch import Tensor
 
@@ -13,7 +15,9 @@ from medseg.config import Config
 from medseg.errors import UsageError
 from medseg.shapes import FloatArray, IntTriple, Triple
 from medseg.transforms.entries import Entries, read_entries, write_entries
+from medseg.transforms.parameters import params_from_data, params_to_data
 from medseg.transforms.ranges import Rng
+from medseg.transforms.tracing import traced, undo_traced
 
 P = TypeVar("P")
 Keys = Hashable | Iterable[Hashable]
@@ -99,6 +103,39 @@ class RandomTransform(MapTransform, Randomizable, Generic[P]):
         """Draws `params` from the transform's own random state."""
         self.params = self.sample(self.R, data.shape, data.spacing_mm)
 
+    def invert(self, data: Mapping[Hashable, Any], params: P | None, shape: IntTriple) -> dict[Hashable, Any]:
+        """A sample as it lay before `apply(sample, params)`, on the grid of `shape` that it had; a prediction too.
+
+        Integers and soft targets under `label_keys` move as labels do, with left and right exchanged back.
+
+        Raises:
+            UsageError: the transform cannot be inverted.
+        """
+        if params is None:
+            return dict(data)
+        return self._undone(data, params, shape, self.label_keys)
+
+    def _undone(
+        self, data: Mapping[Hashable, Any], params: P, shape: IntTriple, label_keys: tuple[Hashable, ...]
+    ) -> dict[Hashable, Any]:
+        entries = read_entries(data, self.keys, label_keys, spacing_mm=self.spacing_mm,
+                               allow_missing_keys=self.allow_missing_keys)  # fmt: skip
+        voxel_map = self.voxel_map(params, shape)
+        back = None if voxel_map is None else np.linalg.inv(voxel_map)
+        return write_entries(data, self.invert_entries(entries, params, shape), back)
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """As `GeometricTransform.inverse`, which a change of grey values has not.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            "changes grey values and cannot be inverted",
+            where=type(self).__name__,
+            do="In a Compose, `Compose.inverse` passes over it; on its own, leave it out.",
+        )
+
     def apply(self, data: Mapping[Hashable, Any], params: P | None) -> dict[Hashable, Any]:
         """Replays known parameters on a sample; None gives back its content."""
         return self._moved(data, self._entries(data), params)
@@ -117,3 +154,25 @@ class RandomTransform(MapTransform, Randomizable, Generic[P]):
         if params is None:
             return dict(data)
         return write_entries(data, self.apply_entries(entries, params), self.voxel_map(params, entries.shape))
+
+
+class GeometricTransform(RandomTransform[P], InvertibleTransform):
+    """A transform that moves voxels; MetaTensors keep a trace of it, so that MONAI's `Compose.inverse` and `Invertd`
+    can undo it."""
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """The sample as it lay before the latest call that its MetaTensors keep a trace of (`tracing.undo_traced`).
+
+        Raises:
+            UsageError: there is no such trace, or the transform cannot be inverted.
+        """
+
+        def undo(sample: Any, drawn: Any, shape: IntTriple, label_keys: tuple[Hashable, ...]) -> dict[Hashable, Any]:
+            params = params_from_data(self, drawn)
+            return sample if params is None else self._undone(sample, params, shape, label_keys)
+
+        return undo_traced(self, data, undo)
+
+    def _moved(self, data: Mapping[Hashable, Any], entries: Entries, params: P | None) -> dict[Hashable, Any]:
+        moved = super()._moved(data, entries, params)
+        return traced(self, moved, lambda: params_to_data(self, params), entries.shape)
