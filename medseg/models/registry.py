@@ -6,7 +6,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from medseg.models.unet import UNetConfig
+from medseg.models.mednext import MedNeXtConfig
+from medseg.models.segresnet import SegResNetConfig
+from medseg.models.swin_unetr import SwinUNETRConfig
+from medseg.models.unet import ResEncConfig, UNetConfig
 from medseg.models.unetr import UNETRConfig
 
-ModelConfig = Annotated[UNetConfig | UNETRConfig, Field(discriminator="name")]
+ModelConfig = Annotated[
+    UNetConfig | ResEncConfig | UNETRConfig | SwinUNETRConfig | MedNeXtConfig | SegResNetConfig,
+    Field(discriminator="name"),
+]

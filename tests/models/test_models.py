@@ -12,16 +12,32 @@ from torch import Tensor, nn
 
 from medseg.config import Config, build_config
 from medseg.errors import ConfigError
+from medseg.models.mednext import MedNeXtConfig
 from medseg.models.registry import ModelConfig
-from medseg.models.unet import UNetConfig
+from medseg.models.segresnet import SegResNetConfig
+from medseg.models.swin_unetr import SwinUNETRConfig
+from medseg.models.unet import ResEncConfig, UNetConfig
 from medseg.models.unetr import UNETRConfig
 from medseg.shapes import IntTriple
 
 SMALL: dict[str, dict[str, Any]] = {
     "unet": {"name": "unet", "channels": [4, 8, 8], "deep_supervision": 1},
+    "resenc-m": {"name": "resenc-m", "channels": [4, 8, 8], "blocks": [1, 2, 2], "deep_supervision": 1},
+    "resenc-l": {"name": "resenc-l", "channels": [4, 8, 8], "blocks": [1, 2, 2], "deep_supervision": 0},
     "unetr": {"name": "unetr", "hidden": 24, "mlp": 32, "heads": 4, "features": 4},
+    "swin-unetr": {"name": "swin-unetr", "features": 12, "depths": [1, 1, 1, 1], "window": 2},
+    "mednext": {"name": "mednext", "size": "S", "filters": 4},
+    "segresnet": {"name": "segresnet", "filters": 8, "blocks": [1, 1, 1], "deep_supervision": 1},
 }
-EVERY = [model.model_fields["name"].default for model in get_args(get_args(ModelConfig)[0])]
+EVERY = [
+    name for model in get_args(get_args(ModelConfig)[0]) for name in get_args(model.model_fields["name"].annotation)
+]
+SMALLEST: dict[str, IntTriple] = {"swin-unetr": (64, 32, 32), "mednext": (32, 16, 16)}  # norms need two deepest voxels
+
+
+def smallest(name: str) -> IntTriple:
+    """Voxels of the smallest patch that this network can learn from."""
+    return SMALLEST.get(name, (16, 16, 16))
 
 
 class Wish(Config):
@@ -40,8 +56,10 @@ def test_a_small_version_of_every_model_is_tested_here() -> None:
 
 
 @pytest.mark.parametrize("name", EVERY)
-@pytest.mark.parametrize("patch", [(16, 16, 16), (32, 16, 16)])
-def test_logits_have_the_shape_of_the_image(name: str, patch: IntTriple) -> None:
+@pytest.mark.parametrize("times", [(1, 1, 1), (2, 1, 1)])
+def test_logits_have_the_shape_of_the_image(name: str, times: IntTriple) -> None:
+    x, y, z = (n * factor for n, factor in zip(smallest(name), times, strict=True))
+    patch = (x, y, z)
     model = build(name, patch=patch).eval()
 
     logits = model(torch.zeros(2, 1, *patch))
@@ -52,9 +70,10 @@ def test_logits_have_the_shape_of_the_image(name: str, patch: IntTriple) -> None
 
 @pytest.mark.parametrize("name", EVERY)
 def test_ten_steps_on_one_patch_lower_the_loss(name: str) -> None:
-    model, loss = build(name).train(), DiceCELoss(softmax=True)
-    image = torch.zeros(1, 1, 16, 16, 16)
-    image[..., 4:12, 4:12, 4:12] = 1
+    model, loss = build(name, patch=smallest(name)).train(), DiceCELoss(softmax=True)
+    image = torch.zeros(1, 1, *smallest(name))
+    x, y, z = (slice(n // 4, -n // 4) for n in smallest(name))
+    image[..., x, y, z] = 1
     target = torch.cat([1 - image, image, torch.zeros_like(image)], dim=1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     values = []
@@ -79,9 +98,9 @@ def test_no_weight_is_stored_twice(name: str) -> None:
 
 @pytest.mark.parametrize("name", EVERY)
 def test_every_weight_is_learned(name: str) -> None:
-    model = build(name).train()
+    model = build(name, patch=smallest(name)).train()
 
-    output = model(torch.randn(2, 1, 16, 16, 16))
+    output = model(torch.randn(2, 1, *smallest(name)))
     torch.stack([each.square().mean() for each in (output if isinstance(output, list) else [output])]).sum().backward()
 
     idle = [key for key, weight in model.named_parameters() if weight.grad is None]
@@ -113,6 +132,30 @@ def test_without_deep_supervision_there_is_one_output_in_training_too() -> None:
     assert isinstance(build("unet", deep_supervision=0).train()(torch.zeros(1, 1, 16, 16, 16)), Tensor)
 
 
+@pytest.mark.parametrize("name", ["resenc-m", "mednext", "segresnet"])
+def test_every_coarser_output_is_a_whole_fraction_of_the_patch(name: str) -> None:
+    patch = smallest(name)
+    outputs = build(name, patch=patch).train()(torch.zeros(1, 1, *patch))
+
+    sizes = [tuple(output.shape[2:]) for output in outputs]
+    assert sizes == [tuple(n // 2**level for n in patch) for level in range(len(outputs))]
+    assert len(outputs) == {"resenc-m": 2, "mednext": 5, "segresnet": 2}[name]
+
+
+def test_kernels_may_be_flat_while_slices_are_thick() -> None:
+    model = build("resenc-m", kernels=[[3, 3, 1], [3, 3, 3], [3, 3, 3]], strides=[[2, 2, 1], [2, 2, 2]]).eval()
+
+    assert model(torch.zeros(1, 1, 16, 16, 4)).shape == (1, 3, 16, 16, 4)
+
+
+def test_residual_blocks_begin_as_their_identity_path() -> None:
+    model = build("resenc-m")
+    block: Any = model.encoder[1][1]  # type: ignore[index]
+    features = torch.rand(1, 8, 4, 4, 4)  # positive, so that the last activation changes nothing
+
+    assert torch.equal(block(features), features)
+
+
 def test_anisotropic_strides_keep_thick_slices_longer() -> None:
     model = build("unet", strides=[[2, 2, 1], [2, 2, 2]]).train()
 
@@ -136,9 +179,13 @@ def test_a_coarse_stem_still_gives_logits_on_the_full_grid() -> None:
         (UNetConfig(channels=(4, 8, 8), strides=((2, 2, 1), (2, 2, 2)), deep_supervision=1), (4, 4, 2)),
         (UNetConfig(channels=(4, 8, 8), stem_stride=(2, 2, 1), deep_supervision=1), (8, 8, 4)),
         (UNETRConfig(), (16, 16, 16)),
+        (ResEncConfig(), (32, 32, 32)),
+        (SwinUNETRConfig(), (32, 32, 32)),
+        (MedNeXtConfig(), (16, 16, 16)),
+        (SegResNetConfig(), (16, 16, 16)),
     ],
 )
-def test_patches_are_multiples_of_the_downsampling(config: UNetConfig | UNETRConfig, expected: IntTriple) -> None:
+def test_patches_are_multiples_of_the_downsampling(config: ModelConfig, expected: IntTriple) -> None:
     assert config.downsampling == expected
 
 
@@ -157,6 +204,14 @@ def test_dropout_changes_training_and_not_prediction() -> None:
         ({"name": "unet", "channels": [4, 8]}, r"model\.channels"),
         ({"name": "unet", "channels": [4, 8, 8], "deep_supervision": 2}, r"deep_supervision of at most 1"),
         ({"name": "unet", "channels": [4, 8, 8], "deep_supervision": 0, "strides": [[2, 2, 2]]}, r"2 strides"),
+        ({"name": "unet", "channels": [4, 8, 8], "deep_supervision": 0, "kernels": [[3, 3, 1]]}, r"3 kernels"),
+        ({"name": "unet", "channels": [4, 8, 8], "deep_supervision": 0, "kernels": [[2, 3, 3]] * 3}, r"kernels"),
+        ({"name": "resenc-m", "channels": [4, 8, 8], "deep_supervision": 0}, r"3 numbers of blocks"),
+        ({"name": "resenc-xl"}, r"resenc-l.*resenc-m"),
+        ({"name": "swin-unetr", "features": 20}, r"features \(20\) to be a multiple of 12"),
+        ({"name": "swin-unetr", "heads": [5, 6, 12, 24]}, r"heads that divide"),
+        ({"name": "mednext", "size": "XL"}, r"size"),
+        ({"name": "segresnet", "blocks": [1, 1], "deep_supervision": 1}, r"deep_supervision of at most 0"),
         ({"name": "unetr", "hidden": 25, "heads": 4}, r"hidden \(25\) to be a multiple of heads \(4\)"),
         ({"name": "unetr", "dropout": 1.0}, r"dropout"),
         ({"name": "unetr", "channels": [4]}, r"channels"),
