@@ -1,124 +1,55 @@
-"""One resampling for affine and elastic deformation together.
+"""One resampling for affine and elastic deformation, crop, image and labels together, and its inverse.
 
-The deformation is described forwards, as it moves the anatomy, in mm from the centre of the grid and along the voxel
-axes: first rotated and scaled, then translated, then bent. Resampling asks the other way round, for every voxel of the
-result where it comes from, so the inverse steps are composed into one field of source coordinates.
-
-Only elementwise sums and gathers are used: their results do not depend on the number of threads.
+On the CPU compiled loops work out a row of source places, then take the image and the labels there; no field of
+coordinates is held, no voxel is read that the result does not show, and the result does not depend on the number of
+threads. On another device the same is done by torch operations.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import zip_longest
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from medseg.shapes import FloatArray, IntTriple, Triple
+from medseg.shapes import IntTriple
+from medseg.transforms import warp_torch
+from medseg.transforms.compiled import in_slabs
+from medseg.transforms.deformation import (
+    AIR_HU,
+    FOLD_FREE,
+    AffineParams,
+    ElasticParams,
+    LabelInterpolation,
+    Route,
+    Warp,
+    backward_route,
+    forward_route,
+    moves_nothing,
+    voxel_map,
+)
+from medseg.transforms.entries import Entries
+from medseg.transforms.kernels_warp import Classes, Shares, warp_slab
 
-AIR_HU = -1024.0
+__all__ = [
+    "AIR_HU",
+    "FOLD_FREE",
+    "AffineParams",
+    "ElasticParams",
+    "LabelInterpolation",
+    "Warp",
+    "unwarp_entries",
+    "voxel_map",
+    "warp_entries",
+    "warp_image",
+    "warp_labels",
+]
 
-
-@dataclass(frozen=True)
-class AffineParams:
-    """Rotation about X, then Y, then Z (degrees, +90 about Z turns X towards Y), scale (> 1 enlarges), shift in mm."""
-
-    rotation_deg: Triple = (0.0, 0.0, 0.0)
-    scale: Triple = (1.0, 1.0, 1.0)
-    translation_mm: Triple = (0.0, 0.0, 0.0)
-
-    @property
-    def matrix(self) -> FloatArray:
-        """3 x 3: where a point (mm from the centre) of the unmoved anatomy comes to lie, before the shift."""
-        rotation = np.eye(3)
-        for axis, angle in enumerate(np.radians(self.rotation_deg)):
-            a, b = (axis + 1) % 3, (axis + 2) % 3
-            turn = np.eye(3)
-            turn[a, a] = turn[b, b] = np.cos(angle)
-            turn[b, a], turn[a, b] = np.sin(angle), -np.sin(angle)
-            rotation = turn @ rotation
-        return rotation @ np.diag(self.scale)
-
-
-@dataclass(frozen=True)
-class ElasticParams:
-    """A cubic B-spline displacement: control points every `control_spacing_mm`, each moved by up to `displacement_mm`
-    along every axis; `seed` stands for the random moves."""
-
-    control_spacing_mm: float
-    displacement_mm: float
-    seed: int
-
-
-@dataclass(frozen=True)
-class Warp:
-    """What happens to a grid of `spacing_mm`: affine, then elastic; either may be absent.
-
-    Args:
-        outside_hu: of image voxels that come from beyond the image; labels become background there.
-        patch_shape: of the result, the middle of the source; None for the source's own.
-    """
-
-    spacing_mm: Triple
-    affine: AffineParams | None = None
-    elastic: ElasticParams | None = None
-    outside_hu: float = AIR_HU
-    patch_shape: IntTriple | None = None
-
-    def joined(self, other: Warp) -> Warp | None:
-        """Both in one, affine before elastic; None if both hold the same part or fill differently."""
-        if self.outside_hu != other.outside_hu or (self.affine and other.affine) or (self.elastic and other.elastic):
-            return None
-        return replace(self, affine=self.affine or other.affine, elastic=self.elastic or other.elastic)
-
-
-def voxel_map(warp: Warp, shape: IntTriple) -> FloatArray:
-    """4 x 4 from a voxel of the result to the source voxel it shows; the elastic part, which is no matrix, left out."""
-    affine = warp.affine or AffineParams()
-    to_voxels = np.diag(1 / np.array(warp.spacing_mm)) @ np.linalg.inv(affine.matrix)
-    target = np.array(warp.patch_shape or shape)
-    centre = (target - 1) / 2
-    start = (np.array(shape) - target) // 2
-    matrix = np.eye(4)
-    matrix[:3, :3] = to_voxels @ np.diag(warp.spacing_mm)
-    matrix[:3, 3] = start + centre - matrix[:3, :3] @ centre - to_voxels @ np.array(affine.translation_mm)
-    return matrix
-
-
-@lru_cache(maxsize=2)  # the image and every label of a sample ask for the same field
-def source_coordinates(warp: Warp, shape: IntTriple, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """For each voxel of the result its source voxel, three (X, Y, Z) float32 tensors; not to be written to."""
-    matrix, target = voxel_map(warp, shape), warp.patch_shape or shape
-    shift = None if warp.elastic is None else displacement(warp.elastic, target, warp.spacing_mm).to(device)
-    to_voxels = matrix[:3, :3] / np.array(warp.spacing_mm)
-    coordinates = []
-    for row in range(3):
-        along = [torch.as_tensor(matrix[row, k] * np.arange(n), dtype=torch.float32) for k, n in enumerate(target)]
-        x, y, z = (part.to(device) for part in along)
-        place = x[:, None, None] + (y[:, None] + (z + float(matrix[row, 3])))
-        for k in range(3 if shift is not None else 0):
-            place = place + shift[k] * float(to_voxels[row, k])  # type: ignore[index]
-        coordinates.append(place)
-    return coordinates[0], coordinates[1], coordinates[2]
-
-
-def displacement(elastic: ElasticParams, shape: IntTriple, spacing_mm: Triple) -> Tensor:
-    """(3, X, Y, Z) float32 in mm: from a voxel of the result to the place whose content it shows."""
-    steps = [np.arange(n) * s / elastic.control_spacing_mm for n, s in zip(shape, spacing_mm, strict=True)]
-    counts = [int(step[-1]) + 4 for step in steps]
-    rng = np.random.default_rng(elastic.seed)
-    field = torch.from_numpy(rng.uniform(-1, 1, (3, *counts)) * elastic.displacement_mm).float()
-    for axis, step in enumerate(steps):
-        first = torch.from_numpy(step.astype(np.int64))
-        weights = torch.from_numpy(_bspline(step % 1)).float()
-        view = [1, 1, 1, 1]
-        view[axis + 1] = -1
-        taps = [field.index_select(axis + 1, first + tap) * weights[tap].view(view) for tap in range(4)]
-        field = taps[0] + taps[1] + taps[2] + taps[3]
-    return field
+# Nearest and majority labels are only copied and compared, so integers of a size may share one compiled loop.
+BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def warp_image(image: Tensor, warp: Warp) -> Tensor:
@@ -126,48 +57,101 @@ def warp_image(image: Tensor, warp: Warp) -> Tensor:
 
     Within the outer half of a border voxel its value is repeated, so that image and labels end at the same place.
     """
-    _, inside = _nearest(warp, _spatial(image), image.device)
-    return torch.where(inside, _linear(image, warp), torch.tensor(warp.outside_hu, device=image.device))
+    return _resampled([(image, _outside_image(image, warp))], forward_route(warp, _spatial(image)), warp)[0]
 
 
 def warp_labels(labels: Tensor, warp: Warp) -> Tensor:
     """Labels under the same deformation as the image.
 
-    Integers (R, X, Y, Z) take the nearest voxel's value, so no new value appears and ignored voxels (-1) stay ignored;
-    beyond the image they become 0, background. Soft targets (C, X, Y, Z) are interpolated class by class, which keeps
-    their sum of 1; beyond the image the background becomes 1 and all else 0.
+    Integers (R, X, Y, Z) of any type take the nearest voxel's value, or that with the largest interpolated share; no
+    new value appears and ignored voxels (-1) stay ignored; beyond the image they become 0, background. Soft targets
+    (C, X, Y, Z) are interpolated class by class, which keeps their sum of 1; beyond the image the background becomes 1
+    and all else 0.
     """
-    index, inside = _nearest(warp, _spatial(labels), labels.device)
-    if labels.is_floating_point():
-        background = torch.zeros(len(labels), 1, 1, 1, device=labels.device)
-        background[0] = 1
-        return torch.where(inside, _linear(labels, warp), background)
-    moved = labels.flatten(1).index_select(1, index).reshape(len(labels), *inside.shape)
-    return torch.where(inside, moved, torch.zeros((), dtype=labels.dtype, device=labels.device))
+    return _resampled([(labels, _outside_labels(labels))], forward_route(warp, _spatial(labels)), warp)[0]
 
 
-def _linear(channels: Tensor, warp: Warp) -> Tensor:
-    shape = _spatial(channels)
-    places = source_coordinates(warp, shape, channels.device)
-    # align_corners=False puts voxel i of n at (2 i + 1) / n - 1; the last coordinate comes first
-    grid = torch.stack([(place * 2 + 1) / n - 1 for place, n in zip(places, shape, strict=True)][::-1], dim=-1)
-    return F.grid_sample(channels[None], grid[None], mode="bilinear", padding_mode="border", align_corners=False)[0]
+def warp_entries(entries: Entries, warp: Warp) -> Entries:
+    """Image and labels under one deformation, in one pass; equal to `warp_image` and `warp_labels` bit by bit."""
+    return _moved(entries, forward_route(warp, entries.shape), warp.target(entries.shape), warp)
 
 
-@lru_cache(maxsize=2)
-def _nearest(warp: Warp, shape: IntTriple, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Flat index of the source voxel of each voxel of the result, and (X, Y, Z) whether it lies in the image."""
-    x, y, z = (place.round() for place in source_coordinates(warp, shape, device))
-    inside = (x >= 0) & (x < shape[0]) & (y >= 0) & (y < shape[1]) & (z >= 0) & (z < shape[2])
-    flat = (x.int().clamp(0, shape[0] - 1) * shape[1] + y.int().clamp(0, shape[1] - 1)) * shape[2]
-    return (flat + z.int().clamp(0, shape[2] - 1)).flatten(), inside
+def unwarp_entries(entries: Entries, warp: Warp, shape: IntTriple) -> Entries:
+    """The inverse of `warp_entries` on a grid of `shape`: what was moved lies where it was, interpolated once more.
+
+    Exact but for interpolation; an elastic part is inverted by substitution to 0.001 voxels. What the warped grid does
+    not show, as all around a crop, becomes `outside_hu` and background.
+    """
+    return _moved(entries, backward_route(warp, shape), shape, warp)
+
+
+def _moved(entries: Entries, route: Route, target: IntTriple, warp: Warp) -> Entries:
+    given = [(image, _outside_image(image, warp)) for image in entries.images.values()]
+    given += [(labels, _outside_labels(labels)) for labels in entries.labels.values()]
+    moved = iter(_resampled(given, route, warp, target))
+    images = {key: next(moved) for key in entries.images}
+    return replace(entries, images=images, labels={key: next(moved) for key in entries.labels})
+
+
+def _outside_image(image: Tensor, warp: Warp) -> list[float]:
+    return [AIR_HU if warp.outside_hu is None else warp.outside_hu] * len(image)
+
+
+def _outside_labels(labels: Tensor) -> list[float]:
+    return [1.0] + [0.0] * (len(labels) - 1)
+
+
+def _resampled(
+    given: Sequence[tuple[Tensor, list[float]]], route: Route, warp: Warp, target: IntTriple | None = None
+) -> list[Tensor]:
+    """Every tensor along the route, with its values beyond the source."""
+    target = target or warp.target(route.source)
+    if moves_nothing(route, target):
+        return [tensor.clone() for tensor, _ in given]
+    majority = warp.interpolation == "linear_argmax"
+    if given[0][0].device.type == "cpu":
+        return _by_loops(given, route, target, majority)
+    return by_torch(given, route, target, majority)
+
+
+def by_torch(
+    given: Sequence[tuple[Tensor, list[float]]], route: Route, target: IntTriple, majority: bool
+) -> list[Tensor]:
+    """The torch operations of any device, which tests also run on the CPU."""
+    places = warp_torch.source_places(route, target, given[0][0].device)
+    inside = warp_torch.inside_source(route, places)
+    take = warp_torch.majority if majority else warp_torch.nearest
+    return [
+        warp_torch.linear(tensor, places, inside, outside)
+        if tensor.is_floating_point()
+        else take(tensor, route, places, inside)
+        for tensor, outside in given
+    ]
+
+
+def _by_loops(
+    given: Sequence[tuple[Tensor, list[float]]], route: Route, target: IntTriple, majority: bool
+) -> list[Tensor]:
+    """One pass for each pair of an interpolated and an integer tensor, so one for an image with its labels."""
+    results = [torch.empty(len(tensor), *target, dtype=tensor.dtype) for tensor, _ in given]
+    shares, classes = [], []
+    for (tensor, outside), result in zip(given, results, strict=True):
+        if tensor.is_floating_point():
+            shares.append(Shares(_flat(tensor), np.array(outside, dtype=np.float32), result.numpy()))
+        else:
+            bits = BITS[tensor.element_size()]
+            classes.append(Classes(_flat(tensor.view(bits)), result.view(bits).numpy(), majority))
+    no_shares = Shares(np.empty((0, 1), np.float32), np.empty(0, np.float32), np.empty((0, *target), np.float32))
+    no_classes = Classes(np.empty((0, 1), np.int16), np.empty((0, *target), np.int16), majority)
+    for both in zip_longest(shares, classes):
+        in_slabs(warp_slab, target[0], route, both[0] or no_shares, both[1] or no_classes)
+    return results
+
+
+def _flat(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().contiguous().flatten(1).numpy()
 
 
 def _spatial(tensor: Tensor) -> IntTriple:
     x, y, z = tensor.shape[1:]
     return x, y, z
-
-
-def _bspline(t: FloatArray) -> FloatArray:
-    """The four weights (4, N) of a uniform cubic B-spline at the fractions t."""
-    return np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]) / 6
