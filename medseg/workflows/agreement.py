@@ -32,6 +32,7 @@ from medseg.workflows.agreement_label import label_entry
 from medseg.workflows.agreement_scoring import Progress, Scored, Scoring, models_of, score_readings
 from medseg.workflows.agreement_settings import settle
 from medseg.workflows.agreement_viewers import viewer_table, worst_rows, write_viewers
+from medseg.workflows.fleet import Fleet
 from medseg.workflows.outputs import plain, provenance
 from medseg.workflows.readings import (
     Models,
@@ -72,6 +73,8 @@ def agree(
     draws: int = 10_000,
     seed: int = 0,
     jobs: int = 1,
+    ray: str | None = None,
+    insecure_cluster: bool = False,
     tables: Sequence[Table] = (),
     on_case: Progress | None = None,
 ) -> Json:
@@ -101,7 +104,9 @@ def agree(
         allow_missing: go on where predictions are missing.
         split: cases of this split only.
         draws, seed: of the bootstrap.
-        jobs: cases scored at the same time.
+        jobs: cases scored at the same time, by a process each.
+        ray: score on Ray workers instead: `local`, or the address of a cluster.
+        insecure_cluster: accept a cluster that asks for no token.
         tables: further tables for the page.
         on_case: called with (done, total) after each case.
 
@@ -119,7 +124,7 @@ def agree(
         _damages(degrade, source),
         (*models_of(source), *source.raters)[0],
         None if lesions is True else tuple(lesions or ()),
-        jobs,
+        Fleet(jobs, ray, insecure_cluster=insecure_cluster),
         seed,
         cache,
     )

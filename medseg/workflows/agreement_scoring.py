@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import combinations
-from threading import Lock
 from typing import Any
 
-from medseg.errors import UsageError
 from medseg.evaluation.agreement import TRUTH
 from medseg.evaluation.damaged import damaged_reading
 from medseg.evaluation.degrade import Damage
@@ -25,6 +22,8 @@ from medseg.evaluation.voxel_agreement import VoxelAgreement, score_voxels
 from medseg.imaging.regions import Reading
 from medseg.workflows.agreement_cache import ScoreCache
 from medseg.workflows.agreement_case import CaseResult
+from medseg.workflows.fleet import Fleet, ready
+from medseg.workflows.fleet_outcomes import results_of
 from medseg.workflows.readings import ReadCase, Readings
 
 Progress = Callable[[int, int], None]
@@ -39,7 +38,7 @@ class Scoring:
         damages: done to the outlines of `player` and scored as outlines of their own.
         player: whose outlines are damaged, a model or a reader.
         lesions: labels whose connected components are matched one to one as lesions; None for all.
-        jobs: cases scored at the same time; results do not depend on it.
+        fleet: who scores; results do not depend on it.
         seed: of damage that is drawn.
         cache: where finished cases lie, or None.
     """
@@ -48,7 +47,7 @@ class Scoring:
     damages: Sequence[Damage] = ()
     player: str = ""
     lesions: Sequence[str] | None = ()
-    jobs: int = 1
+    fleet: Fleet = Fleet()
     seed: int = 0
     cache: ScoreCache | None = None
 
@@ -130,27 +129,20 @@ def repeats_of(source: Readings, present: Collection[str] | None = None) -> dict
 
 
 def score_readings(source: Readings, scoring: Scoring, on_case: Progress | None = None) -> Scored:
-    """Every pair of every case; as many cases are held in memory as `jobs`.
+    """Every pair of every case; as many cases are held in memory as the fleet has workers.
+
+    A case that cannot be read or scored does not keep the others from being scored, and so from the cache.
 
     Raises:
-        UsageError: fewer than one job.
+        MedsegError: of the first case that failed, in the order of the cases.
     """
-    if scoring.jobs < 1:
-        raise UsageError("no one to do the work", where="--jobs", expected="1 or more", got=str(scoring.jobs))
-    done, lock = [0], Lock()
-
-    def one(case_id: str) -> CaseResult:
-        found = _scored(source.read(case_id), source, scoring)
-        with lock:
-            done[0] += 1
-            if on_case:
-                on_case(done[0], len(source.cases))
-        return found
-
-    if scoring.jobs == 1:
-        results = [one(case_id) for case_id in source.cases]
-    else:
-        results = _in_parallel(one, list(source.cases), scoring.jobs)
+    outcomes = scoring.fleet.map(
+        ready(CaseScorer(source, scoring)),
+        list(source.cases),
+        on_done=None if on_case is None else lambda _, done, total: on_case(done, total),
+        name=lambda case_id: f"case {case_id}",
+    )
+    results = results_of(outcomes)
     labels = dict.fromkeys(source.labels or ())
     for result in results:
         labels |= dict.fromkeys(result.labels)
@@ -161,15 +153,15 @@ def score_readings(source: Readings, scoring: Scoring, on_case: Progress | None 
     return Scored(tuple(order), tuple(results), missing)
 
 
-def _in_parallel(one: Callable[[str], CaseResult], cases: Sequence[str], jobs: int) -> list[CaseResult]:
-    """The cases' results in order; the first failure ends the work, what is finished stays in the cache."""
-    with ThreadPoolExecutor(jobs) as pool:
-        waiting = [pool.submit(one, case_id) for case_id in cases]
-        try:
-            return [future.result() for future in waiting]
-        finally:
-            for future in waiting:
-                future.cancel()
+@dataclass(frozen=True)
+class CaseScorer:
+    """Reads one case and scores it; can be handed to another process."""
+
+    source: Readings
+    scoring: Scoring
+
+    def __call__(self, case_id: str) -> CaseResult:
+        return _scored(self.source.read(case_id), self.source, self.scoring)
 
 
 def _scored(case: ReadCase, source: Readings, scoring: Scoring) -> CaseResult:
@@ -252,7 +244,7 @@ def _pairs_scored(case: ReadCase, source: Readings, labels: Sequence[str], scori
         pairs=pairs,
         leave_one_out=raters,
         keep_gaps=True,
-        threads=1 if scoring.jobs > 1 else None,
+        threads=1 if scoring.fleet.jobs > 1 else None,
     )
     return CaseScores(case.id, case.patient, scores, case.diagonal_mm)
 
