@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli import data, judge, learn
+from medseg.cli import augment, data, judge, learn
 from medseg.errors import MedsegError, UsageError
 
 NOT_LIGHT = ("torch", "monai", "einops", "numba", "safetensors", "psutil")  # not in requirements-light.txt
@@ -27,6 +27,7 @@ for command in (
     data.convert,
     data.import_,
     data.export,
+    augment.augment_preview,
     learn.train,
     learn.predict,
     judge.evaluate,
@@ -35,7 +36,7 @@ for command in (
     judge.figure,
     learn.demo,
 ):
-    app.command(name=command.__name__.rstrip("_"))(command)
+    app.command(name=command.__name__.rstrip("_").replace("_", "-"))(command)
 
 
 @app.callback(invoke_without_command=True)

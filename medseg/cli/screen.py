@@ -76,3 +76,22 @@ def values(text: str | None, option: str) -> float | dict[str, float] | None:
         return {name.strip(): float(value) for name, _, value in (part.rpartition("=") for part in text.split(","))}
     except ValueError:
         raise UsageError("no number", where=option, expected="0.05, or liver=0.05,lesion=0.2", got=text) from None
+
+
+def triple(text: str | None, option: str) -> tuple[float, float, float] | None:
+    """`2,2,4` as three numbers, `2` as the same three times.
+
+    Raises:
+        UsageError: neither.
+
+    >>> triple("2,2,4", "--spacing")
+    (2.0, 2.0, 4.0)
+    """
+    if text is None:
+        return None
+    try:
+        numbers = [float(part) for part in text.split(",")]
+        x, y, z = numbers if len(numbers) > 1 else numbers * 3
+    except ValueError:
+        raise UsageError("not three numbers", where=option, expected="2,2,4", got=text) from None
+    return x, y, z

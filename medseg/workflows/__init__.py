@@ -11,6 +11,7 @@ from typing import Any
 VERBS = {
     "phantom": "medseg.workflows.phantoms",
     "check": "medseg.workflows.checking",
+    "augment_preview": "medseg.workflows.previewing",
     "train": "medseg.workflows.training",
     "predict": "medseg.workflows.prediction",
     "evaluate": "medseg.workflows.evaluation",
