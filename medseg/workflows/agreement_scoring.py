@@ -22,7 +22,7 @@ from medseg.evaluation.voxel_agreement import VoxelAgreement, score_voxels
 from medseg.imaging.regions import Reading
 from medseg.workflows.agreement_cache import ScoreCache
 from medseg.workflows.agreement_case import CaseResult
-from medseg.workflows.fleet import Fleet, ready
+from medseg.workflows.fleet import SERIAL, Fleet, ready
 from medseg.workflows.fleet_outcomes import results_of
 from medseg.workflows.readings import ReadCase, Readings
 
@@ -47,7 +47,7 @@ class Scoring:
     damages: Sequence[Damage] = ()
     player: str = ""
     lesions: Sequence[str] | None = ()
-    fleet: Fleet = Fleet()
+    fleet: Fleet = SERIAL
     seed: int = 0
     cache: ScoreCache | None = None
 

@@ -124,6 +124,9 @@ class Fleet:
         return Processes(build, size)
 
 
+SERIAL = Fleet()
+
+
 def ready(work: Callable[[Item], Result]) -> Build[Item, Result]:
     """A `build` for a function that needs nothing built.
 
