@@ -38,11 +38,13 @@ from medseg.evaluation.verdict import (
     classify,
     guarded,
     margin_share,
+    nothing_sentence,
     readers_sentence,
     sentence,
     share_warning,
 )
 from medseg.evaluation.volume_entries import volume_block
+from medseg.evaluation.words import counted
 from medseg.shapes import FloatArray
 
 __all__ = ["TRUTH", "Json", "Judgement", "LabelAgreement", "Protocol", "judge_model", "label_agreement", "verdict"]
@@ -106,7 +108,7 @@ def label_agreement(
     entry: Json = {
         "human_human": {m: _summary(shared[m], "human_human", m, protocol) for m in SYMMETRIC},
         "models": {},
-        "leave_one_out": {} if protocol.anonymous else leave_one_out_entry(cases, label, raters, only),
+        "leave_one_out": {} if protocol.anonymous else leave_one_out_entry(cases, label, raters, only, protocol),
         "presence": {} if protocol.anonymous else reader_presence(cases, label, raters),
         "consensus": {"staple": None},
         "kappa": None,
@@ -119,7 +121,7 @@ def label_agreement(
     for model in models:
         judged[model], entry["models"][model] = judge_model(cases, label, raters, model, protocol, kept[model])
         if len(models) > 1 and not protocol.anonymous:
-            entry["models"][model]["leave_one_out"] = leave_one_out_entry(cases, label, raters, model)
+            entry["models"][model]["leave_one_out"] = leave_one_out_entry(cases, label, raters, model, protocol)
     rows = {model: tuple(row for metric in SYMMETRIC for row in found[model][metric]) for model in found}
     human = protocol.interval(_patients(shared[protocol.metric], "human_human"), METRICS[protocol.metric].range)
     study = _study(shared[protocol.metric], raters)
@@ -217,8 +219,11 @@ def verdict(
     """
     marked = [label for label in labels if label.marked]
     if not marked:
-        text = f"On {study.cases} cases ({study.patients} patients) nobody marked anything."
-        return {"class": "descriptive", "sentence": text, "reasons": ["nobody marked anything"]}, None
+        return {
+            "class": "descriptive",
+            "sentence": nothing_sentence(study),
+            "reasons": ["nobody marked anything"],
+        }, None
     if model is None:
         return _readers_verdict(marked, protocol)
     answers = [_answer(label, model, protocol.metric) for label in marked]
@@ -330,7 +335,7 @@ def _judge(
     if margin and class_ == INCONCLUSIVE and not lowered:
         needed = patients_for_power(interval.sd, margin)
         if needed <= interval.n:  # enough for a true difference of 0, so it is not the number that leaves it open
-            reasons.append(f"the difference lies near the margin; {needed} patients would do if it were 0")
+            reasons.append(f"the difference lies near the margin; {counted(needed, 'patient')} would do if it were 0")
             needed = None
     ours = _patients(rows, "model_human")
     finding = Finding(

@@ -15,6 +15,7 @@ from scipy.ndimage import distance_transform_edt
 
 from medseg.errors import UsageError
 from medseg.evaluation.consensus import majority
+from medseg.evaluation.words import percent
 from medseg.shapes import BoolArray, IntTriple, Triple
 
 HAIR = 1e-6  # voxels; a distance equal to the amount is reached whatever its last digit says
@@ -126,7 +127,7 @@ class Damage:
             "dilate": f" by {self.mm:g} mm",
             "erode": f" by {self.mm:g} mm",
             "shift": f" by {_mm(self.by_mm)}",
-            "drop": " the largest part" if self.share is None else f" {self.share:.0%} of the lesions",
+            "drop": " the largest part" if self.share is None else f" {percent(self.share)} of the lesions",
             "copy": f" of {self.reader}",
             "majority": " vote of the readers",
         }[self.kind]

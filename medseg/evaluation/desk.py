@@ -46,7 +46,7 @@ class PairScore:
         """`missing`, `both_empty`, `one_empty` or nothing."""
         if self.is_missing:
             return "missing"
-        empty = (self.volume_a_ml == 0) + (self.volume_b_ml == 0)
+        empty = int(self.volume_a_ml == 0) + int(self.volume_b_ml == 0)  # numpy's booleans add up to a boolean
         return ("", "one_empty", "both_empty")[empty]
 
 

@@ -78,18 +78,25 @@ def signed(value: float, metric: str) -> float:
     return -value if METRICS[metric].is_distance else value
 
 
-def leave_one_out_entry(cases: Sequence[CaseScores], label: str, raters: Sequence[str], model: str | None) -> Json:
-    """Per rater: mean score of that rater and of the model against the majority of the others."""
+def leave_one_out_entry(
+    cases: Sequence[CaseScores], label: str, raters: Sequence[str], model: str | None, protocol: Protocol
+) -> Json:
+    """Per rater: mean score of that rater and of the model against the majority of the others.
+
+    In the judged metric with intervals: `rater_ci95`, and with a model `model_ci95` and `difference_ci95`.
+    """
     found: Json = {}
     for rater in raters:
         consensus = others_of(rater)
         pairs = [(case, _pair(case, label, consensus, rater), _pair(case, label, consensus, model)) for case in cases]
         comparable = [(case.patient, own, ours) for case, own, ours in pairs if own and (ours or model is None)]
-        found[rater] = {metric: _left_out(comparable, metric, model is not None) for metric in METRICS}
+        found[rater] = {metric: _left_out(comparable, metric, model is not None, protocol) for metric in METRICS}
     return found
 
 
-def _left_out(pairs: Sequence[tuple[str, PairScore, PairScore | None]], metric: str, with_model: bool) -> Json:
+def _left_out(
+    pairs: Sequence[tuple[str, PairScore, PairScore | None]], metric: str, with_model: bool, protocol: Protocol
+) -> Json:
     """Means over patients of the pairs in which rater and model both have a finite value."""
     values = [
         (patient, own.values[metric], ours.values[metric] if ours else 0.0)  # no model: its column is not used
@@ -100,7 +107,18 @@ def _left_out(pairs: Sequence[tuple[str, PairScore, PairScore | None]], metric: 
     means = [patient_means(np.array([row[column] for row in finite]), patients) for column in (1, 2)]
     own_mean, our_mean = (float(mean.mean()) if len(mean) else np.nan for mean in means)
     found: Json = {"rater": own_mean, "n": len(finite)}
-    return found | ({"model": our_mean, "difference": signed(our_mean - own_mean, metric)} if with_model else {})
+    if with_model:
+        found |= {"model": our_mean, "difference": signed(our_mean - own_mean, metric)}
+    if metric != protocol.metric:
+        return found
+    own, ours = means
+    low, high = METRICS[metric].range
+    found["rater_ci95"] = protocol.interval(own, (low, high)).ci95
+    if with_model:
+        found["model_ci95"] = protocol.interval(ours, (low, high)).ci95
+        turned = -1.0 if METRICS[metric].is_distance else 1.0
+        found["difference_ci95"] = protocol.interval(turned * (ours - own), (low - high, high - low)).ci95
+    return found
 
 
 def _pair(case: CaseScores, label: str, a: str, b: str | None) -> PairScore | None:

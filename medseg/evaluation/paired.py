@@ -15,6 +15,10 @@ from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.scoring import PairScore
 
 NAN = float("nan")
+# Equal outlines of this size are no chance: on the coarsest usual grid (4 x 4 x 5 mm) they hold 60 voxels, most of them
+# at the border, where two people would have to choose alike every time. A lesion of a few voxels may well be equal.
+CERTAIN_ML = 5.0
+CERTAIN_SHARE = 0.5  # of the comparisons that both marked; a copied reader is equal in all, whatever the size
 
 
 @dataclass(frozen=True)
@@ -109,11 +113,20 @@ def entering(rows: Sequence[CaseAgreement], *, with_model: bool, with_readers: b
 def identical_readings(
     cases: Sequence[CaseScores], raters: Sequence[str], model: str | None
 ) -> Mapping[tuple[str, str], tuple[int, int]]:
-    """Pairs of names whose non-empty outlines are equal somewhere: (how often, out of how many both marked)."""
-    equal: dict[tuple[str, str], list[int]] = {}
+    """Pairs of names with equal non-empty outlines: (how often, out of how many both marked).
+
+    Only where chance is no explanation: an equal outline of at least 5 ml, or at least half of all equal.
+    """
+    equal: dict[tuple[str, str], list[float]] = {}
     for score in (score for case in cases for score in case.scores if kind_of(score, raters, model)):
         if score.flag == "":
-            count = equal.setdefault((score.a, score.b), [0, 0])
-            count[0] += score.values["dice"] == 1.0
+            count = equal.setdefault((score.a, score.b), [0, 0, 0.0])
             count[1] += 1
-    return {pair: (same, both) for pair, (same, both) in equal.items() if same}
+            if score.values["dice"] == 1.0:
+                count[0] += 1
+                count[2] = max(count[2], score.volume_a_ml)
+    return {
+        pair: (int(same), int(both))
+        for pair, (same, both, largest_ml) in equal.items()
+        if same and (largest_ml >= CERTAIN_ML or same >= CERTAIN_SHARE * both)
+    }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medseg.errors import UsageError
-from medseg.evaluation.metrics import METRICS
+from medseg.evaluation.metrics import SYMMETRIC
 from medseg.evaluation.multiplicity import benjamini_hochberg, holm
 from medseg.evaluation.verdict import WORST_FIRST
 
@@ -53,19 +53,23 @@ class Decision:
     exploratory: Mapping[Question, float]
 
 
-def read_question(text: str, labels: Collection[str]) -> Question:
+def read_question(text: str, labels: Collection[str], kind: str = "primary") -> Question:
     """The question named by `LABEL:METRIC`; the label itself may hold a colon.
 
+    Args:
+        kind: `primary` or `secondary`, for the message.
+
     Raises:
-        UsageError: not of that form, or no such label or metric; the known ones are listed.
+        UsageError: not of that form, no such label, or a metric that has no difference D; the known ones are
+            listed.
 
     >>> read_question("liver:dice", ["liver"])
     Question(label='liver', metric='dice')
     """
     label, colon, metric = text.rpartition(":")
-    if not colon or label not in labels or metric not in METRICS:
-        expected = f"LABEL:METRIC with one of {', '.join(labels)} and one of {', '.join(METRICS)}"
-        raise UsageError("unknown primary question", expected=expected, got=repr(text))
+    if not colon or label not in labels or metric not in SYMMETRIC:
+        expected = f"LABEL:METRIC with one of {', '.join(labels)} and one of {', '.join(SYMMETRIC)}"
+        raise UsageError(f"unknown {kind} question", where=f"--{kind}", expected=expected, got=repr(text))
     return Question(label, metric)
 
 

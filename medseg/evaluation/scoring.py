@@ -18,8 +18,9 @@ from medseg.imaging.labels import Box
 from medseg.imaging.regions import Reading, box_of
 from medseg.shapes import BoolArray, Triple
 
-__all__ = ["Pair", "PairScore", "others_of", "score_case", "score_masks", "score_pair"]
+__all__ = ["Boxes", "Pair", "PairScore", "boxes_of", "others_of", "score_case", "score_masks", "score_pair"]
 Tolerance = float | Mapping[str, float]
+Boxes = Mapping[str, Mapping[str, Box]]  # reading to structure to the box around it
 
 
 def score_pair(
@@ -78,6 +79,7 @@ def score_case(
     rule: SurfaceRule = MEDSEG,
     keep_gaps: bool = False,
     threads: int | None = None,
+    boxes: Boxes | None = None,
 ) -> list[PairScore]:
     """Scores of every structure and pair of one case; all readings lie on one grid.
 
@@ -95,16 +97,18 @@ def score_case(
         keep_gaps: keep each pair's distances, some kilobytes, for NSD at other tolerances and curves.
         threads: structures scored at the same time; by default as many as there are processors. Results do not depend
             on it.
+        boxes: what `boxes_of` gave for some of the readings, which are then not looked through again.
     """
     if not readings:
         return []
     first = next(iter(readings.values()))
     names = first.label_set.foreground if labels is None else labels
-    boxes = boxes_of(readings, threads)
+    known = boxes or {}
+    around = {**known, **boxes_of({name: one for name, one in readings.items() if name not in known}, threads)}
     wanted = list(combinations(readings, 2)) if pairs is None else list(pairs)
 
     def score(label: str) -> list[PairScore]:
-        masks, read, spacing_mm = _masks_of(label, readings, boxes, leave_one_out)
+        masks, read, spacing_mm = _masks_of(label, readings, around, leave_one_out)
         tolerance = tolerance_of(tolerance_mm, label)
         return Desk(masks, read, spacing_mm).scores(label, wanted, rule, tolerance, keep_gaps=keep_gaps)
 
@@ -131,7 +135,7 @@ def others_of(rater: str) -> str:
 
 
 def _masks_of(
-    label: str, readings: Mapping[str, Reading], boxes: Mapping[str, Mapping[str, Box]], leave_one_out: Sequence[str]
+    label: str, readings: Mapping[str, Reading], boxes: Boxes, leave_one_out: Sequence[str]
 ) -> tuple[dict[str, BoolArray], dict[str, BoolArray], Triple]:
     """Masks (Z, Y, X) in their common box, where they were read, and the spacing, all with the axes turned."""
     here = {name: reading for name, reading in readings.items() if reading.was_read(label)}

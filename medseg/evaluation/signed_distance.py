@@ -62,8 +62,8 @@ class SignedBias:
         """One sentence, or nothing.
 
         >>> interval = Interval(1.2, (1.0, 1.4), "bca", 0.5, 60)
-        >>> SignedBias(interval, {}, {}, 0.4, 60).warning
-        'drawn 1.20 mm larger than by the readers (95 % CI +1.00 to +1.40), all outside their own range of +-0.40 mm'
+        >>> SignedBias(interval, {}, {}, 0.4, 60).warning.rpartition(", ")[2]
+        'all outside their own range of -0.40 to +0.40 mm'
         """
         if not self.is_biased:
             return ""
@@ -73,7 +73,7 @@ class SignedBias:
         where = "all outside" if self.is_certain else "the mean outside"
         return (
             f"drawn {abs(self.model.mean):.2f} mm {way} than by the readers{shown}, "
-            f"{where} their own range of +-{self.largest:.2f} mm"
+            f"{where} their own range of -{self.largest:.2f} to +{self.largest:.2f} mm"
         )
 
     def as_dict(self) -> dict[str, object]:

@@ -18,6 +18,7 @@ from medseg.evaluation.paired import CaseScores
 from medseg.evaluation.scoring import PairScore
 from medseg.evaluation.statistics import Interval, patient_means
 from medseg.evaluation.verdict import EQUIVALENT, INFERIOR, MIN_RATERS, NON_INFERIOR, classify
+from medseg.evaluation.words import counted
 from medseg.shapes import FloatArray
 
 NAN = float("nan")
@@ -247,5 +248,6 @@ def _numbers(comparison: TruthComparison, margin: float | None) -> str:
     limit = "no margin" if margin is None else f"margin -{shown(margin)}"
     return (
         f"{kind.title} against the truth {shown(comparison.model.mean)} vs {shown(comparison.readers.mean)}, "
-        f"difference {shown(found.mean, '+')}, {between}, {limit}; {comparison.n_cases} cases, {found.n} patients"
+        f"difference {shown(found.mean, '+')}, {between}, {limit}; {counted(comparison.n_cases, 'case')}, "
+        f"{counted(found.n, 'patient')}"
     )

@@ -10,6 +10,7 @@ import numpy as np
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.presence import FALSE_POSITIVE, MISSED, Presence
 from medseg.evaluation.statistics import Interval
+from medseg.evaluation.words import counted, percent
 
 EQUIVALENT, NON_INFERIOR, INCONCLUSIVE = "equivalent", "non-inferior", "inconclusive"
 INFERIOR, DESCRIPTIVE = "inferior", "descriptive"
@@ -72,7 +73,7 @@ def classify(difference: Interval, margin: float | None, raters: int) -> tuple[s
     if raters < MIN_RATERS:
         reasons.append(f"fewer than {MIN_RATERS} readers, so there is no human-human agreement to compare with")
     if difference.n < MIN_PATIENTS:
-        reasons.append(f"{difference.n} patients; at least {MIN_PATIENTS} are needed for a verdict")
+        reasons.append(f"{counted(difference.n, 'patient')}; at least {MIN_PATIENTS} are needed for a verdict")
     if margin is None:
         reasons.append("no margin was given")
     if difference.n > 1 and difference.ci95 is None:
@@ -96,8 +97,9 @@ def guarded(found: str, presence: Presence | None, guard_margin: float) -> tuple
         guard = presence.guards[kind]
         if guard.exceeds(guard_margin):
             reasons.append(
-                f"the model's {words} may exceed a left-out reader's by up to {guard.upper:.0%} "
-                f"({guard.patients} patients; guard margin {guard_margin:.0%}), so the class is one step lower"
+                f"the {words} may exceed a left-out reader's by up to {percent(guard.upper)} "
+                f"({counted(guard.patients, 'patient')}; guard margin {percent(guard_margin)}), "
+                "so the class is one step lower"
             )
     return (ONE_STEP_DOWN[found] if reasons else found), reasons
 
@@ -119,7 +121,7 @@ def share_warning(finding: Finding) -> str | None:
     share = margin_share(finding.margin, finding.human_human, finding.metric)
     if share <= LARGE_SHARE + 1e-9:  # 1 - 0.9 is a little below 0.1
         return None
-    shown = f"{share:.0%} of" if np.isfinite(share) else "larger than any share of"
+    shown = f"{percent(share)} of" if np.isfinite(share) else "larger than any share of"
     return (
         f"{_label(finding.label)}: the margin {_number(finding.margin, finding.metric)} is {shown} the readers' own "
         "disagreement; a smaller one would be more convincing"
@@ -128,23 +130,22 @@ def share_warning(finding: Finding) -> str | None:
 
 def sentence(found: str, finding: Finding, study: Study, reasons: Sequence[str] = ()) -> str:
     """The verdict in words: class, numbers, misses, and what it does not show."""
-    parts = [
-        f"On {study.cases} cases ({study.patients} patients, {study.raters} "
-        f"{'reader' if study.raters == 1 else 'readers'}) {_claim(found, finding)}: {_numbers(finding)}."
-    ]
+    parts = [f"On {_extent(study)} {_claim(found, finding)}: {_numbers(finding)}."]
     if finding.presence is not None and finding.presence.findings:
         by = "at least two readers" if study.raters > 1 else "the reader"
-        parts.append(f"{finding.presence.missed} of {finding.presence.findings} findings present for {by} were missed.")
+        were = "was" if finding.presence.missed == 1 else "were"
+        findings = counted(finding.presence.findings, "finding")
+        parts.append(f"{finding.presence.missed} of {findings} present for {by} {were} missed.")
     if finding.presence is not None and finding.presence.absent:
         parts.append(
-            f"In {finding.presence.false_positives} of {finding.presence.absent} cases without a finding "
+            f"In {finding.presence.false_positives} of {counted(finding.presence.absent, 'case')} without a finding "
             "the model marked one."
         )
     if found in (EQUIVALENT, NON_INFERIOR):
         parts.append(CAP)
     if found == INCONCLUSIVE and finding.needed is not None:
-        parts.append(f"About {finding.needed} patients would be needed to decide at this margin.")
-    if found == DESCRIPTIVE and reasons:
+        parts.append(f"About {counted(finding.needed, 'patient')} would be needed to decide at this margin.")
+    if found in (DESCRIPTIVE, INCONCLUSIVE) and reasons:
         parts.append(f"Reason: {'; '.join(reasons)}.")
     return " ".join(parts)
 
@@ -152,12 +153,23 @@ def sentence(found: str, finding: Finding, study: Study, reasons: Sequence[str] 
 def readers_sentence(label: str, metric: str, mean: Interval, study: Study, tolerance_mm: float) -> str:
     """The sentence of a study without a model: how close the readers are."""
     if study.raters < MIN_RATERS or np.isnan(mean.mean):
-        return f"On {study.cases} cases ({study.patients} patients) there are no two readers to compare."
+        return f"On {_extent(study, readers=False)} there are no two readers to compare."
     interval = f" (95 % CI {_range(mean.ci95, metric)})" if mean.ci95 else ""
     return (
-        f"On {study.cases} cases ({study.patients} patients, {study.raters} readers) readers agreed with each other "
+        f"On {_extent(study)} readers agreed with each other "
         f"at {_label(label)}, {_name(metric, tolerance_mm)} {_number(mean.mean, metric)}{interval}."
     )
+
+
+def nothing_sentence(study: Study) -> str:
+    """The sentence of a study in which nobody marked anything."""
+    return f"On {_extent(study, readers=False)} nobody marked anything."
+
+
+def _extent(study: Study, *, readers: bool = True) -> str:
+    """Cases, patients and readers, each in the right number."""
+    who = f", {counted(study.raters, 'reader')}" if readers else ""
+    return f"{counted(study.cases, 'case')} ({counted(study.patients, 'patient')}{who})"
 
 
 def _claim(found: str, finding: Finding) -> str:

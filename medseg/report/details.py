@@ -124,18 +124,36 @@ def leave_one_out(agreement: Agreement) -> Table | None:
     metric = judged_metric(agreement)
     rows: list[list[Cell]] = []
     for label, entry in agreement["labels"].items():
-        for reader, scores in (entry.get("leave_one_out") or {}).items():
-            found = scores.get(metric, {})
-            n = found.get("n") or 0
-            both = [number(found.get("rater"), n=n), number(found.get("model"), n=n)]
-            rows.append([label, reader, *both, number(found.get("difference"), signed=True, n=n), plain(n)])
-    columns = ("label", "reader left out", "reader with the others", "model with the others", "difference", "n")
+        for model, readers in _left_out_by(agreement, entry):
+            for reader, scores in readers.items():
+                found = scores.get(metric, {})
+                n = found.get("n") or 0
+                means = [_left_out(found, key, n) for key in ("rater", "model", "difference")]
+                rows.append([label, model, reader, *means, plain(n)])
+    columns = ("label", "model", "reader left out", "reader with the others (95 % CI)",
+               "model with the others (95 % CI)", "difference (95 % CI)", "n cases")  # fmt: skip
     note = f"{metric_name(metric)} against what the majority of the other readers drew"
     if agreement["design"]["models"]:
         note += ": both meet the same reference. Positive favours the model."
     else:
-        columns, rows, note = (*columns[:3], "n"), [[*row[:3], row[5]] for row in rows], note + "."
+        kept = (0, 2, 3, 6)
+        columns, note = tuple(columns[k] for k in kept), note + "."
+        rows = [[row[k] for k in kept] for row in rows]
     return Table("Leave one reader out", columns, rows, note) if rows else None
+
+
+def _left_out_by(agreement: Agreement, entry: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The block of each model; of several models each has one of its own."""
+    own = [(model, found["leave_one_out"]) for model, found in entry.get("models", {}).items()
+           if found.get("leave_one_out")]  # fmt: skip
+    only = next(iter(agreement["design"]["models"]), "")
+    return own or [(only, entry.get("leave_one_out") or {})]
+
+
+def _left_out(found: Mapping[str, Any], key: str, n: int) -> str:
+    if finite(found.get(key)) is None:
+        return number(None, n=n)
+    return estimate({"mean": found[key], "ci95": found.get(f"{key}_ci95")}, signed=key == "difference")
 
 
 def truth(agreement: Agreement) -> Table | None:

@@ -1,4 +1,4 @@
-"""`medseg agree --register plan.yaml`: what will be judged and by which margin, written down before predictions exist.
+"""`medseg register plan.yaml`: what will be judged and by which margin, written down before predictions exist.
 
 ```yaml
 margin: {liver: 0.02, tumour: 0.05}     # or one number for every label
@@ -30,7 +30,7 @@ from pydantic import Field, FiniteFloat, field_validator
 from medseg.config import Config, nearest, read_config
 from medseg.errors import ConfigError, FileReadError, OutputExistsError, UsageError
 from medseg.evaluation.entries import Protocol
-from medseg.evaluation.metrics import METRICS
+from medseg.evaluation.metrics import SYMMETRIC
 from medseg.evaluation.presence import GUARD_MARGIN
 from medseg.files import write_text
 
@@ -63,8 +63,8 @@ class AgreementPlan(Config):
     @field_validator("metric")
     @classmethod
     def _known_metric(cls, metric: str) -> str:
-        if metric not in METRICS:
-            raise ValueError(f"unknown metric '{metric}'{nearest(metric, METRICS)}; known are {', '.join(METRICS)}")
+        if metric not in SYMMETRIC:
+            raise ValueError(f"unknown metric '{metric}'{nearest(metric, SYMMETRIC)}; known are {', '.join(SYMMETRIC)}")
         return metric
 
     @field_validator("primary")
@@ -72,8 +72,8 @@ class AgreementPlan(Config):
     def _known_primary(cls, primary: str | None) -> str | None:
         if primary is not None:
             label, colon, metric = primary.rpartition(":")
-            if not colon or not label or metric not in METRICS:
-                raise ValueError(f"not LABEL:METRIC with one of {', '.join(METRICS)}")
+            if not colon or not label or metric not in SYMMETRIC:
+                raise ValueError(f"not LABEL:METRIC with one of {', '.join(SYMMETRIC)}")
         return primary
 
     @property
@@ -140,7 +140,7 @@ def register(
     found = read_plan(path)
     for folder in map(Path, predictions):
         if folder.is_file() or (folder.is_dir() and any(one.is_file() for one in folder.rglob("*"))):
-            raise UsageError("predictions exist already", where="--register", got=f"files in {folder.name}",
+            raise UsageError("predictions exist already", where="register", got=f"files in {folder.name}",
                              do="Register the plan before the model predicts; later it is only stated.")  # fmt: skip
     out = path.with_name(path.stem + SUFFIX)
     if out.exists():
@@ -179,7 +179,7 @@ def read_registration(path: str | Path) -> Registration:
         if when.tzinfo is None:
             raise ValueError("no time zone")
     except FileNotFoundError:
-        raise FileReadError("no registration", where=path.name, do="Write it with `medseg agree --register`.") from None
+        raise FileReadError("no registration", where=path.name, do="Write it with `medseg register`.") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise FileReadError(f"not a registration ({type(error).__name__})", where=path.name, expected=SCHEMA) from None
     if told != _sha256(plan, when):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from medseg.evaluation.agreement import Protocol, label_agreement, verdict
+from medseg.evaluation.entries import leave_one_out_entry
 from medseg.evaluation.metrics import METRICS, SYMMETRIC
 from medseg.evaluation.paired import CaseScores, case_agreement, entering, identical_readings
 from medseg.evaluation.scoring import PairScore
@@ -177,7 +178,7 @@ def test_readers_alone_are_described_without_a_model_entry():
 
 def test_a_large_margin_is_warned_about():
     _, found, _ = judge(study(60, 0.96, 0.96))
-    assert any("125% of the readers' own disagreement" in reason for reason in found["reasons"])
+    assert any("125 % of the readers' own disagreement" in reason for reason in found["reasons"])
 
 
 def test_delineation_leaves_out_what_somebody_missed():
@@ -200,3 +201,46 @@ def test_identical_outlines_are_counted_with_their_number():
     found = identical_readings(cases, RATERS, "M")
     assert found["A", "B"] == (1, 2) and found["A", "M"] == (1, 2)
     assert identical_readings([case(0, 0.9, 0.9)], RATERS, "M") == {}
+
+
+def test_a_tiny_lesion_drawn_alike_once_is_chance():
+    """One of four outlines of 0.05 ml; of a liver one is enough, and of a tiny lesion half of all."""
+
+    def compared(volume_ml: float, equal: int) -> dict:
+        cases = [
+            CaseScores(f"c{k}", f"p{k}", [score("A", "B", 1.0 if k < equal else 0.8, 0.0, (volume_ml,) * 2)], 100.0)
+            for k in range(4)
+        ]
+        return dict(identical_readings(cases, ["A", "B"], None))
+
+    assert compared(0.05, 1) == {}
+    assert compared(0.05, 2) == {("A", "B"): (2, 4)} and compared(1500.0, 1) == {("A", "B"): (1, 4)}
+
+
+def test_volumes_of_numpy_make_the_same_flags():
+    """numpy's booleans add up to a boolean, so that two empty masks would pass for one."""
+    nothing = np.float64(0.0)
+    assert score("A", "B", 1.0, 0.0, (nothing, nothing)).flag == "both_empty"
+    assert score("A", "B", 1.0, 0.0, (nothing, np.float64(1.0))).flag == "one_empty"
+
+
+@pytest.mark.parametrize("metric", ["dice", "hd95"])
+def test_what_is_left_out_has_an_interval_around_its_mean(metric):
+    scores = [case(k, 0.8 + 0.01 * k, 0.7, distances=(2.0, 3.0 + 0.1 * k)) for k in range(6)]
+    for one in scores:
+        one.scores.extend(
+            score("all but A", name, value, mm)
+            for name, value, mm in (
+                ("A", 0.8 + 0.01 * int(one.case[1:]), 2.0),
+                ("M", 0.7, 3.0 + 0.1 * int(one.case[1:])),
+            )
+        )
+    found = leave_one_out_entry(scores, "x", RATERS, "M", Protocol(metric=metric, draws=500))["A"][metric]
+    low, high = found["difference_ci95"]
+    assert low < found["difference"] < high < 0  # farther from the others than A in every case
+
+
+def test_one_case_of_one_patient_is_told_in_the_singular():
+    _, found, _ = judge([case(0, 0.8, 0.9)])
+    assert found["sentence"].startswith("On 1 case (1 patient, 3 readers) ")
+    assert "1 finding present" in found["sentence"] and "1 patient; at least 20" in found["sentence"]

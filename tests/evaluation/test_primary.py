@@ -55,3 +55,10 @@ def test_a_label_may_hold_a_colon():
 def test_an_unknown_question_lists_the_known_ones(text):
     with pytest.raises(UsageError, match="LABEL:METRIC with one of liver and one of dice"):
         read_question(text, ["liver"])
+
+
+@pytest.mark.parametrize("metric", ["sensitivity", "precision", "volume_difference"])
+def test_a_metric_without_a_difference_decides_nothing(metric):
+    """Which of two readers is the reference is no matter of agreement."""
+    with pytest.raises(UsageError, match="unknown secondary question"):
+        read_question(f"liver:{metric}", ["liver"], "secondary")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medseg.evaluation.metrics import METRICS
-from medseg.evaluation.scoring import others_of, score_case, score_masks, score_pair
+from medseg.evaluation.scoring import boxes_of, others_of, score_case, score_masks, score_pair
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelMap, LabelSet
 from medseg.imaging.regions import RegionMap
@@ -149,3 +149,10 @@ def test_surfaces_beyond_the_image_do_not_wrap_around_it():
     first, last = np.zeros((2, 6, 6, 6), dtype=bool)
     first[0, 0, 0], last[5, 5, 5] = True, True
     assert score_pair(first, last, (1.0, 1.0, 1.0))["hd"] == pytest.approx(np.sqrt(75))
+
+
+def test_boxes_that_are_known_are_not_looked_for_again(monkeypatch):
+    readings = {"A": reading(4, 1), "B": reading(5, 2)}
+    expected, boxes = score_case(readings), boxes_of(readings)
+    monkeypatch.setattr(LabelMap, "boxes", lambda self: pytest.fail("looked through again"))
+    assert score_case(readings, boxes=boxes) == expected

@@ -88,7 +88,7 @@ def test_the_guard_lowers_by_one_step(found, lowered):
 
 def test_the_guard_names_rate_and_patients():
     _, (reason,) = guarded("equivalent", table(false_upper=0.3), 0.10)
-    assert "false-positive rate" in reason and "30%" in reason and "20 patients" in reason
+    assert "false-positive rate" in reason and "30 %" in reason and "20 patients" in reason
 
 
 def test_equivalence_is_told_with_numbers_misses_and_cap():
@@ -134,5 +134,5 @@ def test_a_margin_is_nothing_for_a_lesion_and_enormous_for_a_kidney():
     assert margin_share(0.05, 0.98, "dice") == pytest.approx(2.5)
     assert margin_share(0.5, 2.0, "hd95") == pytest.approx(0.25)
     assert share_warning(finding(-0.01, 0.01, margin=0.05)) is None  # exactly half
-    assert "60% of the readers' own disagreement" in (share_warning(finding(-0.01, 0.01, margin=0.06)) or "")
+    assert "60 % of the readers' own disagreement" in (share_warning(finding(-0.01, 0.01, margin=0.06)) or "")
     assert "larger than any share" in (share_warning(finding(-0.01, 0.01, human_human=1.0)) or "")

@@ -54,15 +54,15 @@ def test_the_rule_of_the_presence_table_is_told_once(make_agreement):
 def test_reader_and_model_stand_side_by_side_against_the_others(agreement):
     row = cells(leave_one_out(agreement))
 
-    assert row["reader with the others"] == "0.912"
-    assert row["model with the others"] == "0.921"
-    assert row["difference"] == "+0.009"
+    assert row["reader with the others (95 % CI)"] == "0.912"
+    assert row["model with the others (95 % CI)"] == "0.921"
+    assert row["difference (95 % CI)"] == "+0.009"
 
 
 def test_without_a_model_leave_one_out_has_no_column_for_it(make_agreement):
     table = leave_one_out(make_agreement(models=()))
 
-    assert table.columns == ("label", "reader left out", "reader with the others", "n")
+    assert table.columns == ("label", "reader left out", "reader with the others (95 % CI)", "n cases")
     assert table.rows[0] == ["liver", "A", "0.912", "22"]
 
 

@@ -87,7 +87,7 @@ def test_nothing_is_registered_once_predictions_exist(plan, tmp_path):
     register(plan, predictions=[tmp_path / "net", tmp_path / "not_yet"], now=NOON)
     (tmp_path / "plan.registered.json").unlink()
     (tmp_path / "net" / "c1.nii.gz").touch()
-    with pytest.raises(UsageError, match="--register: predictions exist already; got files in net"):
+    with pytest.raises(UsageError, match="register: predictions exist already; got files in net"):
         register(plan, predictions=[tmp_path / "net"])
 
 
@@ -139,5 +139,5 @@ def test_faults_of_a_plan_are_named(tmp_path, text, words):
 
 
 def test_without_a_registration_the_way_to_one_is_told(plan):
-    with pytest.raises(FileReadError, match=r"no registration.*--register"):
+    with pytest.raises(FileReadError, match=r"no registration.*medseg register"):
         read_registration(plan)
