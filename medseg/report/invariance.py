@@ -1,0 +1,179 @@
+"""The invariance report as one HTML file that opens anywhere: no script, no request, images and figures inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from medseg.evaluation.dose_response_scores import ALL, RESAMPLING, UNTRANSFORMED
+from medseg.report.canvas import to_svg
+from medseg.report.invariance_figures import Curve, dose_panel
+from medseg.report.invariance_pictures import WorstCase, picture_svgs
+from medseg.report.invariance_tables import break_table, dose_table, structure_table, versus_table
+from medseg.report.invariance_wording import against, dose_number, headline, methods
+from medseg.report.methods import provenance_tables
+from medseg.report.palette import BLUE, CLASS_COLOURS, GREY, VERMILION, strokes
+from medseg.report.tables import Table
+from medseg.report.wording import number, plain, structure
+
+Json = Mapping[str, Any]
+GENERATOR = '<meta name="generator" content="medseg invariance">'
+MARKS = "osD^"
+ACCURATE, OWN, ALONE = VERMILION, BLUE, GREY
+
+
+def invariance_page(result: Json, pictures: Sequence[WorstCase] = ()) -> str:
+    """The whole report as HTML text.
+
+    Args:
+        result: what `invariance.json` holds (schema `medseg.invariance/1`).
+        pictures: the worst cases of the first model.
+    """
+    models = list(result["models"])
+    first = models[0]
+    pens = strokes([], models)
+    return _environment().get_template("invariance.html").render(
+        generator=Markup(GENERATOR),
+        title="Invariance of a model" if len(models) == 1 else "Invariance of several models",
+        style=Markup(_environment().get_template("style.css").render()),
+        images=_images(pictures),
+        sentences=[(model if len(models) > 1 else "", headline(result, model)) for model in models],
+        colours=CLASS_COLOURS,
+        notes=result["notes"],
+        facts=_facts(result),
+        keys=_keys(result),
+        panels=_panels(result, models),
+        own_panels=_own_panels(result, models),
+        break_tables=[break_table(result, model) for model in models],
+        versus_tables=[versus_table(result, other) for other in models[1:]],
+        pictures=[_picture(case, first, pens) for case in pictures],
+        model=first,
+        structure_figures=_structure_figures(result, first),
+        detail_tables=_present([
+            *(structure_table(result, model) for model in models), *(dose_table(result, model) for model in models),
+        ]),
+        methods=methods(result),
+        rules=result["rules"],
+        provenance_tables=provenance_tables({"provenance": result["provenance"], "config": _settings(result)}),
+    )  # fmt: skip
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("medseg.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["cell"] = lambda cell: cell if isinstance(cell, str) else number(cell)
+    environment.filters["short"] = lambda cell: not isinstance(cell, str) or len(cell) <= 48
+    return environment
+
+
+def _images(pictures: Sequence[WorstCase]) -> str:
+    if any(case.has_image for case in pictures):
+        return "contains patient images"
+    return "no images (outlines only)" if pictures else "no images"
+
+
+def _facts(result: Json) -> list[tuple[str, str]]:
+    design = result["design"]
+    return [
+        ("cases", plain(design["n_cases"])),
+        ("patients", plain(design["n_patients"])),
+        ("structures", plain(len(design["labels"]))),
+        ("transforms", plain(len(result["config"]["transforms"]))),
+        ("predictions of each model", plain(design["n_predictions"])),
+        ("measured against", against(design["main_reference"])),
+        ("margin", dose_number(result["config"]["margin"])),
+    ]
+
+
+def _keys(result: Json) -> list[dict[str, str]]:
+    """What the lines of the panels are: name, colour, dash."""
+    models, main = result["models"], result["design"]["main_reference"]
+    if len(models) > 1:
+        return [{"name": name, "colour": pen.colour, "dash": ""} for name, pen in strokes([], models).items()]
+    found = [] if main == UNTRANSFORMED else [{"name": f"Dice with {against(main)}", "colour": ACCURATE, "dash": ""}]
+    return [*found, {"name": f"Dice with {against(UNTRANSFORMED)}", "colour": OWN, "dash": "5 2"},
+            {"name": f"{RESAMPLING} (upper limit of the dashed line)", "colour": ALONE, "dash": "1.5 2"}]  # fmt: skip
+
+
+def _panels(result: Json, models: Sequence[str]) -> list[Markup]:
+    """A panel for each transform, all structures together."""
+    main = result["design"]["main_reference"]
+    if len(models) > 1:
+        return _overlaid(result, models, main, "accuracy")
+    return [
+        _inline(dose_panel(facts, _one_model(result, models[0], name, main, ALL), margin=result["config"]["margin"]),
+                f"panel-{name}")
+        for name, facts in result["config"]["transforms"].items()
+    ]  # fmt: skip
+
+
+def _own_panels(result: Json, models: Sequence[str]) -> list[Markup]:
+    """Of several models also the equivariance, unless that is all there is."""
+    if len(models) < 2 or result["design"]["main_reference"] == UNTRANSFORMED:
+        return []
+    return _overlaid(result, models, UNTRANSFORMED, "own")
+
+
+def _overlaid(result: Json, models: Sequence[str], reference: str, kind: str) -> list[Markup]:
+    pens = strokes([], models)
+    found = []
+    for name, facts in result["config"]["transforms"].items():
+        curves = [Curve(_points(result, model, name, ALL, reference), pens[model].colour, mark=MARKS[place])
+                  for place, model in enumerate(models)]  # fmt: skip
+        found.append(_inline(dose_panel(facts, curves), f"{kind}-{name}"))
+    return found
+
+
+def _one_model(result: Json, model: str, transform: str, main: str, label: str) -> list[Curve]:
+    accurate = [Curve(_points(result, model, transform, label, main), ACCURATE)] if main != UNTRANSFORMED else []
+    return [
+        *accurate,
+        Curve(_points(result, model, transform, label, UNTRANSFORMED), OWN, "5 2", mark="s"),
+        Curve(_points(result, model, transform, label, RESAMPLING), ALONE, "1.5 2", band=False, mark=""),
+    ]
+
+
+def _structure_figures(result: Json, model: str) -> list[tuple[str, list[Markup]]]:
+    """The panels of every structure; none where there is one only."""
+    labels, main = result["design"]["labels"], result["design"]["main_reference"]
+    if len(labels) < 2:
+        return []
+    return [
+        (structure(label), [
+            _inline(dose_panel(facts, _one_model(result, model, name, main, label)), f"s{place}-{name}")
+            for name, facts in result["config"]["transforms"].items()
+        ])
+        for place, label in enumerate(labels)
+    ]  # fmt: skip
+
+
+def _points(result: Json, model: str, transform: str, label: str, reference: str) -> Sequence[Json]:
+    return result["results"][model]["curves"].get(transform, {}).get(label, {}).get(reference, [])
+
+
+def _picture(case: WorstCase, model: str, pens: Mapping[str, Any]) -> dict[str, Any]:
+    before, after = picture_svgs(case, model, dict(pens))
+    return {"title": case.title, "slices": [(case.before.title, _bare(before)), (case.after.title, _bare(after))]}
+
+
+def _inline(figure: Any, name: str) -> Markup:
+    return _bare(to_svg(figure, name))
+
+
+def _bare(svg: str) -> Markup:
+    """The element without name spaces, which HTML neither needs nor reads."""
+    return Markup(svg.replace(' xmlns="http://www.w3.org/2000/svg"', "").replace(
+        ' xmlns:xlink="http://www.w3.org/1999/xlink"', ""
+    ))  # fmt: skip
+
+
+def _settings(result: Json) -> Json:
+    return {key: value for key, value in result["config"].items() if key != "transforms"}
+
+
+def _present(tables: Iterable[Table | None]) -> list[Table]:
+    return [table for table in tables if table is not None]

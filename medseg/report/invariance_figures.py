@@ -1,0 +1,92 @@
+"""Small multiples: Dice against dose, one panel for each transform, with patient-bootstrap bands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from medseg.report.canvas import FAINT, INK, new_figure, styled
+from medseg.report.figures_curves import numbers
+from medseg.report.invariance_wording import dose_number
+
+WIDTH_MM, HEIGHT_MM = 66.0, 50.0
+MOST_TICKS = 6
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a panel: points as in `invariance.json`, and how it is drawn."""
+
+    points: Sequence[Mapping[str, Any]]
+    colour: str
+    dash: str = ""
+    band: bool = True
+    mark: str = "o"
+
+
+@styled
+def dose_panel(facts: Facts, curves: Sequence[Curve], *, margin: float | None = None) -> Figure:
+    """Mean Dice at every dose; the shade is its 95 % interval, the upright line the dose that changes nothing.
+
+    Args:
+        facts: of the transform, as in `config.transforms`.
+        curves: in the order of drawing.
+        margin: a dotted line at so much below the first curve's value at the identity.
+    """
+    figure = new_figure(WIDTH_MM, HEIGHT_MM)
+    axes = figure.add_subplot()
+    axes.axvline(_place(facts, facts["identity"]), color=FAINT, linewidth=0.8)
+    for curve in curves:
+        _draw(axes, facts, curve)
+    at_identity = [p["mean"] for p in curves[0].points if p["dose"] == facts["identity"]] if curves else []
+    if margin is not None and at_identity and at_identity[0] is not None:
+        axes.axhline(at_identity[0] - margin, color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_title(facts["title"], loc="left")
+    _ticks(axes, facts)
+    return figure
+
+
+def _draw(axes: Axes, facts: Facts, curve: Curve) -> None:
+    x = np.array([_place(facts, point["dose"]) for point in curve.points])
+    y = numbers([point["mean"] for point in curve.points])
+    ends = [point.get("ci95") or (None, None) for point in curve.points]
+    low, high = numbers([end[0] for end in ends]), numbers([end[1] for end in ends])
+    # where all patients agree there is no interval, and the band narrows to the line
+    low, high = np.where(np.isnan(low), y, low), np.where(np.isnan(high), y, high)
+    dashes = (0, tuple(float(length) for length in curve.dash.split())) if curve.dash else "-"
+    if curve.band:
+        axes.fill_between(x, low, high, color=curve.colour, alpha=0.18, linewidth=0)
+    axes.plot(x, y, color=curve.colour, linestyle=dashes, linewidth=1.5, marker=curve.mark, markersize=3.2,
+              markeredgewidth=0, clip_on=False)  # fmt: skip
+
+
+def _place(facts: Facts, dose: float) -> float:
+    return float(np.log(dose)) if facts["logarithmic"] else float(dose)
+
+
+def _ticks(axes: Axes, facts: Facts) -> None:
+    """The tested doses themselves, thinned out where they would touch."""
+    if facts["unit"] == "0 or 1":
+        axes.set_xticks([0, 1], ["as it is", "flipped"])
+        axes.set_xlim(-0.4, 1.4)
+        return
+    doses = list(facts["doses"])
+    places = [_place(facts, dose) for dose in doses]
+    gap = (max(places) - min(places)) / MOST_TICKS
+    kept = {facts["identity"]: _place(facts, facts["identity"])}
+    for dose, place in sorted(zip(doses, places, strict=True), key=lambda pair: -abs(pair[1])):
+        if all(abs(place - other) >= gap for other in kept.values()):
+            kept[dose] = place
+    words = {place: dose_number(dose) for dose, place in kept.items()}
+    axes.xaxis.set_major_locator(FixedLocator(sorted(words)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: words.get(place, "")))
+    axes.set_xlabel(facts["unit"] or "factor")
