@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 from pydantic import AfterValidator, Field
@@ -11,6 +11,8 @@ from pydantic import AfterValidator, Field
 from medseg.shapes import Triple
 
 Rng: TypeAlias = np.random.Generator | np.random.RandomState
+# Whether a step needs an image in Hounsfield units, or works in any unit, also after the window.
+WorksIn: TypeAlias = Literal["hu", "any"]
 
 
 def _ordered(ends: tuple[float, float]) -> tuple[float, float]:
@@ -37,11 +39,32 @@ def _not_negative(ends: tuple[float, float]) -> tuple[float, float]:
     return ends
 
 
+def _coarser(ends: tuple[float, float]) -> tuple[float, float]:
+    if _ordered(ends)[0] < 1:
+        raise ValueError("a range [low, high] with 1 <= low <= high")
+    return ends
+
+
+def _shrinking(ends: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < _ordered(ends)[0] <= ends[1] <= 1:
+        raise ValueError("a range [low, high] with 0 < low <= high <= 1")
+    return ends
+
+
+def _counts(ends: tuple[int, int]) -> tuple[int, int]:
+    if not 1 <= ends[0] <= ends[1]:
+        raise ValueError("a range [low, high] of whole numbers with 1 <= low <= high")
+    return ends
+
+
 Probability = Annotated[float, Field(ge=0, le=1)]
 Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
 Window = Annotated[tuple[float, float], AfterValidator(_wide)]
 PositiveRange = Annotated[tuple[float, float], AfterValidator(_positive)]
 SizeRange = Annotated[tuple[float, float], AfterValidator(_not_negative)]
+CoarseRange = Annotated[tuple[float, float], AfterValidator(_coarser)]
+ZoomRange = Annotated[tuple[float, float], AfterValidator(_shrinking)]
+CountRange = Annotated[tuple[int, int], AfterValidator(_counts)]
 Bound = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Axis = Annotated[int, Field(ge=0, le=2)]
 
@@ -61,6 +84,20 @@ def uniform(rng: Rng, ends: tuple[float, float]) -> float:
 def log_uniform(rng: Rng, ends: tuple[float, float]) -> float:
     """A positive number between the ends; x and 1/x are equally likely if the range holds both."""
     return float(math.exp(rng.uniform(math.log(ends[0]), math.log(ends[1]))))
+
+
+def either_side(rng: Rng, ends: tuple[float, float]) -> float:
+    """A factor as often below 1 as above, evenly on each side; of a range on one side of 1 evenly within it."""
+    below = rng.uniform() < 0.5
+    if ends[0] >= 1 or ends[1] <= 1:
+        return uniform(rng, ends)
+    return uniform(rng, (ends[0], 1.0) if below else (1.0, ends[1]))
+
+
+def either_sign(rng: Rng, sizes: tuple[float, float]) -> float:
+    """A number of a size between the ends, as often negative as positive."""
+    size = uniform(rng, sizes)
+    return size if rng.uniform() < 0.5 else -size
 
 
 def symmetric(rng: Rng, bounds: Triple) -> Triple:

@@ -7,9 +7,13 @@ from typing import Annotated, get_args
 from pydantic import Field
 
 from medseg.transforms.flip import FlipConfig
-from medseg.transforms.intensity import BrightnessConfig, ContrastConfig, GammaConfig, NoiseConfig
+from medseg.transforms.histogram import HistogramShiftConfig
+from medseg.transforms.intensity import BrightnessConfig, ContrastConfig, GammaConfig
+from medseg.transforms.noise import GaussianNoiseConfig, NoiseConfig
 from medseg.transforms.occlusion import OcclusionConfig
-from medseg.transforms.resolution import BlurConfig, LowResolutionConfig
+from medseg.transforms.relative import AddConfig, ContrastMeanConfig, GammaRangeConfig, MultiplyConfig
+from medseg.transforms.resolution import BlurConfig, LowResolutionConfig, ThickSlicesConfig
+from medseg.transforms.sharpen import SharpenConfig
 from medseg.transforms.spatial import AffineConfig, ElasticConfig
 from medseg.transforms.window import WindowConfig
 
@@ -19,10 +23,18 @@ AnyStep = (
     | FlipConfig
     | BlurConfig
     | LowResolutionConfig
+    | ThickSlicesConfig
+    | SharpenConfig
     | NoiseConfig
+    | GaussianNoiseConfig
     | BrightnessConfig
     | ContrastConfig
     | GammaConfig
+    | MultiplyConfig
+    | AddConfig
+    | ContrastMeanConfig
+    | GammaRangeConfig
+    | HistogramShiftConfig
     | OcclusionConfig
     | WindowConfig
 )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from medseg.config import Config
 from medseg.shapes import IntTriple, Triple
-from medseg.transforms.ranges import SOFT_TISSUE_HU, Bound, Probability, Rng, Window, fires, uniform
+from medseg.transforms.kernels_points import window_share
+from medseg.transforms.points import mapped
+from medseg.transforms.ranges import SOFT_TISSUE_HU, Bound, Probability, Rng, Window, WorksIn, fires, uniform
 from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform
 
 
@@ -23,6 +26,7 @@ class WindowConfig(Config):
         output: what the two ends become. With (0, 1), air equals the zero padding of a convolution.
     """
 
+    works_in: ClassVar[WorksIn] = "hu"
     name: Literal["window"] = "window"
     probability: Probability = 1.0
     window_hu: Window = SOFT_TISSUE_HU
@@ -78,6 +82,8 @@ def window_image(
         >>> window_image(torch.tensor([-1000.0, -160.0, 40.0, 240.0, 900.0]))
         tensor([0.0000, 0.0000, 0.5000, 1.0000, 1.0000])
     """
-    low, high = window_hu
+    (low, high), (bottom, top) = window_hu, output
+    if image.device.type == "cpu" and image.dtype == torch.float32:
+        return mapped(window_share, image, (low, high, high - low, bottom, top - bottom))
     share = (image.clamp(low, high) - low) / (high - low)
-    return share * (output[1] - output[0]) + output[0]
+    return share * (top - bottom) + bottom
