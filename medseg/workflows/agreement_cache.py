@@ -1,11 +1,9 @@
-"""Finished cases of a comparison on disk: each under a hash of what it was computed from, whole or not there."""
+"""Finished cases of a comparison on disk: each under a hash of what it was computed from."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib import metadata
@@ -23,52 +21,54 @@ from medseg.evaluation.spread import Spread
 from medseg.evaluation.staple import Staple
 from medseg.evaluation.surface import Gap
 from medseg.evaluation.voxel_agreement import VoxelAgreement
-from medseg.files import MARKER, SIGNATURE, check_output_folder, open_output_folder, write_text
 from medseg.imaging.labels import LabelMap
 from medseg.imaging.regions import Reading
+from medseg.workflows import fleet_finished
 from medseg.workflows.agreement_case import CaseResult
+from medseg.workflows.fleet_finished import Finished, plain_array
 from medseg.workflows.outputs import sha256
 from medseg.workflows.readings import ReadCase
 
 FORMAT = 1
 KIND = "agreement"  # of output folder
-SCORES = "scored"  # the folder of finished cases in it
 SCORED = {"label", "a", "b", "values", "volume_a_ml", "volume_b_ml"}
+
+
+def case_key(case: ReadCase, raters: Sequence[str], models: Sequence[str], asked: Mapping[str, Any]) -> str:
+    """Hash of the case's masks and of everything that its scores depend on.
+
+    Args:
+        asked: what is measured, in plain values.
+    """
+    digest = hashlib.sha256()
+    about = {
+        "format": FORMAT,
+        "medseg": metadata.version("medseg"),
+        "case": [case.id, case.patient, list(raters), list(models)],
+        **asked,
+    }
+    digest.update(json.dumps(about, sort_keys=True).encode())
+    truth = {"": case.truth} if case.truth is not None else {}
+    readings = {**case.readings, **case.repeats, **truth}
+    for name, reading in readings.items():
+        _add(digest, name, reading)
+    for model, soft in case.soft.items():
+        if soft.probabilities is not None:
+            digest.update(f"{model}:{sha256(soft.probabilities)}".encode())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
 class ScoreCache:
-    """A folder with one JSON file per finished case, named by a hash of its content's inputs."""
+    """The finished cases of one comparison, by `case_key`."""
 
-    folder: Path
-
-    def key(self, case: ReadCase, raters: Sequence[str], models: Sequence[str], asked: Mapping[str, Any]) -> str:
-        """Hash of the case's masks and of everything that the scores depend on.
-
-        Args:
-            asked: what is measured, in plain values.
-        """
-        digest = hashlib.sha256()
-        about = {
-            "format": FORMAT,
-            "medseg": metadata.version("medseg"),
-            "case": [case.id, case.patient, list(raters), list(models)],
-            **asked,
-        }
-        digest.update(json.dumps(about, sort_keys=True).encode())
-        truth = {"": case.truth} if case.truth is not None else {}
-        readings = {**case.readings, **case.repeats, **truth}
-        for name, reading in readings.items():
-            _add(digest, name, reading)
-        for model, soft in case.soft.items():
-            if soft.probabilities is not None:
-                digest.update(f"{model}:{sha256(soft.probabilities)}".encode())
-        return digest.hexdigest()
+    finished: Finished
 
     def read(self, key: str) -> CaseResult | None:
         """A finished case; None when it is not there or cannot be read."""
+        if (found := self.finished.read(key)) is None:
+            return None
         try:
-            found = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
             return CaseResult(
                 tuple(found["labels"]),
                 tuple(found["readers"]),
@@ -78,7 +78,7 @@ class ScoreCache:
                 tuple(_lesions_of(entry) for entry in found["lesions"]),
                 found["soft"],
             )
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             return None  # a file of another version or a damaged one: the case is scored again
 
     def write(self, result: CaseResult) -> None:
@@ -93,43 +93,21 @@ class ScoreCache:
             "lesions": [asdict(pair) for pair in result.lesions],
             "soft": result.soft,
         }
-        key = result.key
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        if not any(self.folder.parent.iterdir()):
-            (self.folder.parent / MARKER).write_text(f"{SIGNATURE}{KIND}\n", encoding="utf-8")
-        write_text(self.folder / f"{key}.json", json.dumps(content, default=_plain))
+        self.finished.write(result.key, content)
 
     def keep(self, keys: Collection[str]) -> None:
         """Removes what no case of this comparison used."""
-        for path in self.folder.glob("*.json"):
-            if path.stem not in keys:
-                path.unlink()
+        self.finished.keep(keys)
 
 
 def check_out(out: str | Path, *, overwrite: bool) -> ScoreCache:
-    """The cache of finished cases of an output folder that may be written.
-
-    A folder that holds nothing but finished cases is a comparison that was cut off, and is taken up again.
-
-    Raises:
-        OutputExistsError, UsageError: as `check_output_folder`.
-    """
-    folder = Path(out)
-    cut_off = (folder / MARKER).is_file() and {entry.name for entry in folder.iterdir()} <= {MARKER, SCORES}
-    check_output_folder(folder, kind=KIND, overwrite=overwrite or cut_off)
-    return ScoreCache(folder / SCORES)
+    """The cache of finished cases of an output folder that may be written; see `fleet_finished.check_out`."""
+    return ScoreCache(fleet_finished.check_out(out, kind=KIND, overwrite=overwrite))
 
 
 def open_out(out: str | Path) -> Path:
-    """The output folder, empty but for the finished cases."""
-    folder = Path(out)
-    aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
-    if (folder / SCORES).is_dir():
-        os.replace(folder / SCORES, aside)
-    open_output_folder(folder, kind=KIND, overwrite=True)
-    if aside.is_dir():
-        os.replace(aside, folder / SCORES)
-    return folder
+    """The output folder, empty but for the finished cases; see `fleet_finished.open_out`."""
+    return fleet_finished.open_out(out, kind=KIND)
 
 
 def _add(digest: Any, name: str, reading: Reading) -> None:
@@ -161,7 +139,8 @@ def _gap_entry(gap: Gap | None) -> list[dict[str, Any]] | None:
     if gap is None:
         return None
     return [
-        {field.name: _plain(getattr(side, field.name)) for field in fields(Spread)} for side in (gap.there, gap.back)
+        {field.name: plain_array(getattr(side, field.name)) for field in fields(Spread)}
+        for side in (gap.there, gap.back)
     ]
 
 
@@ -183,7 +162,7 @@ def _lesions_of(entry: Mapping[str, Any]) -> LesionPair:
 
 
 def _entry(found: VoxelAgreement) -> dict[str, Any]:
-    staple = {field.name: _plain(getattr(found.staple, field.name)) for field in fields(Staple)}
+    staple = {field.name: plain_array(getattr(found.staple, field.name)) for field in fields(Staple)}
     kappa = {field.name: getattr(found.kappa, field.name) for field in fields(ChanceCorrected)}
     return {"raters": list(found.raters), "staple": staple, "kappa": kappa}
 
@@ -192,8 +171,3 @@ def _voxels_of(entry: Mapping[str, Any]) -> VoxelAgreement:
     staple = _arrays(entry["staple"])
     staple["votes"] = staple["votes"].astype(np.int8).reshape(-1, len(entry["raters"]))  # none of an empty domain
     return VoxelAgreement(tuple(entry["raters"]), Staple(**staple), ChanceCorrected(**entry["kappa"]))
-
-
-def _plain(value: Any) -> Any:
-    """Arrays as lists and numpy's numbers as Python's; NaN and infinity stay, only medseg reads these files."""
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

@@ -20,7 +20,7 @@ from medseg.evaluation.scoring import Pair, Tolerance, others_of, score_case
 from medseg.evaluation.soft_scores import score_probability
 from medseg.evaluation.voxel_agreement import VoxelAgreement, score_voxels
 from medseg.imaging.regions import Reading
-from medseg.workflows.agreement_cache import ScoreCache
+from medseg.workflows.agreement_cache import ScoreCache, case_key
 from medseg.workflows.agreement_case import CaseResult
 from medseg.workflows.fleet import SERIAL, Fleet, ready
 from medseg.workflows.fleet_outcomes import results_of
@@ -167,7 +167,7 @@ class CaseScorer:
 def _scored(case: ReadCase, source: Readings, scoring: Scoring) -> CaseResult:
     if not case.readings:
         return CaseResult((), (), None)
-    key = scoring.cache.key(case, source.raters, models_of(source), scoring.asked) if scoring.cache else ""
+    key = case_key(case, source.raters, models_of(source), scoring.asked) if scoring.cache else ""
     if scoring.cache and (found := scoring.cache.read(key)) is not None:
         return replace(found, facts=case.facts, key=key)
     labels = source.labels or _values_in(case)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,17 @@ from medseg.evaluation.agreement import TRUTH, Protocol
 from medseg.evaluation.entries import summary
 from medseg.evaluation.metrics import MAIN, METRICS
 from medseg.evaluation.scoring import score_case
-from medseg.files import check_output_folder, open_output_folder
 from medseg.imaging.regions import Reading
 from medseg.io.manifest import Dataset
+from medseg.workflows.agreement_cache import case_key
+from medseg.workflows.fleet import Fleet, ready
+from medseg.workflows.fleet_finished import Finished, check_out, close_out, open_out
+from medseg.workflows.fleet_outcomes import results_of
 from medseg.workflows.outputs import plain, provenance, write_csv, write_json
 from medseg.workflows.readings import ReadCase, Readings, dataset_readings, open_dataset
 
 SCHEMA = "medseg.evaluation/1"
+KIND = "evaluation"  # of output folder
 COLUMNS = (
     "case", "patient", "label", "rater", *METRICS, "volume_reference_ml", "volume_prediction_ml", "flag",
 )  # fmt: skip
@@ -36,9 +41,14 @@ def evaluate(
     overwrite: bool = False,
     allow_missing: bool = False,
     split: str | None = None,
+    jobs: int = 1,
+    ray: str | None = None,
+    insecure_cluster: bool = False,
     on_case: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Scores of the predictions; writes `scores.csv` and `evaluation.json` and returns what the latter holds.
+
+    Every finished case is kept under `scored`, so that an evaluation that was cut off goes on where it was.
 
     Args:
         dataset: a Dataset, or its `dataset.yaml` or folder.
@@ -47,6 +57,9 @@ def evaluate(
         tolerance_mm: of NSD.
         allow_missing: go on without the cases that have no prediction; they are listed in the result.
         split: score the cases of this split only.
+        jobs: cases scored at the same time, by a process each; results do not depend on it.
+        ray: score on Ray workers instead: `local`, or the address of a cluster.
+        insecure_cluster: accept a cluster that asks for no token.
         on_case: called with (done, total) after each case.
 
     Raises:
@@ -55,24 +68,57 @@ def evaluate(
     check_tolerance(tolerance_mm)
     source = dataset_readings(open_dataset(dataset), predictions, split=split, allow_missing=allow_missing)
     assert source.model is not None and source.labels is not None
-    check_output_folder(out, kind="evaluation", overwrite=overwrite)
-    rows: list[Row] = []
-    diagonals: dict[str, float] = {}
-    missing: list[str] = []
-    for done, case_id in enumerate(source.cases, 1):
-        case = source.read(case_id)
-        if source.model in case.readings:
-            rows += _score(case, source, tolerance_mm)
-            diagonals[case_id] = case.diagonal_mm
-        else:
-            missing.append(case_id)
-        if on_case:
-            on_case(done, len(source.cases))
+    fleet = Fleet(jobs, ray, insecure_cluster=insecure_cluster)
+    finished = check_out(out, kind=KIND, overwrite=overwrite)
+    outcomes = fleet.map(
+        ready(CaseEvaluator(source, tolerance_mm, finished, threads=1 if jobs > 1 else None)),
+        list(source.cases),
+        on_done=None if on_case is None else lambda _, done, total: on_case(done, total),
+        name=lambda case_id: f"case {case_id}",
+    )
+    cases = results_of(outcomes)
+    rows = [row for case in cases for row in case.rows]
+    diagonals = {case.case: case.diagonal_mm for case in cases if case.diagonal_mm is not None}
+    missing = [case.case for case in cases if case.diagonal_mm is None]
     result = plain(_summarise(rows, diagonals, source, missing, tolerance_mm, split))
-    folder = open_output_folder(out, kind="evaluation", overwrite=overwrite)  # only now: bad input leaves the old
+    folder = open_out(out, kind=KIND)  # only now: bad input leaves the old
+    finished.keep({case.key for case in cases})
     write_csv(folder / "scores.csv", plain(rows), COLUMNS)
     write_json(folder / "evaluation.json", result)
+    close_out(folder)
     return result
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One case scored: a row for each label and rater; without a prediction none, and no diagonal."""
+
+    case: str
+    rows: Sequence[Row] = ()
+    diagonal_mm: float | None = None
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class CaseEvaluator:
+    """Reads one case and scores its prediction unless that was done before; can be handed to another process."""
+
+    source: Readings
+    tolerance_mm: float
+    finished: Finished
+    threads: int | None = None
+
+    def __call__(self, case_id: str) -> Evaluated:
+        case, source = self.source.read(case_id), self.source
+        if source.model not in case.readings:
+            return Evaluated(case_id)
+        asked = {"evaluation": sorted(METRICS), "tolerance": self.tolerance_mm, "labels": source.labels}
+        key = case_key(case, source.raters, source.models, asked)
+        rows = self.finished.read(key)
+        if rows is None:
+            rows = _score(case, source, self.tolerance_mm, self.threads)
+            self.finished.write(key, rows)
+        return Evaluated(case_id, rows, case.diagonal_mm, key)
 
 
 def score_table(evaluation: Mapping[str, Any]) -> Table:
@@ -102,7 +148,7 @@ def _cell(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _score(case: ReadCase, source: Readings, tolerance_mm: float) -> list[Row]:
+def _score(case: ReadCase, source: Readings, tolerance_mm: float, threads: int | None) -> list[Row]:
     assert source.model is not None
     readings: dict[str, Reading] = dict(case.readings)
     if case.truth is not None:
@@ -119,7 +165,7 @@ def _score(case: ReadCase, source: Readings, tolerance_mm: float) -> list[Row]:
             "volume_prediction_ml": score.volume_b_ml,
             "flag": score.flag,
         }
-        for score in score_case(readings, labels=source.labels, tolerance_mm=tolerance_mm, pairs=pairs)
+        for score in score_case(readings, labels=source.labels, tolerance_mm=tolerance_mm, pairs=pairs, threads=threads)
     ]
 
 
