@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from medseg.config import Config
 from medseg.data.store import StoredCase
 from medseg.shapes import IntTriple
+from medseg.transforms.batch import BatchAugment
 
 AIR_HU = -1024
 Augment = Callable[..., dict[Any, Any]]
@@ -39,13 +40,14 @@ class SamplingConfig(Config):
 
 @dataclass(frozen=True, eq=False)
 class PatchSettings:
-    """What `PatchDataset` needs besides the cases."""
+    """What `PatchDataset` needs besides the cases; with `donors`, every patch comes with a box of another case."""
 
     patch: IntTriple
     sampling: SamplingConfig
     classes: int
     random_rater: bool
     seed: int
+    donors: bool = False
 
 
 class PatchDataset(Dataset[dict[str, Any]]):
@@ -53,9 +55,12 @@ class PatchDataset(Dataset[dict[str, Any]]):
 
     `augment` is given HU with a margin around the patch; it cuts the margin off and normalises (`transforms.Pipeline`).
     An item holds `image` (1, X, Y, Z), `target` (C, X, Y, Z) probabilities, `weight` (1, X, Y, Z) and the case's `id`.
+
+    Without `augment` an item is what `augmented` needs to do the same for a whole batch on a device: `image` with its
+    margin in int16 HU, `labels`, `seed`, perhaps `donor`, and `id`.
     """
 
-    def __init__(self, cases: Sequence[StoredCase], augment: Augment, settings: PatchSettings) -> None:
+    def __init__(self, cases: Sequence[StoredCase], augment: Augment | None, settings: PatchSettings) -> None:
         self.cases, self.augment, self.settings = cases, augment, settings
 
     def __len__(self) -> int:
@@ -65,16 +70,25 @@ class PatchDataset(Dataset[dict[str, Any]]):
         settings = self.settings
         epoch, place = divmod(number, len(self.cases))
         index = int(np.random.default_rng([settings.seed, epoch]).permutation(len(self.cases))[place])
-        case = self.cases[index]
-        rng = np.random.default_rng([settings.seed, epoch, index])
-        labels = case.labels
-        if settings.random_rater:
-            labels = labels[rng.integers(len(labels))][None]
-        start, size = self._box(case, rng)
-        sample = {"image": cut(case.hu, start, size, AIR_HU).float(), "labels": cut(labels, start, size, 0)}
-        sample = self.augment(sample, seed=(settings.seed, epoch, index))
+        case, seed = self.cases[index], (settings.seed, epoch, index)
+        sample = self._cut_out(index, np.random.default_rng(seed))
+        if self.augment is None:
+            return {**sample, "seed": seed, "id": case.id}
+        sample = self.augment({key: in_hu(key, value) for key, value in sample.items()}, seed=seed)
         target, weight = rater_target(sample["labels"], settings.classes)
         return {"image": sample["image"], "target": target, "weight": weight, "id": case.id}
+
+    def _cut_out(self, index: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """The patch of a case with its margin, and perhaps tissue of another case."""
+        case, labels = self.cases[index], self.cases[index].labels
+        if self.settings.random_rater:
+            labels = labels[rng.integers(len(labels))][None]
+        start, size = self._box(case, rng)
+        sample = {"image": cut(case.hu, start, size, AIR_HU), "labels": cut(labels, start, size, 0)}
+        if self.settings.donors:
+            other = self.cases[(index + 1 + int(rng.integers(len(self.cases) - 1))) % len(self.cases)]
+            sample["donor"] = cut(other.hu, *self._box(other, rng), AIR_HU)
+        return sample
 
     def _box(self, case: StoredCase, rng: np.random.Generator) -> tuple[IntTriple, IntTriple]:
         """First voxel and size of the patch with its margin, before augmentation."""
@@ -115,11 +129,48 @@ def rater_target(labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     return votes / known.clamp(min=1), (known > 0).float()
 
 
-def batches(dataset: PatchDataset, first_step: int, steps: int, batch: int, workers: int) -> DataLoader[dict[str, Any]]:
-    """Batches of step `first_step` to `steps`; a resumed run gets exactly those that the lost one would have got."""
+def in_hu(key: str, value: Tensor) -> Tensor:
+    """An entry as the transforms take it: stored CT numbers as float32, labels as they are."""
+    return value if key == "labels" else value.float()
+
+
+def augmented(batch: dict[str, Any], augment: BatchAugment, classes: int, device: torch.device) -> dict[str, Any]:
+    """A batch of items without `augment`, augmented on the device: what a loader that augments would have given.
+
+    Equal bit by bit on the CPU, within rounding elsewhere.
+    """
+    moved = {
+        key: [in_hu(key, value.to(device, non_blocking=True)) for value in batch[key]]
+        for key in ("image", "labels", "donor")
+        if key in batch
+    }
+    samples = augment.each(moved["image"], moved["labels"], seeds=batch["seed"], donors=moved.get("donor"))
+    targets = [rater_target(sample["labels"], classes) for sample in samples]
+    return {
+        "image": torch.stack([sample["image"] for sample in samples]),
+        "target": torch.stack([target for target, _ in targets]),
+        "weight": torch.stack([weight for _, weight in targets]),
+        "id": batch["id"],
+    }
+
+
+def batches(
+    dataset: PatchDataset, first_step: int, steps: int, batch: int, workers: int, *, pinned: bool = False
+) -> DataLoader[dict[str, Any]]:
+    """Batches of step `first_step` to `steps`; a resumed run gets exactly those that the lost one would have got.
+
+    Without `augment` a batch holds lists, because patches with their margins differ in shape.
+
+    Args:
+        pinned: keep batches in memory from which a CUDA device copies while the host goes on.
+    """
     numbers = range(first_step * batch, steps * batch)
     # A generator of its own: otherwise each loader draws from the state that dropout goes on with after a resume.
     return DataLoader(
-        dataset, batch_size=batch, sampler=numbers, num_workers=workers, persistent_workers=False,
-        generator=torch.Generator(),
+        dataset, batch_size=batch, sampler=numbers, num_workers=workers, persistent_workers=False, pin_memory=pinned,
+        collate_fn=_listed if dataset.augment is None else None, generator=torch.Generator(),
     )  # fmt: skip
+
+
+def _listed(items: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {key: [item[key] for item in items] for key in items[0]}

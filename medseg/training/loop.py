@@ -22,7 +22,11 @@ Batch = dict[str, Any]
 
 
 class TrainingConfig(Config):
-    """Steps are optimiser steps. `validate_every` and `checkpoint_every` count steps; both also happen at the end."""
+    """Steps are optimiser steps. `validate_every` and `checkpoint_every` count steps; both also happen at the end.
+
+    `augment_on`: the `loader`'s processes augment patch by patch, or the `device` a whole batch in the step; `auto` is
+    the device on CUDA, else the loader.
+    """
 
     steps: int = Field(default=1000, gt=0)
     batch: int = Field(default=2, gt=0)
@@ -34,6 +38,13 @@ class TrainingConfig(Config):
     checkpoint_every: int = Field(default=100, gt=0)
     log_every: int = Field(default=10, gt=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    augment_on: Literal["auto", "loader", "device"] = "auto"
+
+    def augments_on(self, device: torch.device) -> Literal["loader", "device"]:
+        """Where augmentation happens in a training on `device`."""
+        if self.augment_on != "auto":
+            return self.augment_on
+        return "device" if device.type == "cuda" else "loader"
 
 
 @dataclass
@@ -62,13 +73,22 @@ class TrainingState:
 
 @dataclass
 class Hooks:
-    """What the loop calls: `validate` gives Dice per class, `save` a checkpoint, `log` a row, `tick` progress."""
+    """What the loop calls: `validate` gives Dice per class, `save` a checkpoint, `log` a row, `tick` progress, and
+    `prepare` makes of what the loader gave the batch of a step, on the device."""
 
     validate: Callable[[], dict[str, float] | None]
     save: Callable[[bool], None]
     log: Callable[..., None]
     tick: Callable[[int, float], None] = lambda step, loss: None
+    prepare: Callable[[Batch], Batch] = lambda batch: batch
     losses: list[float] = field(default_factory=list)
+    waited: float = 0.0
+    stepped: float = 0.0
+
+    @property
+    def wait_share(self) -> float:
+        """Share of the time of all steps that went into waiting for the loader; 0 before the first."""
+        return self.waited / (self.waited + self.stepped) if self.waited else 0.0
 
 
 def choose_device(name: str) -> torch.device:
@@ -99,8 +119,10 @@ def train_steps(
         while state.step < config.steps:
             asked = time.perf_counter()
             batch = next(iterator)
-            waited += time.perf_counter() - asked
-            value = _step(state, batch, loss, config, device)
+            got = time.perf_counter()
+            value = _step(state, hooks.prepare(batch), loss, config, device)
+            waited, hooks.waited = waited + got - asked, hooks.waited + got - asked
+            hooks.stepped += time.perf_counter() - got
             hooks.losses.append(value)
             hooks.tick(state.step, value)
             if state.step % config.log_every == 0 or state.step == config.steps:

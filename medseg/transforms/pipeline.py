@@ -50,6 +50,11 @@ class Pipeline(MapTransform, Randomizable, InvertibleTransform):
         self.transforms, self.label_keys, self.spacing_mm = tuple(transforms), tuple(label_keys), spacing_mm
         self.patch_shape, self.params = patch_shape, ()
 
+    @property
+    def needs_donor(self) -> bool:
+        """Whether an occlusion may take tissue from the sample's `donor`."""
+        return any("tissue" in getattr(getattr(step, "config", None), "fills", ()) for _, step in self.transforms)
+
     def sample(self, shape: IntTriple, spacing_mm: Triple, seed: Sequence[int]) -> tuple[Any, ...]:
         """Parameters of every transform, in order, for a patch of `shape`; None for those that do not act."""
         streams, drawn = _streams([name for name, _ in self.transforms], seed), []
@@ -120,6 +125,7 @@ class Pipeline(MapTransform, Randomizable, InvertibleTransform):
                 patch is larger than the sample.
         """
         if not self.transforms and self.patch_shape is None:
+            self.params = ()
             return dict(data)
         entries = self._entries(data, self.label_keys)
         chosen = seed if seed is not None else (new_seed(self.R), new_seed(self.R))

@@ -41,10 +41,11 @@ class TransformsConfig(Config):
         check_order(self.complete())
 
     def complete(self) -> tuple[AnyStep, ...]:
-        """All steps in the order in which they run; steps that work inside a window know the window step's."""
+        """All steps in the order in which they run; steps that work inside a window know that of the window step, if
+        the recipe gives it one."""
         steps = self.steps if self.preset == "none" else _changed(PRESETS[self.preset].steps, self.steps)
-        window = next((step.window_hu for step in steps if isinstance(step, WindowConfig)), None)
-        return with_window(steps, window) if window else steps
+        windows = [step for step in steps if isinstance(step, WindowConfig) and "window_hu" in step.model_fields_set]
+        return with_window(steps, windows[0].window_hu) if windows else steps
 
     def at_inference(self) -> TransformsConfig:
         """The part that is no augmentation: the window, its ends at rest."""

@@ -1,4 +1,4 @@
-"""The trace that moved voxels leave on a MetaTensor, by which MONAI's `Compose.inverse` and `Invertd` move them back."""
+"""The trace that moved voxels leave on a MetaTensor, by which MONAI's `Compose.inverse` and `Invertd` undo it."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from medseg.models.registry import ModelConfig
 from medseg.models.unet import UNetConfig
 from medseg.preprocessing.plan import Plan, PlanConfig, PreprocessingConfig, normalised_window
 from medseg.training.loop import TrainingConfig
-from medseg.transforms.pipeline import TransformsConfig
+from medseg.transforms.steps import TransformsConfig, with_window
 from medseg.transforms.window import WindowConfig
 
 
@@ -54,24 +54,21 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def training_transforms(recipe: Recipe, plan: Plan) -> TransformsConfig:
-    """The recipe's augmentation, ending in the plan's own normalisation; only the jitter of its ends is the recipe's.
+    """The recipe's augmentation with the plan's own normalisation where its window step stands, else at the end; only
+    the jitter of the window's ends is the recipe's.
 
     Raises:
         ConfigError: the recipe's `window` step names another window than the plan.
     """
     steps = recipe.transforms.complete()
+    place = next((number for number, step in enumerate(steps) if isinstance(step, WindowConfig)), len(steps))
     jitter = {"probability": 1.0, "jitter_hu": 0.0}
-    for step in steps:
-        if isinstance(step, WindowConfig):
-            if "window_hu" in step.model_fields_set and step.window_hu != plan.window_hu:
-                raise ConfigError("the window step names another window than the plan", where="transforms",
-                                  expected=f"{plan.window_hu}", got=f"{step.window_hu}",
-                                  do="Set plan.window_hu and leave window_hu out of the window step.")  # fmt: skip
-            jitter = {"probability": step.probability, "jitter_hu": step.jitter_hu}
+    for step in steps[place : place + 1]:
+        if "window_hu" in step.model_fields_set and step.window_hu != plan.window_hu:
+            raise ConfigError("the window step names another window than the plan", where="transforms",
+                              expected=f"{plan.window_hu}", got=f"{step.window_hu}",
+                              do="Set plan.window_hu and leave window_hu out of the window step.")  # fmt: skip
+        jitter = {"probability": step.probability, "jitter_hu": step.jitter_hu}
     window = WindowConfig(window_hu=plan.window_hu, output=normalised_window(plan), **jitter)  # type: ignore[arg-type]
-    others = [step for step in steps if not isinstance(step, WindowConfig)]
-    filled = [
-        step.model_copy(update={"window_hu": plan.window_hu}) if getattr(step, "window_hu", 0) is None else step
-        for step in others
-    ]
-    return TransformsConfig(preset="none", steps=(*filled, window))
+    steps = with_window((*steps[:place], window, *steps[place + 1 :]), plan.window_hu)
+    return TransformsConfig(preset="none", steps=steps)

@@ -10,7 +10,7 @@ import torch
 
 from medseg.config import write_config
 from medseg.data.folds import draw_folds, read_folds, split_fold, write_folds
-from medseg.data.patches import PatchDataset, PatchSettings, batches
+from medseg.data.patches import PatchDataset, PatchSettings, augmented, batches
 from medseg.data.store import StoredCase, majority_vote, store_case
 from medseg.errors import ConfigError, InputError, UsageError
 from medseg.files import open_output_folder, remove_leftovers, write_text
@@ -26,9 +26,12 @@ from medseg.training.checkpoint import write_checkpoint
 from medseg.training.logbook import Logbook, read_log
 from medseg.training.loop import Hooks, TrainingState, choose_device, train_steps
 from medseg.training.memory import keep_freed_memory
+from medseg.transforms.batch import BatchAugment
 from medseg.transforms.pipeline import Pipeline, build_pipeline
 from medseg.workflows.recipe import Recipe, read_recipe, training_transforms
 from medseg.workflows.run import Run, open_run, write_run
+
+WORTH_ADVICE = 0.2  # share of each step spent waiting, above which more loader processes are worth naming
 
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int, str], None]  # what, done, total, note
@@ -108,7 +111,7 @@ def _new_run(
     learned, _ = split_fold(folds, recipe.folds.fold)
     prints = []
     for done, case_id in enumerate(learned, 1):
-        prints.append(fingerprint(read_case(dataset, entries[case_id])))
+        prints.append(fingerprint(read_case(dataset, entries[case_id]), recipe.preprocessing))
         progress("Measuring cases", done, len(learned), "")
     plan = fit_plan(prints, recipe.plan, recipe.preprocessing, recipe.model.downsampling)
     training_transforms(recipe, plan)  # a contradiction between transforms and plan shows before anything is replaced
@@ -155,16 +158,21 @@ def _train(
     if padding := _describe_padding(cases, run.plan):
         say(padding)
     log = Logbook(run.log_file, resume_at=state.step)
-    patches = PatchDataset(cases, _augmentation(run), _patch_settings(run))
+    pipeline, on_device = _augmentation(run, cases), recipe.training.augments_on(device) == "device"
+    patches = PatchDataset(cases, None if on_device else pipeline, _patch_settings(run, pipeline.needs_donor))
+    augment = BatchAugment(pipeline)
     hooks = Hooks(
         validate=lambda: validation_dice(model, held_out, run, progress),
         save=lambda best: _save(run, state, best),
         log=log.add,
         tick=lambda step, loss: progress("Training", step, recipe.training.steps, f"loss {loss:.3f}"),
+        prepare=lambda batch: augmented(batch, augment, len(run.labels.names), device) if on_device else batch,
     )
-    loader = batches(patches, state.step, recipe.training.steps, recipe.training.batch, recipe.sampling.workers)
+    loader = batches(patches, state.step, recipe.training.steps, recipe.training.batch, recipe.sampling.workers,
+                     pinned=device.type == "cuda")  # fmt: skip
     finished = train_steps(state, loader, DeepSupervision(recipe.loss.build()), recipe.training, hooks)
     _draw_curves(run)
+    say(_describe_waiting(hooks.wait_share))
     return Training(run, finished, state.step, state.best)
 
 
@@ -187,22 +195,27 @@ def _store(
     return cases
 
 
-def _augmentation(run: Run) -> Pipeline:
-    return build_pipeline(
+def _augmentation(run: Run, cases: Sequence[StoredCase]) -> Pipeline:
+    pipeline = build_pipeline(
         training_transforms(run.recipe, run.plan),
         mirror_pairs=run.labels.mirror_indices,
         spacing_mm=run.plan.spacing_mm,
         patch_shape=run.plan.patch,
     )
+    if pipeline.needs_donor and len(cases) < 2:
+        raise ConfigError("tissue of another patient needs two training cases", where="transforms", got=str(len(cases)),
+                          do="Take `tissue` out of the fills of the occlusion step.")  # fmt: skip
+    return pipeline
 
 
-def _patch_settings(run: Run) -> PatchSettings:
+def _patch_settings(run: Run, donors: bool) -> PatchSettings:
     return PatchSettings(
         patch=run.plan.patch,
         sampling=run.recipe.sampling,
         classes=len(run.labels.names),
         random_rater=run.recipe.raters == "random",
         seed=run.recipe.training.seed,
+        donors=donors,
     )
 
 
@@ -250,6 +263,11 @@ def _describe(run: Run, model: torch.nn.Module, device: torch.device) -> str:
         f"{run.recipe.model.name} with {weights:.2f} million weights on {device.type}; "
         f"patches of {patch} voxels of {spacing} mm; {low:g} to {high:g} HU."
     )
+
+
+def _describe_waiting(share: float) -> str:
+    advice = " More sampling.workers would shorten it." if share > WORTH_ADVICE else ""
+    return f"Share of each step spent waiting for data: {share:.0%}.{advice}"
 
 
 def _describe_padding(cases: Sequence[StoredCase], plan: Plan) -> str:
