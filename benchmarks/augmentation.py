@@ -32,7 +32,7 @@ import augmentation_gpu as gpu
 import augmentation_inputs as inputs
 import augmentation_peers as peers
 import torch
-from augmentation_inputs import Sample
+from augmentation_inputs import Labels, Sample
 from augmentation_rows import Contest, Rounds, Side, measure
 from io_rows import FAILURES, HEADER, Row
 
@@ -56,12 +56,12 @@ FULL = Effort(128, Rounds(7, 60), 30)
 QUICK = Effort(80, Rounds(3, 2.5), 8)
 
 
-def affine(sample: Sample, effort: Effort, peer: Callable[[Sample], Side]) -> Contest:
-    return Contest(inputs.pipeline_side(sample, inputs.affine()), peer(sample))
+def affine(sample: Sample, effort: Effort, peer: Callable[[Sample], Side], labels: Labels = "nearest") -> Contest:
+    return Contest(inputs.pipeline_side(sample, inputs.affine(labels)), peer(sample))
 
 
-def elastic(sample: Sample, effort: Effort, peer: Callable[[Sample], Side]) -> Contest:
-    return Contest(inputs.pipeline_side(sample, inputs.elastic()), peer(sample))
+def elastic(sample: Sample, effort: Effort, peer: Callable[[Sample], Side], labels: Labels = "nearest") -> Contest:
+    return Contest(inputs.pipeline_side(sample, inputs.elastic(labels)), peer(sample))
 
 
 def forced(sample: Sample, effort: Effort, peer: Callable[[Sample], Side]) -> Contest:
@@ -84,11 +84,14 @@ class Target:
     build: Callable[[Sample, Effort], Contest]
 
 
+# batchgeneratorsv2 interpolates each label and takes the largest, MONAI and TorchIO take the nearest voxel's: so do we.
+bg2_affine = partial(peers.bg2_spatial, p_rotation=1, p_scaling=1)
+bg2_elastic = partial(peers.bg2_spatial, p_elastic_deform=1)
 TARGETS = (
-    Target("affine_vs_bg2", 5.0, partial(affine, peer=partial(peers.bg2_spatial, p_rotation=1, p_scaling=1))),
+    Target("affine_vs_bg2", 5.0, partial(affine, peer=bg2_affine, labels="linear_argmax")),
     Target("affine_vs_monai", 4.0, partial(affine, peer=peers.monai_affine)),
     Target("affine_vs_torchio", 0.0, partial(affine, peer=peers.torchio_affine)),
-    Target("elastic_vs_bg2", 5.0, partial(elastic, peer=partial(peers.bg2_spatial, p_elastic_deform=1))),
+    Target("elastic_vs_bg2", 5.0, partial(elastic, peer=bg2_elastic, labels="linear_argmax")),
     Target("elastic_vs_monai", 5.0, partial(elastic, peer=peers.monai_elastic)),
     Target("elastic_vs_torchio", 5.0, partial(elastic, peer=peers.torchio_elastic)),
     Target("nnunet_default_vs_bg2", 2.5, default_nnunet),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from medseg.transforms.pipeline import Pipeline
 ROTATION_DEG, SCALE = 30.0, (0.7, 1.4)  # nnU-Net's default ranges
 # What nnU-Net reads for a patch, so that a turned patch meets no border: 205 voxels for 128 (`get_patch_size`).
 RAW_SHARE = 205 / 128
+Labels = Literal["nearest", "linear_argmax"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Sample:
         return tensor[:, box, box, box].contiguous()
 
 
-def pipeline_side(sample: Sample, config: TransformsConfig, draws: Any = None) -> Side:
+def pipeline_side(sample: Sample, config: TransformsConfig) -> Side:
     """Our pipeline; the draw is its seed."""
     pipeline = build_pipeline(config, patch_shape=sample.patch)
 
@@ -76,15 +78,16 @@ def pipeline_side(sample: Sample, config: TransformsConfig, draws: Any = None) -
     return Side(lambda draw: ({"image": sample.hu.clone(), "labels": sample.labels.clone()}, draw), run)
 
 
-def affine() -> TransformsConfig:
+def affine(interpolation: Labels) -> TransformsConfig:
     """Rotation and scaling, always."""
-    step = AffineConfig(probability=1, rotation_deg=ROTATION_DEG, scale=(1 / SCALE[1], 1 / SCALE[0]), axis_scale=(1, 1))
+    step = AffineConfig(probability=1, rotation_deg=ROTATION_DEG, scale=(1 / SCALE[1], 1 / SCALE[0]), axis_scale=(1, 1),
+                        interpolation=interpolation)  # fmt: skip
     return TransformsConfig(preset="none", steps=(step,))
 
 
-def elastic() -> TransformsConfig:
+def elastic(interpolation: Labels) -> TransformsConfig:
     """Bending, always."""
-    return TransformsConfig(preset="none", steps=(ElasticConfig(probability=1),))
+    return TransformsConfig(preset="none", steps=(ElasticConfig(probability=1, interpolation=interpolation),))
 
 
 def nnunet() -> TransformsConfig:
@@ -93,18 +96,24 @@ def nnunet() -> TransformsConfig:
 
 
 def nnunet_forced() -> TransformsConfig:
-    """The same, every transform acting."""
-    steps = tuple(step.model_copy(update={"probability": 1.0}) for step in nnunet().complete())
+    """The same, everything acting that can; flips toss their coins, as those of the peers do."""
+    steps = tuple(step if step.name == "flip" else _certain(step) for step in nnunet().complete())
     return TransformsConfig(preset="none", steps=steps)
+
+
+def _certain(step: Any) -> Any:
+    """The step with every probability above 0, its own and those of its parts, made 1."""
+    chances = {key: value for key, value in step.model_dump().items() if key.endswith("probability") and value > 0}
+    return step.model_copy(update=dict.fromkeys(chances, 1.0))
 
 
 def acting(pipeline: Pipeline, shape: IntTriple, draw: int) -> dict[str, Any]:
     """Parameters of the steps that act in a draw, by name; a second step of a name is `name_2`."""
     found: dict[str, Any] = {}
-    seen: dict[str, int] = {}
-    spacing = (1.0, 1.0, 1.0)
-    for (name, _), params in zip(pipeline.transforms, pipeline.sample(shape, spacing, (0, draw)), strict=True):
-        seen[name] = seen.get(name, 0) + 1
+    seen: Counter[str] = Counter()
+    drawn = pipeline.sample(shape, (1.0, 1.0, 1.0), (0, draw))
+    for (name, _), params in zip(pipeline.transforms, drawn, strict=True):
+        seen[name] += 1
         if params is not None:
             found[name if seen[name] == 1 else f"{name}_{seen[name]}"] = params
     return found
