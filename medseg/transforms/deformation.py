@@ -167,9 +167,15 @@ def backward_route(warp: Warp, shape: IntTriple) -> Route:
     return Route(np.ascontiguousarray(matrix), controls, _rate(warp), warp.target(shape), True, warp.outside_hu is None)
 
 
-def moves_nothing(route: Route, target: IntTriple) -> bool:
-    """Whether every voxel shows the source voxel of the same index."""
-    return target == route.source and not route.controls.any() and np.array_equal(route.matrix, np.eye(4)[:3])
+def plain_box(route: Route, target: IntTriple) -> tuple[slice, slice, slice] | None:
+    """The box of the source that the result shows voxel by voxel; None if it shows anything else."""
+    start = route.matrix[:, 3].astype(int)
+    if route.controls.any() or not np.array_equal(route.matrix, np.hstack([np.eye(3), start[:, None]])):
+        return None
+    if min(start) < 0 or any(first + n > there for first, n, there in zip(start, target, route.source, strict=True)):
+        return None
+    x, y, z = (slice(int(first), int(first) + n) for first, n in zip(start, target, strict=True))
+    return x, y, z
 
 
 def bspline(t: FloatArray) -> FloatArray:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from medseg.config import Config
-from medseg.errors import LabelError, UsageError
 from medseg.shapes import FloatArray, IntTriple, Triple
+from medseg.transforms.entries import Entries
 from medseg.transforms.ranges import Axis, Probability, Rng, fires
+from medseg.transforms.sides import Pairs, SwapRule, checked_pairs, swap_classes
 from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform
 
-Pairs = Sequence[tuple[int, int]]
+__all__ = ["Flip", "FlipConfig", "FlipParams", "swap_classes"]
 
 
 class FlipConfig(Config):
@@ -25,11 +25,15 @@ class FlipConfig(Config):
     Args:
         probability: of flipping along each of the axes, tossed for every axis anew.
         axes: 0, 1, 2 for X (left/right), Y (back/front), Z (down/up).
+        swap: when left and right classes change names (`sides`): `side`, when the left/right axis is flipped;
+            `chirality`, when an odd number of axes is, which is what goes with turns of 90 degrees and more.
     """
 
+    works_in: ClassVar[Literal["hu", "any"]] = "any"
     name: Literal["flip"] = "flip"
     probability: Probability = 0.5
     axes: tuple[Axis, ...] = (0,)
+    swap: SwapRule = "side"
 
     def build(self, keys: Keys = DEFAULT_KEYS, **options: Any) -> Flip:
         """The transform; `options` as in `Flip`."""
@@ -44,10 +48,11 @@ class FlipParams:
 
 
 class Flip(RandomTransform[FlipParams]):
-    """Flips image and labels; a flip along `left_right_axis` also swaps the classes of each mirror pair.
+    """Flips image and labels, and swaps the classes of each mirror pair when left becomes right.
 
     Which classes are a left/right pair can only be known from `mirror_pairs`: undeclared, a left kidney that is
-    flipped stays a "left kidney" on the right side, and the model learns not to tell them apart.
+    flipped stays a "left kidney" on the right side, and the model learns not to tell them apart (`mirror_advice` finds
+    names that look so).
 
     Args:
         mirror_pairs: class indices (a, b) that are each other's mirror image.
@@ -72,12 +77,8 @@ class Flip(RandomTransform[FlipParams]):
         **options: Any,
     ) -> None:
         super().__init__(keys, **options)
-        paired = [index for pair in mirror_pairs for index in pair]
-        if len(set(paired)) < len(paired) or min(paired, default=0) < 0:
-            raise LabelError("mirror_pairs does not pair classes one to one", got=str([*mirror_pairs]))
-        if left_right_axis not in (0, 1, 2):
-            raise UsageError("no such axis", where="left_right_axis", expected="0, 1 or 2", got=str(left_right_axis))
-        self.config, self.mirror_pairs, self.left_right_axis = config, tuple(mirror_pairs), left_right_axis
+        self.config, self.left_right_axis = config, left_right_axis
+        self.mirror_pairs = checked_pairs(mirror_pairs, left_right_axis)
 
     def sample(self, rng: Rng, shape: IntTriple, spacing_mm: Triple) -> FlipParams | None:
         axes = tuple(axis for axis in sorted(set(self.config.axes)) if fires(rng, self.config.probability))
@@ -88,32 +89,16 @@ class Flip(RandomTransform[FlipParams]):
 
     def apply_labels(self, labels: Tensor, params: FlipParams) -> Tensor:
         flipped = self.apply_image(labels, params)
-        return swap_classes(flipped, self.mirror_pairs) if self.left_right_axis in params.axes else flipped
+        side, chirality = self.left_right_axis in params.axes, len(params.axes) % 2 == 1
+        swaps = chirality if self.config.swap == "chirality" else side
+        return swap_classes(flipped, self.mirror_pairs) if swaps else flipped
+
+    def invert_entries(self, entries: Entries, params: FlipParams | None, shape: IntTriple) -> Entries:
+        """Flipped back, which is the same flip, names included."""
+        return entries if params is None else self.apply_entries(entries, params)
 
     def voxel_map(self, params: FlipParams, shape: IntTriple) -> FloatArray:
         matrix = np.eye(4)
         for axis in params.axes:
             matrix[axis, axis], matrix[axis, 3] = -1, shape[axis] - 1
         return matrix
-
-
-def swap_classes(labels: Tensor, pairs: Pairs) -> Tensor:
-    """Labels with the two classes of every pair exchanged: values of integers, channels of soft targets.
-
-    Raises:
-        LabelError: a pair names a channel that the soft targets do not have.
-    """
-    if not pairs:
-        return labels
-    if not labels.is_floating_point():
-        swapped = labels.clone()
-        for a, b in pairs:
-            swapped[labels == a], swapped[labels == b] = b, a
-        return swapped
-    order = list(range(len(labels)))
-    for a, b in pairs:
-        if max(a, b) >= len(labels):
-            raise LabelError("mirror_pairs names a class that the soft targets lack",
-                             expected=f"below {len(labels)}", got=f"({a}, {b})")  # fmt: skip
-        order[a], order[b] = order[b], order[a]
-    return labels[order]

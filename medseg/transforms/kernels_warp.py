@@ -245,3 +245,11 @@ def _largest(line: IntArray, at: IntArray, share: FloatArray) -> Any:
         if total > most:
             best, most = label, total
     return best
+
+
+@compiled
+def rename_slab(first: int, last: int, names: IntArray, source: IntArray, moved: IntArray) -> None:
+    """Writes `names[label]` for the flat labels from `first` to `last`; labels that are no index of it stay."""
+    for voxel in range(first, last):
+        label = source[voxel]
+        moved[voxel] = names[label] if 0 <= label < names.shape[0] else label

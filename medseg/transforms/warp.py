@@ -28,7 +28,7 @@ from medseg.transforms.deformation import (
     Warp,
     backward_route,
     forward_route,
-    moves_nothing,
+    plain_box,
     voxel_map,
 )
 from medseg.transforms.entries import Entries
@@ -106,8 +106,9 @@ def _resampled(
 ) -> list[Tensor]:
     """Every tensor along the route, with its values beyond the source."""
     target = target or warp.target(route.source)
-    if moves_nothing(route, target):
-        return [tensor.clone() for tensor, _ in given]
+    box = plain_box(route, target)
+    if box is not None:
+        return [tensor[:, *box].clone() for tensor, _ in given]
     majority = warp.interpolation == "linear_argmax"
     if given[0][0].device.type == "cpu":
         return _by_loops(given, route, target, majority)

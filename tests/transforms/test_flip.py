@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medseg.errors import LabelError, UsageError
+from medseg.transforms.entries import Entries
 from medseg.transforms.flip import FlipConfig, FlipParams, swap_classes
 
 PAIRS = ((1, 2),)
@@ -39,6 +40,21 @@ def test_left_right_flip_renames_a_left_structure():
 def test_up_down_flip_keeps_the_names():
     flipped = FlipConfig().build(mirror_pairs=PAIRS).apply_labels(one_voxel(1), FlipParams((2,)))
     assert flipped[0, 0, 0, 1] == 1 and flipped.sum() == 1
+
+
+def test_by_chirality_every_odd_number_of_flips_swaps_the_names():
+    flip = FlipConfig(swap="chirality").build(mirror_pairs=PAIRS)
+    swaps = {axes: bool(flip.apply_labels(one_voxel(1), FlipParams(axes)).max() == 2)
+             for axes in [(0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)]}  # fmt: skip
+    assert swaps == {(0,): True, (1,): True, (2,): True, (0, 1): False, (1, 2): False, (0, 1, 2): True}
+
+
+def test_a_flip_is_undone_by_itself():
+    flip, params = FlipConfig().build(mirror_pairs=PAIRS), FlipParams((0, 2))
+    entries = Entries({"image": torch.rand(1, 4, 3, 2)}, {"labels": one_voxel(1)}, (1.0, 1.0, 1.0))
+    back = flip.invert_entries(flip.apply_entries(entries, params), params, (4, 3, 2))
+    assert torch.equal(back.images["image"], entries.images["image"])
+    assert torch.equal(back.labels["labels"], entries.labels["labels"])
 
 
 def test_left_right_axis_can_be_another_one():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from medseg.config import build_config
 from medseg.errors import ConfigError
-from medseg.transforms.deformation import FOLD_FREE, AffineParams, ElasticParams, Warp, forward_route, voxel_map
+from medseg.transforms.deformation import FOLD_FREE, AffineParams, ElasticParams, Route, Warp, forward_route, voxel_map
 from medseg.transforms.spatial import AffineConfig, ElasticConfig
 from medseg.transforms.warp import warp_image, warp_labels
 from medseg.transforms.warp_torch import displacement, source_places
@@ -173,10 +173,24 @@ def test_two_affine_parts_are_not_joined():
 
 @pytest.mark.parametrize("seed", range(10))
 def test_elastic_at_its_bound_does_not_fold(seed):
+    """16 samples between two control points."""
     bend = ElasticParams(8.0, 8.0 * FOLD_FREE, seed)
-    where = torch.stack(places(Warp((0.5,) * 3, elastic=bend), (32, 32, 32))).numpy()
+    where = torch.stack(places(Warp((0.5,) * 3, elastic=bend), (64, 48, 48))).numpy()
     jacobian = np.stack([np.stack(np.gradient(part)) for part in where])
     assert np.linalg.det(np.moveaxis(jacobian, (0, 1), (-2, -1))).min() > 0
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (0, 1), (0,)])
+def test_control_points_set_against_each_other_at_the_bound_do_not_fold(axes):
+    """The worst the bound allows: every control point at its limit, towards a point along the axes said."""
+    limit, count = FOLD_FREE, 12
+    side = sum(np.sign(np.indices((count,) * 3)[axis] - count / 2 + 0.5) for axis in axes)
+    controls = np.zeros((3, count, count, count))
+    controls[list(axes)] = -np.clip(side, -1, 1) * limit * 8
+    route = Route(np.eye(4)[:3], controls, np.full(3, 1 / 8), (64,) * 3, False, False)
+    where = torch.stack(source_places(route, (64, 64, 64), CPU)).double().numpy()
+    determinants = np.linalg.det(np.moveaxis(np.stack([np.stack(np.gradient(p)) for p in where]), (0, 1), (-2, -1)))
+    assert 0 < determinants.min() < 0.7
 
 
 def test_displacement_is_in_millimetres_whatever_the_spacing():
@@ -206,6 +220,81 @@ def test_sampled_affine_parameters_lie_in_their_ranges():
     assert np.abs([p.translation_mm for p in drawn]).max() <= 4
     scales = np.log([p.scale for p in drawn])
     assert abs(scales.mean()) < 0.1 and np.abs(scales).max() <= np.log(2 * 1.06)
+
+
+def drawn_affines(count=400, shape=(8, 8, 8), spacing_mm=ISOTROPIC, **settings) -> list:
+    affine, rng = AffineConfig(**{"probability": 1, **settings}).build(), np.random.default_rng(0)
+    return [
+        None if warp is None else warp.affine for warp in (affine.sample(rng, shape, spacing_mm) for _ in range(count))
+    ]
+
+
+def test_shear_leans_one_axis_towards_another_and_keeps_the_volume():
+    lean = AffineParams(shear_deg=(45.0, 0.0, 0.0)).matrix
+    np.testing.assert_allclose(lean @ [0, 1, 0], [1, 1, 0], atol=1e-12)
+    assert np.linalg.det(AffineParams((10.0, 20.0, 30.0), shear_deg=(20.0, -10.0, 5.0)).matrix) == pytest.approx(1)
+
+
+def test_shear_moves_voxels_by_millimetres_along_the_leaning_line():
+    labels = torch.zeros(1, 9, 5, 1, dtype=torch.int16)
+    labels[0, 4] = 1  # a line along Y, of voxels of 2 mm
+    leant = warp_labels(labels, Warp((1.0, 2.0, 1.0), AffineParams(shear_deg=(45.0, 0.0, 0.0))))
+    assert leant[0, :, :, 0].nonzero().tolist() == [[0, 0], [2, 1], [4, 2], [6, 3], [8, 4]]
+
+
+def test_parts_of_an_affine_fire_with_their_own_probabilities():
+    drawn = drawn_affines(2000, rotation_probability=0.2, scale_probability=0.4, axis_scale=(1, 1))
+    rotated = np.array([affine is not None and affine.rotation_deg != (0, 0, 0) for affine in drawn])
+    scaled = np.array([affine is not None and affine.scale != (1, 1, 1) for affine in drawn])
+    assert abs(rotated.mean() - 0.2) < 0.045 and abs(scaled.mean() - 0.4) < 0.055  # 5 standard errors
+    assert abs((rotated & scaled).mean() - 0.08) < 0.03
+    assert all((affine is None) == (not r and not s) for affine, r, s in zip(drawn, rotated, scaled, strict=True))
+
+
+def test_a_part_that_does_not_fire_leaves_what_the_others_draw():
+    both, scale_only = drawn_affines(20), drawn_affines(20, rotation_probability=0)
+    assert [affine.scale for affine in both] == [affine.scale for affine in scale_only]
+    assert {affine.rotation_deg for affine in scale_only} == {(0, 0, 0)}
+
+
+@pytest.mark.parametrize(
+    ("draw", "mean"),
+    [("uniform", 1.25), ("reciprocal", 2 * np.log(2) / 1.5), ("log_uniform", 1.5 / np.log(4))],
+)
+def test_scale_is_drawn_as_said(draw, mean):
+    scales = [affine.scale[0] for affine in drawn_affines(3000, scale=(0.5, 2), axis_scale=(1, 1), scale_draw=draw)]
+    assert 0.5 <= min(scales) < 0.52 and 1.9 < max(scales) <= 2
+    assert np.mean(scales) == pytest.approx(mean, abs=0.04)  # 5 standard errors of the widest, 0.43 / sqrt(3000)
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing_mm", "thick"),
+    [((8, 8, 8), (1, 1, 3.5), 2), ((8, 8, 8), (4, 1, 1), 0), ((20, 5, 20), (1, 1, 1), 1), ((8, 8, 4), (1, 1, 3), None)],
+)
+def test_very_unequal_axes_keep_slices_as_slices(shape, spacing_mm, thick):
+    settings = {"rotation_deg": 10, "shear_deg": 5, "in_plane_rotation_deg": 180}
+    drawn = drawn_affines(50, shape, spacing_mm, **settings)
+    assert thick_axis(shape, spacing_mm, 3.0) == thick
+    if thick is None:
+        assert all(min(np.abs(affine.rotation_deg)) > 0 for affine in drawn)
+        return
+    across = [voxel_map(Warp(spacing_mm, affine), shape) - np.eye(4) for affine in drawn]
+    assert all(np.abs(m[thick]).max() < 1e-9 and np.abs(m[:3, thick]).max() < 1e-9 for m in across)
+    assert max(abs(affine.rotation_deg[thick]) for affine in drawn) > 90
+
+
+def test_a_volume_of_one_slice_is_not_turned_or_bent_out_of_itself():
+    shape, rng = (16, 16, 1), np.random.default_rng(0)
+    for config in (AffineConfig(probability=1), ElasticConfig(probability=1, outside_hu="repeat")):
+        transform = config.build()
+        labels = torch.ones(1, *shape, dtype=torch.int16)
+        labels[:, 0], labels[:, -1] = 0, 0
+        moved = [transform.apply_labels(labels, transform.sample(rng, shape, ISOTROPIC)) for _ in range(5)]
+        assert all(part.float().mean() > 0.5 for part in moved)
+
+
+def test_identity_ranges_do_not_act():
+    assert drawn_affines(5, rotation_deg=0, scale=(1, 1), axis_scale=(1, 1)) == [None] * 5
 
 
 def test_voxel_map_sends_the_centre_to_itself():
