@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from medseg.config import Config
 from medseg.errors import InputError
 from medseg.imaging.case import Case
 from medseg.imaging.regions import refuse_overlaps
+from medseg.preprocessing.body import body_box
 from medseg.shapes import FloatArray, IntTriple, Triple
 
 SAMPLED_VOXELS = 10_000  # per case: enough for stable percentiles, little enough for any number of cases
@@ -61,25 +62,42 @@ class Plan(Config):
 
 @dataclass(frozen=True, eq=False)
 class Fingerprint:
-    """What the plan needs to know of one case: spacing along R, A, S and HU of some labelled voxels."""
+    """What the plan needs to know of one case.
+
+    Args:
+        spacing_mm: along R, A, S.
+        foreground_hu: HU of some labelled voxels.
+        shape: voxels along R, A, S of what training sees: the body's box, or the whole image.
+        volumes_ml: of each structure, mean over the raters who marked it.
+    """
 
     spacing_mm: Triple
     foreground_hu: FloatArray
+    shape: IntTriple
+    volumes_ml: Mapping[str, float]
 
 
-def fingerprint(case: Case) -> Fingerprint:
+def fingerprint(case: Case, preprocessing: PreprocessingConfig) -> Fingerprint:
     """Measures one case; voxels count as labelled when any rater gave them a structure.
 
     Raises:
         LabelError: a rater's regions overlap: asked here, so that training ends before it has measured every case.
     """
+    geometry = case.volume.geometry
     labelled = np.zeros(case.volume.hu.shape, dtype=bool)
+    marked: dict[str, list[float]] = {}
     for name, reading in case.raters.items():
         refuse_overlaps(reading, where=f"case {case.id}, rater {name}")
         labelled |= reading.indices > 0
+        counts = np.bincount(reading.indices[reading.indices > 0].ravel(), minlength=len(reading.label_set.names))
+        for label, count in zip(reading.label_set.names, counts, strict=True):
+            if count:
+                marked.setdefault(label, []).append(count * geometry.voxel_ml)
     hu = case.volume.hu[labelled]
     chosen = np.random.default_rng(0).choice(hu, min(SAMPLED_VOXELS, hu.size), replace=False)
-    return Fingerprint(case.volume.geometry.canonical().spacing_mm, chosen)
+    seen = geometry.cropped(*body_box(case.volume, preprocessing.margin_mm)) if preprocessing.crop_to_body else geometry
+    volumes = {label: round(float(np.mean(each)), 3) for label, each in marked.items()}
+    return Fingerprint(geometry.canonical().spacing_mm, chosen, seen.canonical().shape, volumes)
 
 
 def fit_plan(

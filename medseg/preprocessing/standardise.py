@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.regions import Reading
 from medseg.imaging.resample import resample_linear, resample_nearest
 from medseg.imaging.volume import Volume
-from medseg.preprocessing.plan import Plan, PreprocessingConfig
+from medseg.preprocessing.body import body_box
+from medseg.preprocessing.plan import Plan
 from medseg.shapes import FloatArray, IntArray
-
-BODY_HU = -300.0  # between air and fat
-SEARCH_MM = 4.0  # the body is searched on a grid this coarse: its outline is smooth
 
 
 def standard_geometry(volume: Volume, plan: Plan) -> Geometry:
     """The plan's grid over this study: axes near R, A, S, the plan's spacing, the body's box."""
     geometry = volume.geometry
     if plan.preprocessing.crop_to_body:
-        geometry = geometry.cropped(*_body_box(volume, plan.preprocessing))
+        geometry = geometry.cropped(*body_box(volume, plan.preprocessing.margin_mm))
     return geometry.canonical().with_spacing(plan.spacing_mm)
 
 
@@ -62,20 +59,3 @@ def restore_scores(scores: FloatArray, standard: Geometry, target: Geometry) -> 
     """Probabilities (X, Y, Z, C) float32 on the target's grid, summing to 1."""
     classes = [resample_linear(s, standard, target, outside=float(c == 0)) for c, s in enumerate(scores)]
     return np.stack(classes, axis=-1)
-
-
-def _body_box(volume: Volume, config: PreprocessingConfig) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """First voxel and shape of the box around the largest piece denser than air, with a margin; else everything."""
-    spacing = np.array(volume.geometry.spacing_mm)
-    step = np.maximum(np.floor(SEARCH_MM / spacing), 1).astype(int)
-    pieces, count = ndimage.label(volume.hu[:: step[0], :: step[1], :: step[2]] > BODY_HU)  # type: ignore[misc]
-    shape = np.array(volume.hu.shape)
-    if not count:
-        return (0, 0, 0), volume.geometry.shape
-    box = ndimage.find_objects(pieces)[int(np.bincount(pieces.ravel())[1:].argmax())]
-    # The body may begin up to a voxel short of a search step before the first voxel that was looked at.
-    margin = np.maximum(np.ceil(config.margin_mm / spacing).astype(int), step - 1)
-    start = np.maximum(np.array([s.start for s in box]) * step - margin, 0)
-    stop = np.minimum(np.array([s.stop for s in box]) * step + margin, shape)
-    (x, y, z), (a, b, c) = start.tolist(), (stop - start).tolist()
-    return (x, y, z), (a, b, c)

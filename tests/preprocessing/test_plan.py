@@ -21,7 +21,7 @@ UNIT: IntTriple = (1, 1, 1)
 
 
 def measured(spacing_mm: Triple, *hu: float) -> Fingerprint:
-    return Fingerprint(spacing_mm, np.array(hu, dtype=np.float32))
+    return Fingerprint(spacing_mm, np.array(hu, dtype=np.float32), (10, 10, 10), {})
 
 
 def fitted(*prints: Fingerprint, multiple: IntTriple = UNIT, **wishes: Any) -> Any:
@@ -98,11 +98,15 @@ def case() -> Case:
 
 
 def test_a_fingerprint_holds_what_any_rater_marked_and_the_spacing_towards_right_anterior_superior(case: Case) -> None:
-    found = fingerprint(case)
+    found = fingerprint(case, PreprocessingConfig())
 
     assert sorted(found.foreground_hu.tolist()) == [0, 23]
     assert found.spacing_mm == pytest.approx((5, 2, 3))
+    assert found.shape == (2, 4, 3)
+    assert found.volumes_ml == {"liver": pytest.approx(0.03)}
 
 
 def test_the_same_case_gives_the_same_fingerprint(case: Case) -> None:
-    assert np.array_equal(fingerprint(case).foreground_hu, fingerprint(case).foreground_hu)
+    one, other = (fingerprint(case, PreprocessingConfig()) for _ in range(2))
+
+    assert np.array_equal(one.foreground_hu, other.foreground_hu)

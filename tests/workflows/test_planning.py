@@ -1,0 +1,63 @@
+"""`plan`: a data set in, a file with decisions and their reasons out."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+
+import pytest
+
+from medseg.errors import InputError, OutputExistsError, UsageError
+from medseg.workflows import phantom
+from medseg.workflows.planning import NETWORKS, plan, read_gib, read_plan
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return phantom(tmp_path_factory.mktemp("planning") / "ph", cases=4, experts=2, test=1, spacing_mm=8.0)
+
+
+def test_the_file_holds_what_was_decided(dataset: Path, tmp_path: Path) -> None:
+    made = plan(dataset, out=tmp_path / "plan.yaml", vram="3G")
+    assert read_plan(tmp_path / "plan.yaml") == made
+    assert made.cases == 3  # the test case was not measured
+    assert set(made.reasons) == {"spacing_mm", "window_hu", "patch", "batch", "low_resolution"}
+    assert made.stage.estimate_gib <= 3
+    assert all(n % step == 0 for n, step in zip(made.stage.patch, made.stage.model.downsampling, strict=True))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_network_can_be_planned(network: str, dataset: Path, tmp_path: Path) -> None:
+    made = plan(dataset, out=tmp_path / "plan.yaml", vram="40G", network=network)
+    assert made.stage.model.name == network
+    assert made.stage.batch >= 2
+
+
+def test_less_memory_gives_smaller_patches(dataset: Path, tmp_path: Path) -> None:
+    small, large = (
+        plan(dataset, out=tmp_path / f"{vram}.yaml", vram=vram, network="mednext") for vram in ("1400M", "8G")
+    )
+    assert prod(small.stage.patch) < prod(large.stage.patch)
+
+
+def test_too_little_memory_says_what_would_fit(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"too little for the smallest patch.*at least"):
+        plan(dataset, out=tmp_path / "plan.yaml", vram="1G", network="unetr")
+    assert not (tmp_path / "plan.yaml").exists()
+
+
+def test_a_plan_is_not_replaced_in_silence(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text("mine")
+    with pytest.raises(OutputExistsError):
+        plan(dataset, out=tmp_path / "plan.yaml")
+
+
+def test_an_unknown_network_is_answered_with_the_known_ones(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="resenc-m"):
+        plan(dataset, out=tmp_path / "plan.yaml", network="resnet")
+
+
+@pytest.mark.parametrize("text", ["", "ten", "0G", "-3G", "10T"])
+def test_what_is_no_amount_of_memory_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="10G"):
+        read_gib(text)
