@@ -53,7 +53,7 @@ def test_sampled_boxes_have_their_size_in_millimetres_and_lie_inside():
     assert (edges * spacing_mm >= 10 - np.array(spacing_mm) / 2).all()
     assert (edges * spacing_mm <= 20 + np.array(spacing_mm) / 2).all()
     assert {len(params.boxes) for params in drawn} == {1, 2, 3}
-    assert {params.fill for params in drawn} == {"air", "mean", "noise"}
+    assert {params.fill for params in drawn} == {"air", "mean", "noise", "metal"}
 
 
 def test_box_is_cut_to_half_of_a_small_image():
