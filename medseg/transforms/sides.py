@@ -84,10 +84,7 @@ def mirrored_name(name: str) -> str | None:
     """
     words = WORDS.findall(name)
     real = [place for place, word in enumerate(words) if word.isalnum()]
-    ends = (
-        [place for place in (real[0], real[-1]) if not "".join(words[place + 1 : place + 2]).isdigit()] if real else []
-    )
-    sides = [place for place in real if _names_side(words[place], place in ends)]
+    sides = [place for place in real if _names_side(words, place, at_end=place in (real[0], real[-1]))]
     if len({words[place].lower() for place in sides}) != 1 or len(real) < 2:
         return None
     return "".join(_like(word, OPPOSITE[word.lower()]) if place in sides else word for place, word in enumerate(words))
@@ -157,8 +154,9 @@ def _limit(dtype: torch.dtype) -> int:
     return torch.iinfo(dtype).max + 1
 
 
-def _names_side(word: str, at_end: bool) -> bool:
-    return word.lower() in ("left", "right") or (at_end and word.lower() in OPPOSITE)
+def _names_side(words: Sequence[str], place: int, *, at_end: bool) -> bool:
+    word, numbered = words[place].lower(), "".join(words[place + 1 : place + 2]).isdigit()  # L5 is a vertebra
+    return word in ("left", "right") or (at_end and not numbered and word in OPPOSITE)
 
 
 def _like(word: str, other: str) -> str:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from medseg.config import build_config
 from medseg.errors import ConfigError
 from medseg.transforms.deformation import FOLD_FREE, AffineParams, ElasticParams, Route, Warp, forward_route, voxel_map
-from medseg.transforms.spatial import AffineConfig, ElasticConfig
+from medseg.transforms.spatial import AffineConfig, ElasticConfig, thick_axis
 from medseg.transforms.warp import warp_image, warp_labels
 from medseg.transforms.warp_torch import displacement, source_places
 
@@ -224,9 +224,8 @@ def test_sampled_affine_parameters_lie_in_their_ranges():
 
 def drawn_affines(count=400, shape=(8, 8, 8), spacing_mm=ISOTROPIC, **settings) -> list:
     affine, rng = AffineConfig(**{"probability": 1, **settings}).build(), np.random.default_rng(0)
-    return [
-        None if warp is None else warp.affine for warp in (affine.sample(rng, shape, spacing_mm) for _ in range(count))
-    ]
+    warps = [affine.sample(rng, shape, spacing_mm) for _ in range(count)]
+    return [None if warp is None else warp.affine for warp in warps]
 
 
 def test_shear_leans_one_axis_towards_another_and_keeps_the_volume():
