@@ -14,7 +14,7 @@ from medseg.transforms.kernels_noise import inlined, natural_log
 
 LANES = 1024
 _F = np.float32
-_ONE_OVER_LN_2 = np.float32(1.4426950408889634)
+ONE_OVER_LN_2 = np.float32(1.4426950408889634)
 # 2^x for x between -1/2 and 1/2; fitted at Chebyshev's points, wrong by less than 2e-7
 _E0, _E1, _E2, _E3, _E4, _E5, _E6 = np.array(
     (1.0, 0.69314720671062, 0.24022651213595259, 0.05550327214209535, 0.00961802560294165,
@@ -24,16 +24,20 @@ _TINY = np.float32(1e-30)
 
 
 @inlined
-def power(share, exponent):
-    """A share of 0 to 1 to a positive power; 0 and 1 stay exactly."""
-    y = natural_log(max(share, _TINY)) * _ONE_OVER_LN_2 * exponent
-    y = max(y, _F(-120))
+def two_to(y):
+    """2 to the power y, for y between -120 and 120."""
     whole = np.floor(y + _F(0.5))
     f = y - whole
     p = (((((_E6 * f + _E5) * f + _E4) * f + _E3) * f + _E2) * f + _E1) * f + _E0
     bits = (np.int32(whole) + np.int32(127)) << np.int32(23)
-    scaled = p * np.int32(bits).view(np.float32)
-    return _F(0) if share <= _F(0) else scaled
+    return p * np.int32(bits).view(np.float32)
+
+
+@inlined
+def power(share, exponent):
+    """A share of 0 to 1 to a positive power; 0 and 1 stay exactly."""
+    y = natural_log(max(share, _TINY)) * ONE_OVER_LN_2 * exponent
+    return _F(0) if share <= _F(0) else two_to(max(y, _F(-120)))
 
 
 @inlined

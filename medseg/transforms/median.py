@@ -1,0 +1,108 @@
+"""The median of small cubes: edges stay, fine detail and noise go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medseg.config import Config
+from medseg.shapes import IntTriple, Triple
+from medseg.transforms.channels import Channels, each_channel, on_channels, some_channels
+from medseg.transforms.compiled import in_slabs
+from medseg.transforms.filters import on_device
+from medseg.transforms.kernels_median import LEVELS, running_median
+from medseg.transforms.points import statistics, statistics_twin
+from medseg.transforms.ranges import CountRange, Probability, Rng, WorksIn, fires, whole
+from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform
+
+
+class MedianConfig(Config):
+    """The median of the cube around each voxel.
+
+    Args:
+        probability: of acting.
+        size: range of the cube's edge in voxels, both ends included (nnU-Net DA5: 2 to 7).
+        channel_probability: of each channel to be changed, once the step acts.
+    """
+
+    works_in: ClassVar[WorksIn] = "any"
+    name: Literal["median"] = "median"
+    probability: Probability = 0.1
+    size: CountRange = (2, 4)
+    channel_probability: Probability = 1.0
+
+    def build(self, keys: Keys = DEFAULT_KEYS, **options: Any) -> Median:
+        """The transform; `options` as in `RandomTransform`."""
+        return Median(keys, self, **options)
+
+
+@dataclass(frozen=True)
+class MedianParams:
+    """Edge of the cube in voxels, and which channels (None: all)."""
+
+    size: int
+    channels: Channels | None = None
+
+
+class Median(RandomTransform[MedianParams]):
+    """Takes the median of the cube around each voxel."""
+
+    def __init__(self, keys: Keys = DEFAULT_KEYS, config: MedianConfig = MedianConfig(), **options: Any) -> None:  # noqa: B008
+        super().__init__(keys, **options)
+        self.config = config
+
+    def sample(self, rng: Rng, shape: IntTriple, spacing_mm: Triple) -> MedianParams | None:
+        if not fires(rng, self.config.probability):
+            return None
+        return MedianParams(whole(rng, self.config.size), some_channels(rng, self.config.channel_probability))
+
+    def apply_image(self, image: Tensor, params: MedianParams) -> Tensor:
+        if params.size == 1:
+            return image
+        return on_channels(image, params.channels, each_channel(lambda channel: median_of(channel, params.size)))
+
+
+def median_of(channel: Tensor, size: int) -> Tensor:
+    """(1, X, Y, Z), each voxel the median of the cube around it, to 1/16384 of the image's range.
+
+    The image is mirrored at its border, and of an
+    even number of voxels the upper of both middle ones counts, as in scipy.ndimage.
+    """
+    if channel.device.type != "cpu":
+        return median_twin(channel, size)
+    own = statistics(channel)
+    low, step = float(own.low), (float(own.high) - float(own.low)) / (LEVELS - 1)
+    if step == 0:
+        return channel
+    levels = ((channel[0] - low) / step + 0.5).to(torch.int16).numpy()
+    padded = np.pad(levels, _margins(size), mode="symmetric")
+    planes, lines, pitch = padded.shape
+    # So many places that a cube may begin at each; those that would run over the end of a line are cut off below
+    out = np.empty((len(levels), (lines - size) * pitch + pitch - size + 1), np.int16)
+    in_slabs(running_median, len(out), padded.reshape(planes, -1), out, pitch, size, size**3 // 2)
+    lined = np.pad(out, ((0, 0), (0, size - 1))).reshape(len(out), -1, pitch)[:, :, : levels.shape[2]]
+    return (torch.from_numpy(np.ascontiguousarray(lined)).float() * step + low)[None]
+
+
+def median_twin(channel: Tensor, size: int) -> Tensor:
+    """The same by torch, plane by plane, because all cubes of an image at once would not fit into memory."""
+    own = statistics_twin(channel)
+    step = (own.high - own.low) / (LEVELS - 1)  # type: ignore[operator]
+    levels = ((channel[0] - own.low) / torch.where(step == 0, 1.0, step) + 0.5).floor()
+    for axis, length in enumerate(levels.shape):
+        mirrored = np.pad(np.arange(length), _margins(size), mode="symmetric")
+        levels = levels.index_select(axis, on_device(mirrored, channel))
+    planes = []
+    for x in range(channel.shape[1]):
+        cubes = levels[x : x + size].unfold(1, size, 1).unfold(2, size, 1)
+        planes.append(cubes.movedim(0, -1).flatten(2).kthvalue(size**3 // 2 + 1, dim=-1).values)
+    return (torch.stack(planes) * step + own.low)[None]
+
+
+def _margins(size: int) -> tuple[int, int]:
+    """Voxels that a cube reaches back and ahead."""
+    return size // 2, (size - 1) // 2
