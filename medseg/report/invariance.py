@@ -17,11 +17,12 @@ from medseg.report.invariance_wording import against, dose_number, headline, met
 from medseg.report.methods import provenance_tables
 from medseg.report.palette import BLUE, CLASS_COLOURS, GREY, VERMILION, strokes
 from medseg.report.tables import Table
-from medseg.report.wording import number, plain, structure
+from medseg.report.wording import number, plain, short
 
 Json = Mapping[str, Any]
 GENERATOR = '<meta name="generator" content="medseg invariance">'
 MARKS = "osD^"
+MOST_STRUCTURES = 12  # lines that can be told apart by colour and dashes
 ACCURATE, OWN, ALONE = VERMILION, BLUE, GREY
 
 
@@ -51,7 +52,10 @@ def invariance_page(result: Json, pictures: Sequence[WorstCase] = ()) -> str:
         versus_tables=[versus_table(result, other) for other in models[1:]],
         pictures=[_picture(case, first, pens) for case in pictures],
         model=first,
-        structure_figures=_structure_figures(result, first),
+        structure_panels=_structure_panels(result, first),
+        structure_keys=_structure_keys(result, first),
+        structures_left_out=max(len(result["design"]["labels"]) - MOST_STRUCTURES, 0),
+        own_dose=against(result["design"]["main_reference"]),
         detail_tables=_present([
             *(structure_table(result, model) for model in models), *(dose_table(result, model) for model in models),
         ]),
@@ -137,18 +141,36 @@ def _one_model(result: Json, model: str, transform: str, main: str, label: str) 
     ]
 
 
-def _structure_figures(result: Json, model: str) -> list[tuple[str, list[Markup]]]:
-    """The panels of every structure; none where there is one only."""
+def _shown_structures(result: Json, model: str) -> list[str]:
+    """All structures when they are few, else those that lose most at a single dose; none where there is one only."""
     labels, main = result["design"]["labels"], result["design"]["main_reference"]
     if len(labels) < 2:
         return []
-    return [
-        (structure(label), [
-            _inline(dose_panel(facts, _one_model(result, model, name, main, label)), f"s{place}-{name}")
-            for name, facts in result["config"]["transforms"].items()
-        ])
-        for place, label in enumerate(labels)
-    ]  # fmt: skip
+
+    def largest_drop(label: str) -> float:
+        points = [point for name in result["config"]["transforms"]
+                  for point in _points(result, model, name, label, main)]  # fmt: skip
+        return max((point["drop"]["mean"] or 0.0 for point in points), default=0.0)
+
+    kept = sorted(labels, key=largest_drop, reverse=True)[:MOST_STRUCTURES]
+    return [label for label in labels if label in kept]
+
+
+def _structure_panels(result: Json, model: str) -> list[Markup]:
+    """A panel for each transform with a line for each structure."""
+    labels, main = _shown_structures(result, model), result["design"]["main_reference"]
+    pens = strokes(labels)
+    found = []
+    for name, facts in result["config"]["transforms"].items() if labels else ():
+        curves = [Curve(_points(result, model, name, label, main), pens[label].colour, pens[label].dash, band=False)
+                  for label in labels]  # fmt: skip
+        found.append(_inline(dose_panel(facts, curves), f"structures-{name}"))
+    return found
+
+
+def _structure_keys(result: Json, model: str) -> list[dict[str, str]]:
+    return [{"name": short(name), "colour": pen.colour, "dash": pen.dash}
+            for name, pen in strokes(_shown_structures(result, model)).items()]  # fmt: skip
 
 
 def _points(result: Json, model: str, transform: str, label: str, reference: str) -> Sequence[Json]:
