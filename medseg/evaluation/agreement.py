@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from medseg.evaluation.confirmatory import secondary_answers, secondary_entry
 from medseg.evaluation.entries import (
     TRUTH,
     Json,
@@ -25,6 +26,7 @@ from medseg.evaluation.interchangeability import device_panel, equivalence_index
 from medseg.evaluation.margin_tests import margin_tests
 from medseg.evaluation.metrics import METRICS, SYMMETRIC
 from medseg.evaluation.paired import CaseAgreement, CaseScores, case_agreement, entering
+from medseg.evaluation.planning import planning_entry
 from medseg.evaluation.presence import Presence, presence, reader_presence
 from medseg.evaluation.primary import Answer, Question, decide
 from medseg.evaluation.secondary import alt_test_entry, distribution_entry, fields, two_way_entry
@@ -64,6 +66,7 @@ class Judgement:
         differences: D by patient.
         p: one-sided, that D lies above minus the margin; NaN without a margin.
         warnings: what must be said beside the class.
+        secondary: answers to the confirmatory questions about this structure, with D and its interval.
     """
 
     finding: Finding
@@ -73,6 +76,7 @@ class Judgement:
     differences: Mapping[str, float]
     p: float = float("nan")
     warnings: tuple[str, ...] = ()
+    secondary: Mapping[Question, tuple[Answer, Interval]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -161,12 +165,13 @@ def judge_model(
         },
         "alt_test": alt_test_entry(cases, label, raters, model, protocol),
         "distribution": distribution_entry(cases, label, raters, model, protocol),
+        "planning": planning_entry(finding.difference, finding.margin, len(raters)),
     }
     bias = signed_bias(cases, label, raters, model, draws=protocol.draws, seed=protocol.seed)
     entry["signed_surface_distance"] = bias.as_dict()
     entry["difference"][protocol.metric] |= {
         "margin": finding.margin,
-        "margin_share": None if finding.margin is None else margin_share(finding.margin, mean, protocol.metric),
+        **_share(finding.margin, mean, protocol.metric),
         "class": class_,
         "reasons": reasons,
         "n_for_80pct": finding.needed,
@@ -174,7 +179,16 @@ def judge_model(
     by_patient = dict(zip(_owners(judged, "difference"), values.tolist(), strict=True))
     p = tests.p_noninferior if tests else np.nan
     warnings = (bias.warning,) if bias.warning else ()
-    return Judgement(finding, class_, tuple(reasons), _study(judged, raters), by_patient, p, warnings), entry
+    secondary = secondary_answers(label, rows, len(raters), table, protocol)
+    study = _study(judged, raters)
+    return Judgement(finding, class_, tuple(reasons), study, by_patient, p, warnings, secondary), entry
+
+
+def _share(margin: float | None, human_human: float, metric: str) -> Json:
+    """The margin as a share of the readers' disagreement; where they do not disagree, a flag says so beside null."""
+    share = None if margin is None else margin_share(margin, human_human, metric)
+    infinite = share is not None and np.isinf(share)
+    return {"margin_share": None if infinite else share} | ({"margin_share_flag": "infinite"} if infinite else {})
 
 
 def _all_rows(cases: Sequence[CaseScores], label: str, raters: Sequence[str], model: str) -> dict:
@@ -228,7 +242,9 @@ def verdict(
         return _readers_verdict(marked, protocol)
     answers = [_answer(label, model, protocol.metric) for label in marked]
     named = protocol.primary if protocol.primary in [answer.question for answer in answers] else None
-    decision = decide(answers, named)
+    secondary = {question: answer for label in marked for question, answer in label.judged[model].secondary.items()}
+    apart = [answer for question, (answer, _) in secondary.items() if question not in {one.question for one in answers}]
+    decision = decide([*answers, *(apart if named else ())], named, secondary)
     worst = next(label for label in marked if label.label == decision.decided_by.label)
     reasons = [f"{label.label}: {reason}" for label in marked for reason in label.judged[model].reasons]
     reasons += [warning for label in marked if (warning := share_warning(label.judged[model].finding))]
@@ -254,6 +270,8 @@ def verdict(
     if named:
         found["primary"] = str(named)
         found["exploratory_p"] = {str(question): p for question, p in decision.exploratory.items()}
+        if secondary:
+            found["secondary"] = secondary_entry(secondary, decision.secondary, protocol)
     return found, worst.label
 
 

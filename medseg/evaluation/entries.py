@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from medseg.evaluation.verdict import STATED
 from medseg.evaluation.volumes import BlandAltman, bland_altman
 from medseg.shapes import FloatArray
 
+EmptyPolicy = Literal["diagonal", "exclude"]
 TRUTH = "truth"  # the external truth's name among readers
 Json = dict[str, Any]
 
@@ -36,6 +37,8 @@ class Protocol:
         primary: the one question that decides; without it the worst label does.
         anonymous: reader K is another person in every case.
         margin_source: who gave the margin, and when, in words.
+        secondary: confirmatory questions beside the primary one, each with its margin.
+        empty_policy: what an infinite distance is in plain means: the image's diagonal, or left out.
     """
 
     metric: str = "dice"
@@ -47,6 +50,8 @@ class Protocol:
     primary: Question | None = None
     anonymous: bool = False
     margin_source: str = STATED
+    secondary: Mapping[Question, float] = field(default_factory=dict)
+    empty_policy: EmptyPolicy = "diagonal"
 
     def interval(self, values: FloatArray, bounds: tuple[float, float]) -> Interval:
         """Mean and interval of one value per patient (N,)."""
@@ -55,6 +60,11 @@ class Protocol:
     def tolerance_of(self, label: str) -> float:
         """NSD's tolerance for a label, in mm."""
         return tolerance_of(self.tolerance_mm, label)
+
+    def in_means(self, value: float, metric: str, diagonal_mm: float) -> float:
+        """A score as it enters plain means; NaN is left out."""
+        replacement = diagonal_mm if self.empty_policy == "diagonal" else np.nan
+        return float(METRICS[metric].fill_infinite(np.array(value), replacement))
 
 
 def summary(values: Sequence[float], patients: Sequence[str], metric: str, protocol: Protocol) -> Json:
@@ -126,7 +136,7 @@ def _pair(case: CaseScores, label: str, a: str, b: str | None) -> PairScore | No
 
 
 def truth_entry(cases: Sequence[CaseScores], label: str, names: Sequence[str], protocol: Protocol) -> Json:
-    """Per rater and model: summaries against the external truth, infinite distances as the image diagonal."""
+    """Per rater and model: summaries against the external truth, infinite distances by `empty_policy`."""
     found: Json = {}
     for name in names:
         pairs = [(case, pair) for case in cases if (pair := _pair(case, label, TRUTH, name))]
@@ -134,8 +144,8 @@ def truth_entry(cases: Sequence[CaseScores], label: str, names: Sequence[str], p
             continue
         found[name] = {}
         patients = [case.patient for case, _ in pairs]
-        for metric, kind in METRICS.items():
-            values = [float(kind.fill_infinite(np.array(p.values[metric]), case.diagonal_mm)) for case, p in pairs]
+        for metric in METRICS:
+            values = [protocol.in_means(pair.values[metric], metric, case.diagonal_mm) for case, pair in pairs]
             found[name][metric] = summary(values, patients, metric, protocol)
     return found
 

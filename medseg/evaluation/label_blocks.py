@@ -30,7 +30,7 @@ def add_matrix(
     protocol: Protocol,
 ) -> None:
     """Everybody with everybody in the judged metric, and their picture in the plane."""
-    matrix = pairwise_matrix(cases, label, protocol.metric, raters, models)
+    matrix = pairwise_matrix(cases, label, protocol.metric, raters, models, protocol)
     entry["matrix"] = matrix.as_dict() | {"metric": protocol.metric}
     plane = embed(matrix)
     names = [name for name in matrix.names if name in plane.points]

@@ -8,13 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from medseg.errors import UsageError
-from medseg.evaluation.metrics import METRICS, SYMMETRIC
+from medseg.evaluation.entries import Protocol
+from medseg.evaluation.metrics import SYMMETRIC
 from medseg.evaluation.paired import CaseScores
 from medseg.shapes import FloatArray, IntArray
 
+INFINITE = {
+    "diagonal": "an infinite distance counts as the image diagonal",
+    "exclude": "an infinite distance is left out",
+}
 RULE = (
-    "mean over the cases of a patient and then over patients, of the cases that both read and somebody marked; an "
-    "infinite distance counts as the image diagonal; pairs rest on different cases where readings are missing"
+    "mean over the cases of a patient and then over patients, of the cases that both read and somebody marked; "
+    "{infinite}; pairs rest on different cases where readings are missing"
 )
 
 
@@ -34,7 +39,7 @@ class PairwiseMatrix:
     mean: FloatArray
     cases: IntArray
     patients: IntArray
-    rule: str = RULE
+    rule: str
 
     def as_dict(self) -> dict[str, object]:
         """Plain lists for a file."""
@@ -48,15 +53,24 @@ class PairwiseMatrix:
 
 
 def pairwise_matrix(
-    cases: Sequence[CaseScores], label: str, metric: str, raters: Sequence[str], models: Sequence[str] = ()
+    cases: Sequence[CaseScores],
+    label: str,
+    metric: str,
+    raters: Sequence[str],
+    models: Sequence[str] = (),
+    protocol: Protocol | None = None,
 ) -> PairwiseMatrix:
     """Everybody with everybody, over the cases in which any of `raters` and `models` marked the structure.
+
+    Args:
+        protocol: for what infinite distances are in means; the image diagonal by default.
 
     Raises:
         UsageError: a metric that depends on which of the two is the reference has no symmetric matrix.
     """
     if metric not in SYMMETRIC:
         raise UsageError("no metric of a matrix of pairs", expected="one of " + ", ".join(SYMMETRIC), got=metric)
+    plan = protocol or Protocol()
     names = (*raters, *models)
     place = {name: index for index, name in enumerate(names)}
     values: dict[tuple[int, int], dict[str, list[float]]] = {}
@@ -66,7 +80,9 @@ def pairwise_matrix(
         for score in case.of(label):
             if score.is_missing or score.a not in place or score.b not in place or np.isnan(score.values[metric]):
                 continue
-            value = float(METRICS[metric].fill_infinite(np.array(score.values[metric]), case.diagonal_mm))
+            value = plan.in_means(score.values[metric], metric, case.diagonal_mm)
+            if np.isnan(value):
+                continue
             cell = place[score.a], place[score.b]
             values.setdefault((min(cell), max(cell)), {}).setdefault(case.patient, []).append(value)
     size = len(names), len(names)
@@ -76,4 +92,5 @@ def pairwise_matrix(
             mean[cell] = np.mean([np.mean(each) for each in by_patient.values()])
             number[cell] = sum(len(each) for each in by_patient.values())
             patients[cell] = len(by_patient)
-    return PairwiseMatrix(label, metric, names, mean, number, patients)
+    rule = RULE.format(infinite=INFINITE[plan.empty_policy])
+    return PairwiseMatrix(label, metric, names, mean, number, patients, rule)

@@ -56,6 +56,12 @@ def p_value(value: object) -> str:
     return "" if known is None else "< 0.001" if known < 0.001 else f"{known:.3f}"
 
 
+def share_of(value: object) -> str:
+    """A share in per cent; nothing where there is none."""
+    known = finite(value)
+    return "" if known is None else f"{100 * known:.0f} %"
+
+
 def rules_text(rules: set[str]) -> str:
     return " ".join(f"{rule[:1].upper()}{rule[1:]}." for rule in sorted(filter(None, rules)))
 

@@ -11,6 +11,7 @@ from medseg.report.block_cells import (
     p_value,
     part_of,
     rules_text,
+    share_of,
     table_of,
     value_of,
     williams_of,
@@ -23,6 +24,9 @@ from medseg.report.wording import estimate, interval, metric_name, number, plain
 def block_tables(agreement: Agreement) -> list[Table]:
     """All blocks that the file holds, in the order of the page."""
     found = (
+        secondary(agreement),
+        planning(agreement),
+        trained_on(agreement),
         ranking(agreement),
         null_control(agreement),
         degrade(agreement),
@@ -52,6 +56,57 @@ def missingness(agreement: Agreement) -> Table | None:
         rows.append([label, f"all: {read}", "", "", "", ""])
     columns = ("label", "reader or model", "read and found", "read, nothing found", "missing", "read in part")
     return table_of("Who read which structure", columns, rows, rules_text(rules))
+
+
+def secondary(agreement: Agreement) -> Table | None:
+    """The confirmatory secondary questions after Holm; None if none was named."""
+    rows: Rows = []
+    rules = set()
+    for model, found in agreement.get("verdict", {}).items():
+        block = found.get("secondary") or {}
+        rules.add(block.get("rule", ""))
+        rows += [[question, model, mean_of(entry["difference"], signed=True), number(entry["margin"]), entry["class"],
+                  p_value(entry["p"]), p_value(entry["p_holm"]), plain(entry["shown"]),
+                  plain(entry["difference"]["n"])]
+                 for question, entry in block.get("questions", {}).items()]  # fmt: skip
+    columns = ("question", "model", "difference D (95 % CI)", "margin", "class", "p", "p (Holm)", "shown",
+               "n patients")  # fmt: skip
+    return table_of("Confirmatory secondary questions", columns, rows, rules_text(rules))
+
+
+def planning(agreement: Agreement) -> Table | None:
+    """Power at this number of patients and the numbers for 80 %; None without a model."""
+    rows: Rows = []
+    rules = set()
+    for label, model, entry in model_blocks(agreement, "planning"):
+        shares = [share_of(entry.get(key)) for key in ("power", "power_equivalent")]
+        needed = [plain(entry[key]) if entry.get(key) is not None else ""
+                  for key in ("n_for_80pct", "n_for_80pct_equivalent")]  # fmt: skip
+        margin = "" if entry.get("margin") is None else number(entry["margin"])
+        rows.append([label, model, number(entry["sd"]), margin, *shares, *needed,
+                     share_of(entry.get("captured_variability")), plain(entry["n_patients"])])  # fmt: skip
+        rules.add(entry["rule"])
+    columns = ("label", "model", "SD of D", "margin", "power, non-inferior", "power, equivalent",
+               "n for 80 %, non-inferior", "n for 80 %, equivalent", "variability that the readers capture",
+               "n patients")  # fmt: skip
+    return table_of("Planning: was the study large enough?", columns, rows, rules_text(rules))
+
+
+def trained_on(agreement: Agreement) -> Table | None:
+    """Pairs with readers from whom a model learned beside all others; None where none did."""
+    rows: Rows = []
+    rules = set()
+    for label, model, entry in model_blocks(agreement, "trained_on"):
+        rules.add(entry["rule"])
+        for key, words in (("learned_from", "learned from"), ("others", "not learned from")):
+            found = entry[key]
+            readers = f"{words}: {', '.join(found['raters']) or 'nobody'}"
+            means = [mean_of(found[side]) for side in ("human_human", "model_human")]
+            rows.append([label, model, readers, *means, mean_of(found["difference"], signed=True),
+                         plain(found["difference"]["n"])])  # fmt: skip
+    columns = ("label", "model", "readers", "these readers with the others", "model with these readers",
+               "difference D (95 % CI)", "n cases")  # fmt: skip
+    return table_of("Readers from whom the model learned", columns, rows, rules_text(rules))
 
 
 def ranking(agreement: Agreement) -> Table | None:

@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medseg.report.blocks import block_tables
-from medseg.report.tables import Agreement, Cell, Table, judged_metric, metrics
+from medseg.report.tables import Agreement, Cell, Link, Table, judged_metric, metrics
 from medseg.report.wording import estimate, finite, flat, interval, metric_name, number, plain
 
 Found = list[tuple[list[str], dict[str, str]]]
 
 
-def detail_tables(agreement: Agreement, cases: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """All that the file has something for, in the order of the page."""
+def detail_tables(
+    agreement: Agreement, cases: Sequence[Mapping[str, Any]], viewers: Mapping[str, str] | None = None
+) -> list[Table]:
+    """All that the file has something for, in the order of the page; the worst cases lead to their `viewers`."""
     williams = "Agreement of the model with readers over agreement among readers; 1: the model is like one more reader."
     same_people = not agreement["design"].get("anonymous")  # else reader A of one case is not reader A of the next
     found = [
@@ -26,7 +28,7 @@ def detail_tables(agreement: Agreement, cases: Sequence[Mapping[str, Any]]) -> l
         volume(agreement),
         by_model(agreement, "williams", "Williams index", williams),
         *block_tables(agreement),
-        worst_cases(cases, judged_metric(agreement)),
+        worst_cases(cases, judged_metric(agreement), viewers=viewers),
     ]
     return [table for table in found if table is not None]
 
@@ -42,14 +44,21 @@ def reading_patterns(pairs: Sequence[Mapping[str, Any]]) -> Table | None:
     return Table("Who read the same cases", ("readers and models", "cases"), rows) if rows else None
 
 
-def worst_cases(cases: Sequence[Mapping[str, Any]], metric: str, count: int = 10) -> Table | None:
-    """The cases with the lowest D of one metric; None when D is defined nowhere."""
+def worst_cases(
+    cases: Sequence[Mapping[str, Any]], metric: str, count: int = 10, viewers: Mapping[str, str] | None = None
+) -> Table | None:
+    """The cases with the lowest D of one metric; None when D is defined nowhere.
+
+    Args:
+        viewers: case to its viewer page, where it has one.
+    """
+    pages = viewers or {}
     known = [row for row in cases if row["metric"] == metric and finite(row["difference"]) is not None]
     known = sorted(known, key=lambda row: row["difference"])[:count]
     several = any("model" in row for row in known)
-    rows = [
+    rows: list[list[Cell]] = [
         [
-            row["case"],
+            Link(str(row["case"]), pages[row["case"]]) if row["case"] in pages else row["case"],
             row["label"],
             *([row.get("model", "")] if several else []),
             number(row["human_human"]),
@@ -60,7 +69,8 @@ def worst_cases(cases: Sequence[Mapping[str, Any]], metric: str, count: int = 10
     ]
     columns = ("case", "label", *(["model"] if several else []), "reader with reader", "model with reader", "D")
     title = f"Where the model is farthest from the readers: lowest D of {metric_name(metric)}"
-    return Table(title, tuple(columns), rows) if rows else None
+    note = "Every case has one value, so there is no interval. Where a case is underlined, it opens in three planes."
+    return Table(title, tuple(columns), rows, note if pages else note.partition(". ")[0] + ".") if rows else None
 
 
 def presence(agreement: Agreement) -> Table | None:

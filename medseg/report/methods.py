@@ -63,6 +63,7 @@ def methods(agreement: Agreement, metric: str) -> list[str]:
             f"Intervals: two-sided 95 %, {plain(boot.get('draws'))} bootstrap draws of the "
             f"{boot.get('cluster', 'patient')}, seed {plain(boot.get('seed'))}"
             + (f"; method for D: {', '.join(rules)}." if rules else ".")
+            + (f" Rule: {config['interval_rule']}." if config.get("interval_rule") else "")
         )
     return [*_PAIRED, *text] if agreement["design"]["models"] else text
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from medseg.report.blocks import missingness
+from medseg.report.checklists import checklist_tables
 from medseg.report.details import detail_tables, reading_patterns
 from medseg.report.figures import forest, matrix, scatter, to_svg
 from medseg.report.figures_curves import reliability, surface_distance_curves
@@ -18,7 +20,10 @@ from medseg.report.figures_volume import bland_altman, volume_bands
 from medseg.report.methods import facts, methods, provenance_tables
 from medseg.report.overlay import TRUTH, Overlay, overlay_svg
 from medseg.report.palette import CLASS_COLOURS, Stroke, strokes
+from medseg.report.paper import paper_text
 from medseg.report.tables import (
+    Cell,
+    Link,
     Table,
     agreement_table,
     design,
@@ -27,7 +32,7 @@ from medseg.report.tables import (
     marked_cases,
     metrics,
 )
-from medseg.report.wording import CLASS_MEANINGS, finite, metric_name, number, structure
+from medseg.report.wording import CLASS_MEANINGS, finite, metric_name, number, structure, typeset
 
 __all__ = ["Table", "agreement_page", "block_figures"]
 
@@ -42,6 +47,7 @@ def agreement_page(
     cases: Sequence[Row],
     overlays: Sequence[Overlay] = (),
     tables: Sequence[Table] = (),
+    viewers: Mapping[str, str] | None = None,
 ) -> str:
     """The whole report as HTML text.
 
@@ -51,6 +57,7 @@ def agreement_page(
         cases: rows of `cases.csv`; the scatter and the worst cases come from them.
         overlays: slices, in the order to show them; only the first 24 are drawn, and the page says so.
         tables: further tables, printed under "Details" as they are.
+        viewers: case to its viewer page, from the folder of the report; the tables of worst cases lead there.
     """
     metric = judged_metric(agreement)
     models = list(agreement["design"]["models"])
@@ -73,8 +80,10 @@ def agreement_page(
         design_tables=_present(
             [design(agreement), marked_cases(agreement), _reading(agreement), reading_patterns(pairs)]
         ),
-        detail_tables=[*detail_tables(agreement, cases), *tables],
+        detail_tables=[*detail_tables(agreement, cases, viewers or {}), *tables],
         methods=methods(agreement, metric),
+        paper=dict(zip(("text", "references"), paper_text(agreement), strict=True)),
+        checklist_tables=checklist_tables(agreement),
         provenance_tables=provenance_tables(agreement),
         class_meanings=CLASS_MEANINGS,
         class_colours=CLASS_COLOURS,
@@ -86,12 +95,16 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("medseg.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters["cell"] = lambda cell: cell if isinstance(cell, str) else _number(cell)
+    environment.filters["cell"] = _cell
     environment.filters["short"] = lambda cell: not isinstance(cell, str) or len(cell) <= 48
     return environment
 
 
-def _number(cell: float | None) -> str:
+def _cell(cell: Cell) -> str:
+    if isinstance(cell, Link):
+        return Markup('<a href="{}">{}</a>').format(quote(cell.href), cell.text)
+    if isinstance(cell, str):
+        return cell
     return str(cell) if isinstance(cell, int) else number(cell)
 
 
@@ -100,9 +113,10 @@ def _verdicts(agreement: Mapping[str, Any]) -> list[dict[str, Any]]:
         {
             "model": model,
             "meaning": CLASS_MEANINGS.get(found["class"], ""),
-            "reasons": _grouped(found.get("reasons", []), agreement["labels"]),
+            "class": found["class"],
+            "sentence": typeset(found["sentence"]),
+            "reasons": [typeset(reason) for reason in _grouped(found.get("reasons", []), agreement["labels"])],
         }
-        | {key: found[key] for key in ("class", "sentence")}
         for model, found in agreement.get("verdict", {}).items()
     ]
 
@@ -119,7 +133,7 @@ def _grouped(reasons: Iterable[str], labels: Iterable[str]) -> list[str]:
 def _warnings(agreement: Mapping[str, Any]) -> list[str]:
     """Warnings that no verdict gives among its reasons already."""
     told = {reason for found in agreement.get("verdict", {}).values() for reason in found.get("reasons", [])}
-    return [warning for warning in agreement.get("warnings", []) if warning not in told]
+    return [typeset(warning) for warning in agreement.get("warnings", []) if warning not in told]
 
 
 def _images(overlays: Sequence[Overlay]) -> str:

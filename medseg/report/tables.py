@@ -19,7 +19,22 @@ from medseg.report.wording import (
 )
 
 Agreement = Mapping[str, Any]
-Cell = str | float | None
+
+
+@dataclass(frozen=True)
+class Link:
+    """A cell that leads to a file beside the report.
+
+    Args:
+        text: what is shown.
+        href: path from the report's folder.
+    """
+
+    text: str
+    href: str
+
+
+Cell = str | float | Link | None
 
 
 @dataclass(frozen=True)

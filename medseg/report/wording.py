@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ CLASS_MEANINGS: Final = {
     "descriptive": "no class is given: fewer than 2 readers or 20 patients, no margin, or no variation",
 }
 UNDEFINED: Final = "not defined"
+MINUS: Final = re.compile(r"(?<![\w-])-(?=\d)")
 
 
 def metric_name(metric: str) -> str:
@@ -95,6 +97,16 @@ def plain(value: object) -> str:
     if isinstance(value, Mapping):
         return "; ".join(f"{phrase(key)} {plain(item)}" for key, item in value.items()) or "none"
     return str(value)
+
+
+def typeset(text: str) -> str:
+    """A sentence of the file with minus signs before its numbers, as the tables have them.
+
+    Example:
+        >>> typeset("difference -0.012 (-0.03 to 0.01), c-002, 10-60")
+        'difference −0.012 (−0.03 to 0.01), c-002, 10-60'
+    """
+    return MINUS.sub("−", text)
 
 
 def short(name: object, most: int = 24) -> str:

@@ -17,17 +17,16 @@ from medseg.evaluation.self_checks import null_control_entry
 from medseg.io.manifest import Dataset
 from medseg.report.page import Table
 from medseg.workflows.agreement_cache import check_out, open_out
-from medseg.workflows.agreement_files import case_rows, overlays, pair_rows, write_agreement
+from medseg.workflows.agreement_files import Extras, case_rows, overlays, pair_rows, write_agreement
 from medseg.workflows.agreement_input import Input
 from medseg.workflows.agreement_label import label_entry
 from medseg.workflows.agreement_options import AgreementOptions
 from medseg.workflows.agreement_result import SCHEMA, assemble
 from medseg.workflows.agreement_scoring import Progress, Scored, Scoring, models_of, score_readings
-from medseg.workflows.agreement_settings import Settings, settle
-from medseg.workflows.agreement_viewers import viewer_table, worst_rows, write_viewers
+from medseg.workflows.agreement_settings import settle
+from medseg.workflows.agreement_viewers import viewer_pages, viewer_table, worst_rows, write_viewers
 from medseg.workflows.outputs import plain
 from medseg.workflows.readings import Models, ReadingOptions, Readings
-from medseg.workflows.registration import Verified
 
 __all__ = ["SCHEMA", "AgreementOptions", "agree"]
 
@@ -86,5 +85,41 @@ def agree(
     checked = judged.verify(protocol, scored.labels, source)
     protocol = replace(protocol, margin_source=checked.status)
     found = [label_entry(label, scored, source, scoring, protocol) for label in scored.labels]
-    _add_checks(found, scored, source, protocol, tolerances if not asked.null_control else tolerances)
-    return _write(out, asked, (source, scored, found, protocol), checked, tables)
+    _add_checks(found, scored, source, protocol, tolerances, null_control=asked.null_control)
+    result, deciding = assemble(source, scored, found, protocol, asked.split)
+    if judged.registration:
+        result["config"]["registration"] = asdict(checked)
+    slices = overlays(source, found, deciding, protocol, asked.images)
+    result["config"]["images"] = "contains patient images" if any(o.hu is not None for o in slices) else "no images"
+    result = plain(result)
+    pairs = plain(pair_rows(scored.cases, source.raters, models_of(source)))
+    folder = open_out(out)  # only now: bad input leaves the old
+    cache.keep({case.key for case in scored.results})
+    worst = worst_rows(found, deciding, protocol.metric, asked.viewers)
+    write_viewers(folder, source, worst, protocol, images=asked.images)
+    page = Extras(slices, (*viewer_table(worst), *tables), viewer_pages(worst))
+    write_agreement(folder, result, pairs, plain(case_rows(found)), page)
+    return result
+
+
+def _add_checks(
+    found: Sequence[LabelAgreement],
+    scored: Scored,
+    source: Readings,
+    protocol: Protocol,
+    tolerances: Mapping[str, Json],
+    *,
+    null_control: bool,
+) -> None:
+    """What was asked for besides, into the entries of the labels."""
+    for label in found if null_control else ():
+        label.entry["null_control"] = null_control_entry(scored.cases, label.label, source.raters, protocol)
+    for label in found if tolerances else ():
+        label.entry["tolerance"] = tolerances[label.label]
+
+
+def _damages(degrade: bool | Sequence[str], source: Readings) -> tuple[Damage, ...]:
+    if degrade is True:
+        first = source.read(next(iter(source.cases)))
+        return tuple(standard_damages(first.geometry.spacing_mm)) if first.readings else ()
+    return tuple(read_damage(text) for text in degrade or ())

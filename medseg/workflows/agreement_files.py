@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from medseg.evaluation.agreement import Json, LabelAgreement, Protocol
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.paired import CaseScores, kind_of
 from medseg.files import write_text
+from medseg.report.checklists import checklists_markdown
 from medseg.report.figures import forest, matrix, scatter, to_svg
 from medseg.report.figures_volume import bland_altman, volume_bands
 from medseg.report.overlay import Overlay
@@ -25,6 +27,21 @@ PAIR_COLUMNS = (
 )  # fmt: skip
 CASE_COLUMNS = ("case", "patient", "label", "metric", "human_human", "model_human", "difference", "everyone_marked")
 Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What the page shows besides the numbers.
+
+    Args:
+        slices: with everybody's outline.
+        tables: further tables.
+        viewers: case to its viewer page, from the folder of the report.
+    """
+
+    slices: Sequence[Overlay] = ()
+    tables: Sequence[Table] = ()
+    viewers: Mapping[str, str] = field(default_factory=dict)
 
 
 def pair_rows(cases: Sequence[CaseScores], raters: Sequence[str], models: Sequence[str]) -> list[Json]:
@@ -74,16 +91,16 @@ def overlays(
     return drawn
 
 
-def write_agreement(
-    folder: Path, result: Json, pairs: Rows, cases: Rows, slices: Sequence[Overlay], tables: Sequence[Table]
-) -> None:
-    """Writes the JSON, both tables, the figures and the page."""
+def write_agreement(folder: Path, result: Json, pairs: Rows, cases: Rows, extras: Extras) -> None:
+    """Writes the JSON, both tables, the checklists, the figures and the page."""
     write_json(folder / "agreement.json", result)
     write_csv(folder / "pairs.csv", pairs, PAIR_COLUMNS)
     write_csv(folder / "cases.csv", cases, (*CASE_COLUMNS, "model"))
     for name, svg in _figures(result, pairs, cases):
         write_text(folder / "figures" / f"{name}.svg", svg)
-    write_text(folder / "report.html", agreement_page(result, pairs, cases, slices, tables))
+    write_text(folder / "checklists.md", checklists_markdown(result))
+    page = agreement_page(result, pairs, cases, extras.slices, extras.tables, extras.viewers)
+    write_text(folder / "report.html", page)
 
 
 def _figures(result: Json, pairs: Rows, cases: Rows) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from medseg.evaluation.label_blocks import (
 )
 from medseg.evaluation.self_checks import degrade_entry
 from medseg.evaluation.soft_scores import probability_entry, reliability_entry
+from medseg.evaluation.trained_on import trained_on_entry
 from medseg.evaluation.voxel_agreement import kappa_entry, staple_entry
 from medseg.workflows.agreement_scoring import Scored, Scoring, models_of, repeats_of
 from medseg.workflows.readings import Readings
@@ -53,6 +54,9 @@ def _add_model(found: LabelAgreement, model: str, scored: Scored, source: Readin
     class_ = found.judged[model].class_
     entry["truth"] = truth_check_entry(scored.cases, label, source.raters, model, class_, protocol)
     entry["surface_curves"] = curves_entry(scored.cases, label, source.raters, model)
+    if learned := source.trained_on.get(model):
+        apart = trained_on_entry(scored.cases, label, source.raters, model, learned, protocol)
+        entry["trained_on"] = None if source.anonymous else apart
     soft, patients = scored.soft(label, model)
     if soft:
         entry["probabilities"] = probability_entry(soft, patients, protocol)

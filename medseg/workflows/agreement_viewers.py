@@ -16,8 +16,9 @@ from medseg.evaluation.paired import CaseAgreement
 from medseg.files import write_text
 from medseg.imaging.geometry import Geometry, reorient
 from medseg.io.nifti import write_labels
-from medseg.report.page import Table
+from medseg.report.tables import Link, Table
 from medseg.report.viewer import ViewedCase, viewer_page
+from medseg.report.wording import number
 from medseg.workflows.agreement_scoring import models_of
 from medseg.workflows.readings import Readings, check_same_lattice
 
@@ -43,9 +44,15 @@ def write_viewers(
 
 def viewer_table(rows: Sequence[CaseAgreement]) -> list[Table]:
     """Which page shows which case; empty without pages."""
-    lines = [[row.case, row.label, f"{row.difference:+.3f}", f"{FOLDER}/{file_name(row.case)}"] for row in rows]
+    pages = viewer_pages(rows)
+    lines = [[Link(row.case, pages[row.case]), row.label, number(row.difference, signed=True)] for row in rows]
     note = "Three linked planes with everybody's outline; the files lie beside this page and open offline."
-    return [Table("Viewer pages of the worst cases", ("case", "label", "D", "file"), lines, note)] if rows else []
+    return [Table("Viewer pages of the worst cases", ("case", "label", "D"), lines, note)] if rows else []
+
+
+def viewer_pages(rows: Sequence[CaseAgreement]) -> dict[str, str]:
+    """Case to its page, from the folder of the report."""
+    return {row.case: f"{FOLDER}/{file_name(row.case)}" for row in rows}
 
 
 def file_name(case: str) -> str:

@@ -3,6 +3,7 @@
 ```yaml
 margin: {liver: 0.02, tumour: 0.05}     # or one number for every label
 primary: liver:dice                     # optional: LABEL:METRIC that decides
+secondary: [tumour:dice]                # optional: confirmatory as well, adjusted by Holm
 metric: dice
 tolerance_mm: 2.0                       # or by label, or `readers`: from the readers' own distances
 labels: [liver, tumour]                 # optional: exactly these are judged
@@ -32,6 +33,7 @@ from medseg.errors import ConfigError, FileReadError, OutputExistsError, UsageEr
 from medseg.evaluation.entries import Protocol
 from medseg.evaluation.metrics import SYMMETRIC
 from medseg.evaluation.presence import GUARD_MARGIN
+from medseg.evaluation.primary import Question
 from medseg.files import write_text
 
 SCHEMA = "medseg.registration/1"
@@ -47,6 +49,7 @@ class AgreementPlan(Config):
     Args:
         margin: positive, in the metric's unit, for every label or by label.
         primary: `LABEL:METRIC` that decides, or None: the worst label does.
+        secondary: confirmatory questions `LABEL:METRIC` beside it; one in another metric has a margin of its own.
         metric: the judged metric.
         tolerance_mm: of NSD, for every label, by label, or `readers`.
         labels: the labels that are judged, or None for all.
@@ -55,6 +58,7 @@ class AgreementPlan(Config):
 
     margin: Positive | dict[str, Positive]
     primary: str | None = None
+    secondary: tuple[str, ...] = ()
     metric: str = "dice"
     tolerance_mm: NotNegative | dict[str, NotNegative] | Literal["readers"] = 2.0
     labels: tuple[str, ...] | None = None
@@ -71,17 +75,31 @@ class AgreementPlan(Config):
     @classmethod
     def _known_primary(cls, primary: str | None) -> str | None:
         if primary is not None:
-            label, colon, metric = primary.rpartition(":")
-            if not colon or not label or metric not in SYMMETRIC:
-                raise ValueError(f"not LABEL:METRIC with one of {', '.join(SYMMETRIC)}")
+            _check_question(primary)
         return primary
+
+    @field_validator("secondary")
+    @classmethod
+    def _known_secondary(cls, secondary: tuple[str, ...]) -> tuple[str, ...]:
+        for question in secondary:
+            _check_question(question)
+        return secondary
 
     @property
     def plain(self) -> dict[str, Any]:
         """As it is hashed: numbers are floats, keys are sorted, the order of labels does not matter."""
         data = self.model_dump(mode="json")
         data["labels"] = None if self.labels is None else sorted(self.labels)
+        data["secondary"] = sorted(self.secondary)
+        if not self.secondary:
+            del data["secondary"]  # registrations that were written before there were such questions keep their hash
         return data
+
+
+def _check_question(text: str) -> None:
+    label, colon, metric = text.rpartition(":")
+    if not colon or not label or metric not in SYMMETRIC:
+        raise ValueError(f"not LABEL:METRIC with one of {', '.join(SYMMETRIC)}")
 
 
 @dataclass(frozen=True)
@@ -198,8 +216,10 @@ def used_plan(protocol: Protocol, labels: Sequence[str], *, readers_tolerance: b
     """
     tolerance = protocol.tolerance_mm
     return AgreementPlan(
-        margin=dict(protocol.margins),
+        margin=dict(protocol.margins)
+        | {str(q): value for q, value in protocol.secondary.items() if _is_apart(q, value, protocol)},
         primary=None if protocol.primary is None else str(protocol.primary),
+        secondary=tuple(map(str, protocol.secondary)),
         metric=protocol.metric,
         tolerance_mm="readers"
         if readers_tolerance
@@ -209,6 +229,11 @@ def used_plan(protocol: Protocol, labels: Sequence[str], *, readers_tolerance: b
         labels=tuple(labels),
         guard_margin=protocol.guard_margin,
     )
+
+
+def _is_apart(question: Question, margin: float, protocol: Protocol) -> bool:
+    """Whether a question's margin is not that of its label."""
+    return question.metric != protocol.metric or margin != protocol.margins.get(question.label)
 
 
 def verify(registration: Registration, used: AgreementPlan, *, predictions: Iterable[Path] = ()) -> Verified:
@@ -242,6 +267,8 @@ def _differences(registered: AgreementPlan, used: AgreementPlan) -> Iterable[str
         ours, theirs = getattr(registered, name), getattr(used, name)
         if ours != theirs:
             yield f"{name} {theirs or 'none'}, registered {ours or 'none'}"
+    if sorted(registered.secondary) != sorted(used.secondary):
+        yield f"secondary {_told(sorted(used.secondary))}, registered {_told(sorted(registered.secondary))}"
     if registered.labels is not None and set(registered.labels) != set(used.labels or ()):
         yield f"labels {_told(sorted(used.labels or ()))}, registered {_told(sorted(registered.labels))}"
 
