@@ -6,13 +6,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator
 
-from medseg.config import Config
 from medseg.errors import GeometryError
 from medseg.shapes import IntTriple, Triple
 from medseg.transforms.deformation import Warp
 from medseg.transforms.ranges import Probability, Rng, fires, whole
 from medseg.transforms.spatial import Warping
-from medseg.transforms.transform import DEFAULT_KEYS, Keys
+from medseg.transforms.transform import DEFAULT_KEYS, Keys, StepBase
 
 
 def _some_voxels(size: IntTriple) -> IntTriple:
@@ -21,7 +20,7 @@ def _some_voxels(size: IntTriple) -> IntTriple:
     return size
 
 
-class CropConfig(Config):
+class CropConfig(StepBase):
     """A patch of `size` voxels, every place equally likely.
 
     Args:

@@ -9,17 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medseg.config import Config
 from medseg.shapes import FloatArray, IntTriple, Triple
 from medseg.transforms.entries import Entries
 from medseg.transforms.ranges import Axis, Probability, Rng, fires
 from medseg.transforms.sides import Pairs, SwapRule, checked_pairs, swap_classes
-from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform
+from medseg.transforms.transform import DEFAULT_KEYS, GeometricTransform, Keys, StepBase
 
 __all__ = ["Flip", "FlipConfig", "FlipParams", "swap_classes"]
 
 
-class FlipConfig(Config):
+class FlipConfig(StepBase):
     """Flips along voxel axes.
 
     Args:
@@ -47,7 +46,7 @@ class FlipParams:
     axes: tuple[int, ...]
 
 
-class Flip(RandomTransform[FlipParams]):
+class Flip(GeometricTransform[FlipParams]):
     """Flips image and labels, and swaps the classes of each mirror pair when left becomes right.
 
     Which classes are a left/right pair can only be known from `mirror_pairs`: undeclared, a left kidney that is

@@ -188,7 +188,8 @@ def build_pipeline(
     keys = (image_key, *label_keys)
     transforms = []
     for step in config.complete():
-        flip = {"mirror_pairs": mirror_pairs, "left_right_axis": left_right_axis} if step.name == "flip" else {}
+        mirrors = step.name in ("flip", "transpose")
+        flip = {"mirror_pairs": mirror_pairs, "left_right_axis": left_right_axis} if mirrors else {}
         transforms.append((step.name, step.build(keys, label_keys=label_keys, spacing_mm=spacing_mm, **flip)))
     return Pipeline(transforms, keys=keys, label_keys=label_keys, spacing_mm=spacing_mm,
                     patch_shape=patch_shape, allow_missing_keys=allow_missing_keys)  # fmt: skip

@@ -12,13 +12,12 @@ import torch
 from pydantic import AfterValidator
 from torch import Tensor
 
-from medseg.config import Config
 from medseg.errors import UsageError
 from medseg.shapes import FloatArray, IntTriple, Triple
 from medseg.transforms.entries import Entries
 from medseg.transforms.ranges import Axis, Probability, Rng, fires, whole
 from medseg.transforms.sides import Pairs, SwapRule, checked_pairs, swap_classes
-from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform
+from medseg.transforms.transform import DEFAULT_KEYS, GeometricTransform, Keys, StepBase
 
 
 def _distinct(least: int) -> AfterValidator:
@@ -30,7 +29,7 @@ def _distinct(least: int) -> AfterValidator:
     return AfterValidator(check)
 
 
-class Rot90Config(Config):
+class Rot90Config(StepBase):
     """Turns by 90, 180 or 270 degrees about one axis.
 
     Args:
@@ -49,7 +48,7 @@ class Rot90Config(Config):
         return Rot90(keys, self, **options)
 
 
-class TransposeConfig(Config):
+class TransposeConfig(StepBase):
     """Exchanges axes, all orders equally likely.
 
     Args:
@@ -86,7 +85,7 @@ class TransposeParams:
     order: IntTriple
 
 
-class Rot90(RandomTransform[Rot90Params]):
+class Rot90(GeometricTransform[Rot90Params]):
     """Turns image and labels; a turned body is no mirror image, so left and right keep their names."""
 
     def __init__(self, keys: Keys = DEFAULT_KEYS, config: Rot90Config = Rot90Config(), **options: Any) -> None:  # noqa: B008
@@ -122,7 +121,7 @@ class Rot90(RandomTransform[Rot90Params]):
         return matrix
 
 
-class Transpose(RandomTransform[TransposeParams]):
+class Transpose(GeometricTransform[TransposeParams]):
     """Exchanges axes of image and labels, and swaps the classes of each mirror pair when a mirror image arises.
 
     Args:

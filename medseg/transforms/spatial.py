@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from torch import Tensor
 
-from medseg.config import Config
 from medseg.shapes import FloatArray, IntTriple, Triple
 from medseg.transforms.deformation import (
     AIR_HU,
@@ -32,7 +31,7 @@ from medseg.transforms.ranges import (
     symmetric,
     uniform,
 )
-from medseg.transforms.transform import DEFAULT_KEYS, GeometricTransform, Keys
+from medseg.transforms.transform import DEFAULT_KEYS, GeometricTransform, Keys, StepBase
 from medseg.transforms.warp import unwarp_entries, warp_entries, warp_image, warp_labels
 
 
@@ -54,7 +53,7 @@ def _positive(value: float) -> float:
     return value
 
 
-class AffineConfig(Config):
+class AffineConfig(StepBase):
     """Rotation and scaling and, on request, shear and translation, about the centre of the grid.
 
     Args:
@@ -76,7 +75,6 @@ class AffineConfig(Config):
             outermost voxels of image and labels.
     """
 
-    works_in: ClassVar[Literal["hu", "any"]] = "hu"
     name: Literal["affine"] = "affine"
     probability: Probability = 0.4
     rotation_deg: PerAxis = (15.0, 15.0, 15.0)
@@ -99,7 +97,7 @@ class AffineConfig(Config):
         return Affine(keys, self, **options)
 
 
-class ElasticConfig(Config):
+class ElasticConfig(StepBase):
     """A smooth bending that cannot fold.
 
     Args:
@@ -109,7 +107,6 @@ class ElasticConfig(Config):
         in_plane_only_above, interpolation, outside_hu: as in `AffineConfig`.
     """
 
-    works_in: ClassVar[Literal["hu", "any"]] = "hu"
     name: Literal["elastic"] = "elastic"
     probability: Probability = 0.2
     control_spacing_mm: Annotated[float, AfterValidator(_positive)] = 40.0

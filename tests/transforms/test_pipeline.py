@@ -92,12 +92,13 @@ def test_result_does_not_depend_on_the_number_of_threads(step):
 
 @pytest.mark.parametrize("step", ALWAYS, ids=NAMES)
 def test_every_registered_transform_keeps_its_promises(step):
-    sample = make_sample()
+    shape = (17, 17, 13)  # two axes alike, which may change places
+    sample = make_sample(shape=shape)
     kept = {key: value.clone() for key, value in sample.items() if key != "case"}
     pipeline = make_pipeline(step)
 
     result = pipeline(sample, seed=(0, 0, 0, 2))
-    replayed = pipeline.apply(sample, pipeline.sample(SHAPE, (1.5, 1.5, 3.0), (0, 0, 0, 2)))
+    replayed = pipeline.apply(sample, pipeline.sample(shape, (1.5, 1.5, 3.0), (0, 0, 0, 2)))
 
     assert same(sample, kept), "the caller's tensors were changed"
     assert same(result, replayed)
