@@ -14,8 +14,9 @@ from medseg.shapes import FloatArray
 BREAK_RULE = (
     "A curve breaks where the mean over patients of (Dice at the identity − Dice at the dose) first exceeds the "
     "margin, going from the identity outwards on either side. Between two tested doses the drop is taken as a straight "
-    "line (over the logarithm of the dose for factors). Interval: the same for patients drawn anew, percentiles; a "
-    "draw that never breaks counts as beyond the last tested dose."
+    "line (over the logarithm of the dose for factors). Interval, from its end nearer to the identity to the farther "
+    "one: the same for patients drawn anew, percentiles; a draw that never breaks counts as beyond the last tested "
+    "dose, and an end there is null."
 )
 FEW_BREAK = "hardly a draw breaks within the tested doses"
 

@@ -12,7 +12,7 @@ from medseg.evaluation.dose_response_scores import ALL, RESAMPLING, UNTRANSFORME
 from medseg.report.canvas import to_svg
 from medseg.report.invariance_figures import Curve, dose_panel
 from medseg.report.invariance_pictures import WorstCase, picture_svgs
-from medseg.report.invariance_tables import break_table, dose_table, structure_table, versus_table
+from medseg.report.invariance_tables import break_table, dose_table, structure_table, transform_table, versus_table
 from medseg.report.invariance_wording import against, dose_number, headline, methods
 from medseg.report.methods import provenance_tables
 from medseg.report.palette import BLUE, CLASS_COLOURS, GREY, VERMILION, strokes
@@ -60,6 +60,7 @@ def invariance_page(result: Json, pictures: Sequence[WorstCase] = ()) -> str:
             *(structure_table(result, model) for model in models), *(dose_table(result, model) for model in models),
         ]),
         methods=methods(result),
+        transforms=transform_table(result),
         rules=result["rules"],
         provenance_tables=provenance_tables({"provenance": result["provenance"], "config": _settings(result)}),
     )  # fmt: skip

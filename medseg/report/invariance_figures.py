@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from medseg.report.canvas import FAINT, INK, new_figure, styled
+from medseg.report.canvas import FAINT, new_figure, styled
 from medseg.report.figures_curves import numbers
 from medseg.report.invariance_wording import dose_number
 
@@ -47,7 +47,7 @@ def dose_panel(facts: Facts, curves: Sequence[Curve], *, margin: float | None = 
         _draw(axes, facts, curve)
     at_identity = [p["mean"] for p in curves[0].points if p["dose"] == facts["identity"]] if curves else []
     if margin is not None and at_identity and at_identity[0] is not None:
-        axes.axhline(at_identity[0] - margin, color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
+        axes.axhline(at_identity[0] - margin, color=curves[0].colour, linewidth=0.9, linestyle=(0, (1, 2)))
     axes.set_ylim(-0.02, 1.02)
     axes.set_title(facts["title"], loc="left")
     _ticks(axes, facts)

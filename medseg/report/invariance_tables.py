@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from medseg.evaluation.dose_response_scores import ALL, RESAMPLING, UNTRANSFORMED
-from medseg.report.invariance_wording import against, break_phrase, dose_number, signed, with_unit
+from medseg.report.invariance_wording import against, break_phrase, dose_number, doses_phrase, signed, with_unit
 from medseg.report.tables import Cell, Table
 from medseg.report.wording import interval, number, plain
 
@@ -46,7 +46,7 @@ def break_table(result: Json, model: str) -> Table:
     note = (f"Breaks: the mean drop from the unchanged input exceeds {margin}, interpolated between the tested doses. "
             f"Unchanged input: {unchanged}. Mean over structures, then over patients.")  # fmt: skip
     return Table(
-        f"Where {model} breaks", tuple(columns[k] for k in kept), [[row[k] for k in kept] for row in rows], note
+        f"Thresholds of {model}", tuple(columns[k] for k in kept), [[row[k] for k in kept] for row in rows], note
     )
 
 
@@ -111,6 +111,15 @@ def versus_table(result: Json, other: str) -> Table:
             f"{first} minus {other} on the same patients, so that positive favours {first}. The intervals are not "
             "corrected for the number of transforms.")  # fmt: skip
     return Table(f"{first} against {other}", columns, rows, note)
+
+
+def transform_table(result: Json) -> Table:
+    """What every transform does, and its doses."""
+    rows: list[list[Cell]] = [
+        [facts["title"], "" if facts["unit"] == "0 or 1" else doses_phrase(facts), facts["meaning"]]
+        for facts in result["config"]["transforms"].values()
+    ]
+    return Table("Transforms", ("transform", "doses", "what is done"), rows)
 
 
 def _point(found: Json, transform: str, reference: str, dose: float) -> Json:

@@ -55,8 +55,8 @@ def break_phrase(side: Json, unit: str, *, switch: bool = False) -> str:
     ends = side.get("ci95")
     if not ends:
         return text
-    low, high = (f"beyond {dose_number(side['tested_to'])}" if end is None else dose_number(end) for end in ends)
-    return f"{text} (95 % CI {low} to {high})"
+    near, far = (f"beyond {dose_number(side['tested_to'])}" if end is None else dose_number(end) for end in ends)
+    return f"{text} (95 % CI {far} to {near})" if side["side"] == "below" else f"{text} (95 % CI {near} to {far})"
 
 
 def headline(result: Json, model: str) -> str:
@@ -114,12 +114,14 @@ def methods(result: Json) -> list[str]:
 
 
 def _transform_phrase(facts: Json) -> str:
-    doses = ", ".join(dose_number(dose) for dose in facts["doses"] if dose != facts["identity"])
     title = facts["title"] if facts["title"][:2].isupper() else facts["title"][0].lower() + facts["title"][1:]
-    if facts["unit"] == "0 or 1":
-        return f"{title} ({facts['meaning']})"
-    unit = f" {facts['unit']}" if facts["unit"] else ""
-    return f"{title} ({doses}{unit}: {facts['meaning']})"
+    return title if facts["unit"] == "0 or 1" else f"{title} ({doses_phrase(facts)})"
+
+
+def doses_phrase(facts: Json) -> str:
+    """The doses of a transform but the identity, with their unit."""
+    doses = ", ".join(dose_number(dose) for dose in facts["doses"] if dose != facts["identity"])
+    return doses if not facts["unit"] or facts["unit"] == "0 or 1" else f"{doses} {facts['unit']}"
 
 
 def signed(entry: Json | None) -> str:

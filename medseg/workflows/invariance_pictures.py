@@ -8,26 +8,18 @@ from functools import cache
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from medseg.evaluation.dose_response import Line
 from medseg.evaluation.dose_response_challenges import CHALLENGES
 from medseg.evaluation.dose_response_scores import ALL, EXPERTS, TRUTH
 from medseg.evaluation.dose_response_way import partner
-from medseg.imaging.geometry import Geometry
-from medseg.imaging.labels import LabelMap
 from medseg.imaging.resample import resample_nearest
-from medseg.imaging.volume import Volume
-from medseg.report.invariance_pictures import WorstCase
+from medseg.report.invariance_pictures import WorstCase, slice_overlay
 from medseg.report.invariance_wording import dose_phrase
-from medseg.report.overlay import Overlay
 from medseg.shapes import BoolArray
 from medseg.workflows.invariance_case import ChallengedCase
 from medseg.workflows.invariance_models import Judged
 from medseg.workflows.invariance_result import Tested
 from medseg.workflows.invariance_settings import Step
-from medseg.workflows.readings_case import ReadCase
-from medseg.workflows.slices import case_overlay
 
 MOST_SHOWN = 6
 Progress = Callable[[str, int, int, str], None]
@@ -107,21 +99,28 @@ def _picture(case: ChallengedCase, loss: Loss, model: Judged, seed: int, images:
     if own is None or challenged is None:
         return []
     names = case.labels
+    # on a mirrored input the model is right when it calls the structure by the name of the other side
     expected = names.values[partner(loss.label, names) if way.mirrored else loss.label]
     shown = _references(case, loss.label)
     moved = {name: resample_nearest(mask, way.moved, way.canvas, outside=0) for name, mask in shown.items()}
-    before = {**shown, model.name: own == names.values[loss.label]}
-    after = {**moved, model.name: challenged == expected}
     dose = dose_phrase(loss.step.transform, loss.step.dose)
-    return [
-        WorstCase(
-            f"{case.id}, {loss.label}",
-            _overlay(case, before, case.grid, loss.label, f"unchanged, Dice {loss.before:.2f}",
-                     case.volume if images else None),
-            _overlay(case, after, way.canvas, loss.label, f"{dose}, Dice {loss.after:.2f}",
-                     seen() if images else None),
-        )
-    ]  # fmt: skip
+    before = slice_overlay(
+        case.id,
+        f"unchanged, Dice {loss.before:.2f}",
+        case.grid,
+        shown,
+        (model.name, own == names.values[loss.label]),
+        case.volume.hu if images else None,
+    )
+    after = slice_overlay(
+        case.id,
+        f"{dose}, Dice {loss.after:.2f}",
+        way.canvas,
+        moved,
+        (model.name, challenged == expected),
+        seen().hu if images else None,
+    )
+    return [WorstCase(f"{case.id}, {loss.label}", before, after)]  # fmt: skip
 
 
 def _references(case: ChallengedCase, label: str) -> dict[str, BoolArray]:
@@ -129,16 +128,3 @@ def _references(case: ChallengedCase, label: str) -> dict[str, BoolArray]:
     known = {name: reading for name, reading in case.references.items() if reading.was_read(label)}
     kept = {TRUTH: known[TRUTH]} if TRUTH in known else known
     return {name: reading.mask(label) for name, reading in kept.items()}
-
-
-def _overlay(
-    case: ChallengedCase,
-    masks: Mapping[str, BoolArray],
-    grid: Geometry,
-    label: str,
-    title: str,
-    volume: Volume | None,
-) -> Overlay:
-    value = case.labels.values[label]
-    readings = {name: LabelMap(mask.astype(np.int32) * value, grid, case.labels) for name, mask in masks.items()}
-    return case_overlay(ReadCase(case.id, case.entry.patient, readings, None), label, title, volume)

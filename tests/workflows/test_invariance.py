@@ -1,0 +1,225 @@
+"""Threshold models on blocks: where they break follows from geometry and HU."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medseg.errors import FileReadError, GeometryError, LabelError, OutputExistsError, UsageError
+from medseg.imaging.geometry import Geometry
+from medseg.imaging.labels import LabelSet
+from medseg.imaging.volume import Volume
+from medseg.io.manifest import CaseEntry, Dataset, LabelFile, write_dataset
+from medseg.io.nifti import write_labels, write_volume
+from medseg.workflows.invariance import invariance
+
+NAMES = LabelSet({"background": 0, "left": 1, "right": 2}, (("left", "right"),))
+GRID = Geometry((20, 14, 10), np.diag([-3.0, -3.0, 4.0, 1.0]))
+ORGAN_HU = 150.0
+ALL, TRUTH, OWN = "all structures", "truth", "untransformed prediction"
+
+
+def body(shift: int) -> np.ndarray:
+    """Two blocks; on this LPS grid the patient's right has the small indices."""
+    labels = np.zeros(GRID.shape, dtype=np.uint8)
+    labels[2 : 7 + shift, 4:10, 3:8], labels[13 - shift : 18, 4:10, 3:8] = 2, 1
+    return labels
+
+
+def make_dataset(root: Path, cases: int = 3, *, references: bool = True, names: LabelSet = NAMES) -> Path:
+    entries = []
+    for number in range(cases):
+        labels = body(number % 3)
+        case = f"c{number}"
+        image, truth = root / f"images/{case}.nii.gz", root / f"truth/{case}.nii.gz"
+        write_volume(image, Volume(np.where(labels > 0, ORGAN_HU, 0).astype(np.float32), GRID))
+        readers = {}
+        if references:
+            write_labels(truth, labels, GRID)
+            for rater in "AB":
+                readers[rater] = LabelFile(root / f"labels/{rater}/{case}.nii.gz")
+                write_labels(readers[rater].path, np.where(np.arange(10) < 7 + (rater == "B"), labels, 0), GRID)
+        entries.append(CaseEntry(case, image, readers, truth if references else None, split="test"))
+    return write_dataset(Dataset(root, names, ("A", "B") if references else (), tuple(entries)))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    return make_dataset(tmp_path_factory.mktemp("blocks"))
+
+
+def by_side(volume: Volume) -> np.ndarray:
+    """Everything denser than 100 HU: `left` left of the middle of the image, else `right`."""
+    places = np.stack(np.meshgrid(*map(np.arange, volume.hu.shape), indexing="ij"), axis=-1).reshape(-1, 3)
+    right = volume.geometry.world(places)[:, 0].reshape(volume.hu.shape)
+    middle = (volume.hu.shape[0] - 1) / 2
+    centre = volume.geometry.world(np.array([[middle, 0, 0]]))[0, 0]
+    return np.where(volume.hu > 100, np.where(right < centre, 1, 2), 0).astype(np.uint8)
+
+
+def run(dataset, out, model=by_side, **options):
+    options = {"images": False} | options
+    return invariance(model, dataset, out=out, **options)
+
+
+def breaks(result, transform, reference=TRUTH, label=ALL, model="by_side"):
+    return {side["side"]: side["at"] for side in result["results"][model]["breaks"][transform][label][reference]}
+
+
+def means(result, transform, reference=TRUTH, label=ALL, model="by_side"):
+    points = result["results"][model]["curves"][transform][label][reference]
+    return {point["dose"]: point["mean"] for point in points}
+
+
+def test_an_hu_shift_breaks_a_threshold_exactly_between_the_last_kept_and_the_first_lost_dose(dataset, tmp_path):
+    result = run(dataset, tmp_path / "out", transforms="hu_shift", doses=["hu_shift=-60,-40,90"])
+    assert means(result, "hu_shift") == {-60: 0, -40: 1, 0: 1, 90: 1}
+    assert breaks(result, "hu_shift") == {"below": pytest.approx(-41), "above": None}  # 0.05 of the way from -40
+
+
+def test_a_model_that_goes_by_side_is_equivariant_to_flips_because_names_are_swapped(dataset, tmp_path):
+    result = run(dataset, tmp_path / "out", transforms="flip_x,flip_y,flip_z")
+    for name in ("flip_x", "flip_y", "flip_z"):
+        assert means(result, name, OWN) == {0: 1, 1: 1}
+
+
+def test_without_mirror_pairs_the_flip_breaks_the_same_model(tmp_path):
+    data = make_dataset(tmp_path / "data", names=LabelSet(NAMES.values))
+    assert means(run(data, tmp_path / "out", transforms="flip_x"), "flip_x") == {0: 1, 1: 0}
+
+
+def test_a_half_turn_about_the_body_axis_makes_left_right(dataset, tmp_path):
+    result = run(dataset, tmp_path / "out", doses=["rotation_z=180"], transforms="rotation_z")
+    assert means(result, "rotation_z") == {0: 1, 180: 0}
+    assert means(result, "rotation_z", "resampling alone") == {0: 1, 180: 1}
+    assert breaks(result, "rotation_z") == {"above": pytest.approx(9)}  # 0.05 of 180
+
+
+def test_experts_are_told_one_by_one_and_together(dataset, tmp_path):
+    result = run(dataset, tmp_path / "out", transforms="blur", doses=["blur=0.1"])
+    single = [means(result, "blur", name)[0] for name in "AB"]
+    assert result["design"]["references"] == [TRUTH, "experts", "A", "B", OWN]
+    assert single[1] == pytest.approx(1)
+    assert single[0] == pytest.approx(8 / 9)  # four of five slices
+    assert means(result, "blur", "experts")[0] == pytest.approx(np.mean(single))
+
+
+def test_scores_of_the_unchanged_input_are_those_of_evaluate(dataset, tmp_path):
+    from medseg.workflows import evaluate
+
+    def faulty(volume):
+        return np.where(np.arange(10) < 6, by_side(volume), 0).astype(np.uint8)
+
+    result = run(dataset, tmp_path / "out", model=faulty, transforms="blur", doses=["blur=0.1"])
+    for number in range(3):
+        labels = body(number)
+        write_labels(tmp_path / f"predictions/c{number}.nii.gz", np.where(np.arange(10) < 6, labels, 0), GRID)
+    expected = evaluate(dataset, tmp_path / "predictions", tmp_path / "evaluation")
+    for label in ("left", "right"):
+        for rater in ("A", "B", TRUTH):
+            found = result["results"]["faulty"]["curves"]["blur"][label][rater][0]
+            assert found["mean"] == pytest.approx(expected["labels"][label][rater]["dice"]["mean"])
+
+
+def test_every_score_stands_in_the_table(dataset, tmp_path):
+    run(dataset, tmp_path / "out", transforms="blur", doses=["blur=1"])
+    with open(tmp_path / "out" / "invariance.csv", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 3 * 2 * 2 * 4  # cases, doses, structures; truth, two experts and the model itself
+    assert set(rows[0]) == {"model", "case", "patient", "transform", "dose", "unit", "label", "reference", "dice"}
+
+
+def test_the_file_is_what_the_call_returns_and_the_page_needs_nothing_else(dataset, tmp_path):
+    result = run(dataset, tmp_path / "out", transforms="blur,scale", doses=["blur=1", "scale=0.5"], images=True)
+    assert json.loads((tmp_path / "out" / "invariance.json").read_text()) == result
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "contains patient images" in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert str(tmp_path) not in page
+
+
+def test_no_images_leaves_outlines(dataset, tmp_path):
+    run(dataset, tmp_path / "out", transforms="hu_shift", doses=["hu_shift=-60"])
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "no images (outlines only)" in page
+    assert "data:image" not in page
+
+
+def test_without_references_only_the_equivariance_is_told(tmp_path):
+    data = make_dataset(tmp_path / "data", references=False)
+    result = run(data, tmp_path / "out", doses=["rotation_z=180"], transforms="rotation_z")
+    assert result["design"]["main_reference"] == OWN
+    assert means(result, "rotation_z", OWN) == {0: 1, 180: 0}
+    assert any("no reference" in note for note in result["notes"])
+
+
+def test_one_patient_has_no_interval_and_the_notes_say_why(tmp_path):
+    result = run(make_dataset(tmp_path / "data", cases=1), tmp_path / "out", transforms="blur", doses=["blur=1"])
+    point = result["results"]["by_side"]["curves"]["blur"][ALL][TRUTH][1]
+    assert (point["ci95"], point["no_interval"]) == (None, "fewer than two patients")
+    assert any("one patient" in note for note in result["notes"])
+
+
+def test_another_model_is_compared_on_the_same_inputs(dataset, tmp_path):
+    def lenient(volume):
+        return by_side(Volume(volume.hu + 80, volume.geometry))  # a threshold of 20 HU
+
+    result = run(dataset, tmp_path / "out", transforms="hu_shift", doses=["hu_shift=-60,-40"], versus=[lenient])
+    entry = result["versus"]["lenient"]["hu_shift"][ALL][TRUTH]
+    assert [point["difference"] for point in entry["doses"]] == [-1, 0, 0]
+    assert entry["mean_over_doses"]["difference"] == pytest.approx(-0.5)
+    assert "by_side against lenient" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_slices_as_thick_already_are_not_predicted_again(dataset, tmp_path):
+    seen = []
+
+    def counting(volume):
+        seen.append(volume.hu.shape)
+        return by_side(volume)
+
+    run(dataset, tmp_path / "out", model=counting, transforms="slice_thickness", doses=["slice_thickness=3,8"], cases=1)
+    assert seen[:2] == [(20, 14, 10), (20, 14, 5)]
+    assert seen.count((20, 14, 10)) == 1 + seen[2:].count((20, 14, 10))  # the picture of the worst case asks once more
+
+
+def test_only_the_first_cases_are_tested(dataset, tmp_path):
+    result = run(dataset, tmp_path / "out", transforms="blur", doses=["blur=1"], cases=2)
+    assert result["design"]["n_cases"] == 2
+
+
+@pytest.mark.parametrize(("model", "error", "message"), [
+    (lambda volume: volume.hu, LabelError, "labels must be integers"),
+    (lambda volume: np.zeros((2, 2, 2), dtype=np.uint8), GeometryError, "do not lie on the grid of the volume"),
+    (lambda volume: np.full(volume.hu.shape, 9, dtype=np.uint8), LabelError, "values that the label list does not know"),
+], ids=["floats", "shape", "value"])  # fmt: skip
+def test_what_a_model_gives_back_is_checked(dataset, tmp_path, model, error, message):
+    with pytest.raises(error, match=message):
+        run(dataset, tmp_path / "out", model=model, transforms="blur")
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"cases": 0}, "--cases: too few cases"),
+    ({"predictions": "somewhere"}, "one thing to test is needed"),
+    ({"versus": [by_side]}, "two models have one name"),
+    ({"versus": [by_side] * 4}, "too many models"),
+])  # fmt: skip
+def test_wrong_calls_are_one_sentence(dataset, tmp_path, options, message):
+    with pytest.raises(UsageError, match=message):
+        run(dataset, tmp_path / "out", transforms="blur", **options)
+
+
+def test_a_finished_result_is_not_overwritten_unasked(dataset, tmp_path):
+    run(dataset, tmp_path / "out", transforms="blur", doses=["blur=1"])
+    with pytest.raises(OutputExistsError):
+        run(dataset, tmp_path / "out", transforms="blur", doses=["blur=1"])
+    run(dataset, tmp_path / "out", transforms="blur", doses=["blur=1"], overwrite=True)
+
+
+def test_an_absent_image_is_told_before_anything_is_predicted(tmp_path):
+    data = make_dataset(tmp_path / "data")
+    (tmp_path / "data/images/c1.nii.gz").unlink()
+    with pytest.raises(FileReadError, match="1 images are not there"):
+        run(data, tmp_path / "out", transforms="blur")
