@@ -126,12 +126,15 @@ class Metal(RandomTransform[MetalParams]):
         return Insert(places, (radius, radius * uniform(rng, (0.5, 1.0))), uniform(rng, (0, 180)))
 
     def apply_image(self, image: Tensor, params: MetalParams) -> Tensor:
+        if not params.inserts:
+            return image
         first, last = params.whole_slices
         plane = image[..., first:last].mean(dim=(0, 3))
         places = [_place(plane, insert, params.spacing_mm) for insert in params.inserts]
         streaks = _streak_planes(plane, places, params)
         spoilt = image + _mixed(streaks, params, image.shape[3])[None]
-        spoilt = torch.maximum(spoilt, image.clamp(max=AIR_HU)).clamp(max=params.saturation_hu)
+        spoilt = torch.maximum(spoilt, image.clamp(max=AIR_HU))
+        spoilt = torch.minimum(spoilt, image.clamp(min=params.saturation_hu))
         shown = min(params.metal_hu, params.saturation_hu)
         metal = _occupancy(plane, places, params)[..., None] * _present(params, image.shape[3], image.device)
         metal = metal * _tissue(image)
