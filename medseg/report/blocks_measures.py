@@ -131,15 +131,22 @@ def distribution(agreement: Agreement) -> Table | None:
     """Energy distance, matched IoU and CRPS; None if absent."""
     rows: Rows = []
     notes = set()
-    for label, model, entry in model_blocks(agreement, "distribution"):
+    found = [(label, model, "outline", entry) for label, model, entry in model_blocks(agreement, "distribution")]
+    found += [(label, model, "samples", entry) for label, model, entry in model_blocks(agreement, "samples")]
+    for label, model, what, entry in found:
         score = entry.get("crps_volume_ml") or {}
-        rows.append([label, model, mean_of(entry.get("ged2", {})), mean_of(entry.get("hungarian_iou", {})),
+        rows.append([label, model, what, mean_of(entry.get("ged2", {})), mean_of(entry.get("hungarian_iou", {})),
                      *(mean_of(score.get(mode, {})) for mode in ("exact", "ensemble")),
-                     f"{entry['samples']} and {entry['readers']}", plain(entry["n"])])  # fmt: skip
+                     f"{_number(entry['samples'])} and {_number(entry['readers'])}", plain(entry["n"])])  # fmt: skip
         notes.add(entry["rule"])
-    columns = ("label", "model", "GED²", "Hungarian-matched IoU", "CRPS of the volume, normal (ml)",
+    columns = ("label", "model", "what", "GED²", "Hungarian-matched IoU", "CRPS of the volume, normal (ml)",
                "CRPS, readers as they are (ml)", "samples and readers", "n cases")  # fmt: skip
     return table_of("Distribution", columns, rows, rules_text(notes))
+
+
+def _number(found: object) -> str:
+    """How many, or the smallest and largest number."""
+    return " to ".join(map(plain, found)) if isinstance(found, list | tuple) else plain(found)
 
 
 def probabilities(agreement: Agreement) -> Table | None:

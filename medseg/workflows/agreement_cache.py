@@ -53,8 +53,8 @@ def case_key(case: ReadCase, raters: Sequence[str], models: Sequence[str], asked
     for name, reading in readings.items():
         _add(digest, name, reading)
     for model, soft in case.soft.items():
-        if soft.probabilities is not None:
-            digest.update(f"{model}:{sha256(soft.probabilities)}".encode())
+        for path in (*([] if soft.probabilities is None else [soft.probabilities]), *soft.samples):
+            digest.update(f"{model}:{path.name}:{sha256(path)}".encode())
     return digest.hexdigest()
 
 
@@ -77,6 +77,7 @@ class ScoreCache:
                 CaseRead(**(found["read"] | {"partly": frozenset(found["read"]["partly"])})),
                 tuple(_lesions_of(entry) for entry in found["lesions"]),
                 found["soft"],
+                samples=found["samples"],
             )
         except (ValueError, KeyError, TypeError):
             return None  # a file of another version or a damaged one: the case is scored again
@@ -92,6 +93,7 @@ class ScoreCache:
             "read": asdict(result.read) | {"partly": sorted(result.read.partly)},
             "lesions": [asdict(pair) for pair in result.lesions],
             "soft": result.soft,
+            "samples": result.samples,
         }
         self.finished.write(result.key, content)
 

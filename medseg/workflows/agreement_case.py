@@ -27,6 +27,7 @@ class CaseResult:
         soft: by label and model what `score_probability` found, where the model left probabilities.
         facts: what was met while reading it.
         key: under which it lies in the cache.
+        samples: by label and model what `score_samples` found, where the model left samples.
     """
 
     labels: tuple[str, ...]
@@ -38,3 +39,4 @@ class CaseResult:
     soft: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     facts: CaseFacts = field(default_factory=CaseFacts)
     key: str = ""
+    samples: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

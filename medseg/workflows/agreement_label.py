@@ -12,6 +12,7 @@ from medseg.evaluation.label_blocks import (
     strata_entry,
     truth_check_entry,
 )
+from medseg.evaluation.sample_scores import samples_entry
 from medseg.evaluation.self_checks import degrade_entry
 from medseg.evaluation.soft_scores import probability_entry, reliability_entry
 from medseg.evaluation.trained_on import trained_on_entry
@@ -61,6 +62,9 @@ def _add_model(found: LabelAgreement, model: str, scored: Scored, source: Readin
     if soft:
         entry["probabilities"] = probability_entry(soft, patients, protocol)
         entry["reliability"] = reliability_entry(soft)
+    drawn, owners = scored.samples(label, model)
+    if drawn:
+        entry["samples"] = samples_entry(drawn, owners, protocol)
     if source.strata:
         rows = [row for row in found.rows[model] if row.metric == protocol.metric]
         entry["strata"] = strata_entry(rows, source.strata, protocol)

@@ -16,12 +16,12 @@ from medseg.evaluation.missingness import ReadCase as CaseRead
 from medseg.evaluation.missingness import read_case
 from medseg.evaluation.paired import CaseScores
 from medseg.evaluation.repeats import repeated_pairs
-from medseg.evaluation.scoring import Pair, Tolerance, others_of, score_case
-from medseg.evaluation.soft_scores import score_probability
+from medseg.evaluation.scoring import Boxes, Pair, Tolerance, others_of, score_case
 from medseg.evaluation.voxel_agreement import VoxelAgreement, score_voxels
 from medseg.imaging.regions import Reading
 from medseg.workflows.agreement_cache import ScoreCache, case_key
 from medseg.workflows.agreement_case import CaseResult
+from medseg.workflows.agreement_soft import probability_scores, sample_scores
 from medseg.workflows.fleet import SERIAL, Fleet, ready
 from medseg.workflows.fleet_outcomes import results_of
 from medseg.workflows.readings import ReadCase, Readings
@@ -105,6 +105,12 @@ class Scored:
                  if r.scores and model in r.soft.get(label, {})]  # fmt: skip
         return [one for one, _ in found], [patient for _, patient in found]
 
+    def samples(self, label: str, model: str) -> tuple[list[Mapping[str, Any]], list[str]]:
+        """How a model's samples of one label vary beside the readers, case by case, and the patients."""
+        found = [(r.samples[label][model], r.scores.patient) for r in self.results
+                 if r.scores and model in r.samples.get(label, {})]  # fmt: skip
+        return [one for one, _ in found], [patient for _, patient in found]
+
     def voxels(self, label: str) -> tuple[list[VoxelAgreement], list[str]]:
         """Voxel agreement of one label, case by case, and the patients."""
         found = [(r.voxels[label], r.scores.patient) for r in self.results if r.scores and label in r.voxels]
@@ -176,13 +182,14 @@ def _scored(case: ReadCase, source: Readings, scoring: Scoring) -> CaseResult:
     result = CaseResult(
         tuple(labels),
         tuple(case.readings),
-        _pairs_scored(case, source, labels, scoring),
+        _pairs_scored(case, source, labels, scoring, boxes),
         score_voxels(raters, labels, boxes=boxes) if len(raters) > 1 else {},
         read_case(case.id, case.patient, case.readings, labels, boxes=boxes),
         _lesions(case, source, labels, scoring),
-        _soft(case, source, labels),
+        probability_scores(case, source.raters, labels),
         case.facts,
         key,
+        sample_scores(case, source.raters, labels),
     )
     if scoring.cache:
         scoring.cache.write(result)
@@ -199,27 +206,9 @@ def _lesions(case: ReadCase, source: Readings, labels: Sequence[str], scoring: S
     return tuple(case_lesions(case.readings, labels=wanted, pairs=pairs))
 
 
-def _soft(case: ReadCase, source: Readings, labels: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """By label and model what its probabilities are worth, where it left any; one label is held at a time."""
-    found: dict[str, dict[str, Any]] = {}
-    for model in case.soft:
-        for label in labels:
-            raters = [
-                case.readings[r] for r in source.raters if r in case.readings and case.readings[r].was_read(label)
-            ]
-            probability = case.probabilities(label, model) if raters else None
-            if probability is None:
-                continue
-            whole = tuple(slice(0, size) for size in case.geometry.shape)
-            masks = [reading.mask_in(label, (whole[0], whole[1], whole[2])) for reading in raters]
-            if any(mask.any() for mask in masks) or (probability > 0.5).any():  # else nobody marked it: left out
-                read = [reading.known_in((whole[0], whole[1], whole[2])) for reading in raters]
-                scored = score_probability(probability, masks, read, case.geometry.spacing_mm)
-                found.setdefault(label, {})[model] = scored
-    return found
-
-
-def _pairs_scored(case: ReadCase, source: Readings, labels: Sequence[str], scoring: Scoring) -> CaseScores:
+def _pairs_scored(
+    case: ReadCase, source: Readings, labels: Sequence[str], scoring: Scoring, boxes: Boxes
+) -> CaseScores:
     raters = [rater for rater in source.raters if rater in case.readings]
     models = [model for model in models_of(source) if model in case.readings]
     readings: dict[str, Reading] = dict(case.readings)
@@ -245,6 +234,7 @@ def _pairs_scored(case: ReadCase, source: Readings, labels: Sequence[str], scori
         leave_one_out=raters,
         keep_gaps=True,
         threads=1 if scoring.fleet.jobs > 1 else None,
+        boxes=boxes,
     )
     return CaseScores(case.id, case.patient, scores, case.diagonal_mm)
 

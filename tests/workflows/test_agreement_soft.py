@@ -10,7 +10,7 @@ import pytest
 
 from medseg.errors import InputError
 from medseg.io.manifest import Dataset
-from medseg.io.nifti import read_label_values, write_probabilities
+from medseg.io.nifti import read_label_values, write_labels, write_probabilities
 from medseg.workflows.agreement import agree
 from tests.workflows.test_agreement import GRID
 from tests.workflows.test_agreement import dataset as dataset  # a fixture
@@ -58,3 +58,32 @@ def test_probabilities_outside_0_to_1_are_refused(dataset, tmp_path):
     write_shares(dataset, tmp_path / "net/probabilities", scale=7.0)
     with pytest.raises(InputError):
         agree(dataset, tmp_path / "net", out=tmp_path / "out", **FAST)
+
+
+def write_samples(dataset: Dataset, folder: Path, readers: str) -> None:
+    for case in dataset.cases:
+        for k, reader in enumerate(readers):
+            labels, grid = read_label_values(dataset.root / f"{reader}/{case.id}.nii.gz")
+            write_labels(folder / case.id / f"{k}.nii.gz", labels.astype(np.uint8), grid)
+
+
+def test_samples_that_are_the_readers_own_outlines_vary_as_they_do(dataset, tmp_path):
+    write_shares(dataset, tmp_path / "net/probabilities")
+    write_samples(dataset, tmp_path / "net/samples", "AB")
+    result = agree(dataset, tmp_path / "net", out=tmp_path / "out", **FAST)
+    found = result["labels"]["lesion"]["models"]["net"]["samples"]
+    assert (found["samples"], found["readers"], found["n"]) == (2, 2, 3)
+    assert found["ged2"]["mean"] == pytest.approx(0) and found["hungarian_iou"]["mean"] == pytest.approx(1)
+    # two volumes as forecast, each of them as outcome: E|X - y| - E|X - X'| / 2 = (d - d / 2) / 2
+    assert found["crps_volume_ml"]["ensemble"]["mean"] > 0
+    assert "samples/c0/0.nii.gz" in str(result["provenance"]["input_sha256"])
+    assert "samples" not in result["labels"]["other"]["models"]["net"]  # nobody marked it
+
+
+def test_changed_samples_are_scored_again(dataset, tmp_path):
+    write_samples(dataset, tmp_path / "net/samples", "AB")
+    agree(dataset, tmp_path / "net", out=tmp_path / "out", **FAST)
+    write_samples(dataset, tmp_path / "net/samples", "AA")
+    again = agree(dataset, tmp_path / "net", out=tmp_path / "out", overwrite=True, **FAST)
+    found = again["labels"]["lesion"]["models"]["net"]["samples"]
+    assert found["ged2"]["mean"] > 0.001  # A alone is not what A and B are together
