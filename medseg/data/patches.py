@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset
 
 from medseg.config import Config
-from medseg.data.store import StoredCase
+from medseg.data.store import StoredCase, VoxelArray
 from medseg.shapes import IntTriple
 from medseg.transforms.batch import BatchAugment
 
@@ -80,11 +80,12 @@ class PatchDataset(Dataset[dict[str, Any]]):
 
     def _cut_out(self, index: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """The patch of a case with its margin, and perhaps tissue of another case."""
-        case, labels = self.cases[index], self.cases[index].labels
+        case, readers = self.cases[index], slice(None)
         if self.settings.random_rater:
-            labels = labels[rng.integers(len(labels))][None]
+            one = int(rng.integers(len(case.labels)))
+            readers = slice(one, one + 1)
         start, size = self._box(case, rng)
-        sample = {"image": cut(case.hu, start, size, AIR_HU), "labels": cut(labels, start, size, 0)}
+        sample = {"image": cut(case.hu, start, size, AIR_HU), "labels": cut(case.labels, start, size, 0, readers)}
         if self.settings.donors:
             other = self.cases[(index + 1 + int(rng.integers(len(self.cases) - 1))) % len(self.cases)]
             sample["donor"] = cut(other.hu, *self._box(other, rng), AIR_HU)
@@ -108,9 +109,11 @@ class PatchDataset(Dataset[dict[str, Any]]):
         return tuple(start), tuple(size)  # type: ignore[return-value]
 
 
-def cut(volume: Tensor, start: IntTriple, size: IntTriple, fill: int) -> Tensor:
-    """The box (C, *size) of a volume (C, X, Y, Z); `fill` where the box reaches beyond it."""
-    slices, padding = [slice(None)], []
+def cut(
+    volume: VoxelArray, start: IntTriple, size: IntTriple, fill: int, channels: slice = slice(None)
+) -> Tensor:  # fmt: skip
+    """The box (C, *size) of some channels of a volume (C, X, Y, Z); `fill` where the box reaches beyond it."""
+    slices, padding = [channels], []
     for first, length, n in zip(start, size, volume.shape[1:], strict=True):
         slices.append(slice(max(first, 0), max(min(first + length, n), 0)))
         padding.append((max(-first, 0), max(first + length - n, 0)))

@@ -1,9 +1,9 @@
-"""Standardised training cases in memory, every rater's labels side by side."""
+"""Standardised training cases, every rater's labels side by side; in memory, or read from disk when asked for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,17 @@ from medseg.shapes import IntArray
 RaterMode = Literal["random", "majority", "soft"]
 
 
+class VoxelArray(Protocol):
+    """Voxels (C, X, Y, Z): a tensor, or a file of which indexing reads a part."""
+
+    @property
+    def shape(self) -> torch.Size: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> Tensor: ...
+
+
 @dataclass(frozen=True, eq=False)
 class StoredCase:
     """A case on the plan's grid.
@@ -30,8 +41,8 @@ class StoredCase:
     """
 
     id: str
-    hu: Tensor
-    labels: Tensor
+    hu: VoxelArray
+    labels: VoxelArray
     places: dict[int, Tensor]
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from pydantic import TypeAdapter
 
-from medseg.config import Config, read_config, write_config
+from medseg.config import write_config
 from medseg.errors import OutputExistsError, UsageError
 from medseg.io.manifest import read_case
 from medseg.models.registry import ModelConfig
@@ -18,10 +18,10 @@ from medseg.preprocessing.planning import Stage, choose_spacing, coarser_spacing
 from medseg.preprocessing.topology import find_topology
 from medseg.shapes import IntTriple, Triple
 from medseg.training.footprint import footprint
+from medseg.workflows.plan_file import PlanFile, PlannedStage, Precision
 from medseg.workflows.readings import open_dataset
 from medseg.workflows.training import training_entries
 
-SCHEMA = "medseg.plan/1"
 RESERVE_MIB = 600.0  # CUDA's context and libraries
 HEADROOM = 0.85  # of the rest: convolution algorithms ask for working memory that no count sees
 RESENC_BLOCKS = (1, 3, 4, 6, 6, 6)
@@ -31,47 +31,7 @@ NETWORKS = {  # each name of a network to its class of settings
     for config in get_args(get_args(ModelConfig)[0])
     for name in get_args(config.model_fields["name"].annotation)
 }
-Precision = Literal["bf16", "fp32"]
 Progress = Callable[[str, int, int, str], None]
-
-
-class PlannedStage(Config):
-    """One network of the plan; `estimate_gib` is the counted memory of a training step."""
-
-    spacing_mm: Triple
-    median_shape: IntTriple
-    patch: IntTriple
-    batch: int
-    model: ModelConfig
-    estimate_gib: float
-
-
-class PlanFile(Config):
-    """What `medseg plan` writes.
-
-    Args:
-        vram_gib, precision: what the plan was made for.
-        cases: how many were measured; training cases only.
-        labels: name to value, as in the data set.
-        volumes_ml: median over the cases that hold the structure, and in how many it occurs.
-        stage: the network on the full grid.
-        low_resolution: a coarser one to run first, where the patch sees less than a quarter of the median case.
-        reasons: of each decision.
-    """
-
-    format: Literal["medseg.plan/1"] = SCHEMA
-    vram_gib: float
-    precision: Precision
-    cases: int
-    labels: dict[str, int]
-    volumes_ml: dict[str, tuple[float, int]]
-    window_hu: tuple[float, float]
-    mean_hu: float
-    std_hu: float
-    preprocessing: PreprocessingConfig
-    stage: PlannedStage
-    low_resolution: PlannedStage | None
-    reasons: dict[str, str]
 
 
 def plan(
@@ -116,15 +76,6 @@ def plan(
     made = _decide(prints, gib, network, precision, dict(data.labels.values), preprocessing)
     write_config(out, made)
     return made
-
-
-def read_plan(path: str | Path) -> PlanFile:
-    """A plan that `medseg plan` wrote.
-
-    Raises:
-        FileReadError, ConfigError: naming file, line and key.
-    """
-    return read_config(path, PlanFile)
 
 
 def read_gib(text: str | float) -> float:

@@ -9,7 +9,8 @@ import pytest
 
 from medseg.errors import InputError, OutputExistsError, UsageError
 from medseg.workflows import phantom
-from medseg.workflows.planning import NETWORKS, plan, read_gib, read_plan
+from medseg.workflows.plan_file import read_plan
+from medseg.workflows.planning import NETWORKS, plan, read_gib
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,194 @@
+"""Standardised cases on disk, read patch by patch: compressed blocks, or a plain memory map.
+
+```
+STORE/store.json        plan, labels, cases, layout
+    cases/<id>/case.json    shape, raters, checksums; written last, so a case without it is not finished
+               hu.b2nd      (1, X, Y, Z) int16 HU, blocks of 32^3 in chunks of 64^3, ZSTD    or hu.npy
+               labels.b2nd  (R, X, Y, Z) int8 or int16 class indices, -1 unknown             or labels.npy
+               places.npz   per class index the voxels (N, 3) for balanced sampling
+```
+Source of the sizes: random patches of 128^3 were read fastest from chunks of 64^3 with blocks of 32^3 (7.6 ms at a
+compression of 2.7; a memory map takes 2.2 ms and no compression).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import blosc2
+import numpy as np
+import torch
+from torch import Tensor
+
+from medseg.data.store import StoredCase
+from medseg.errors import FileReadError, InputError
+from medseg.files import atomic_path, write_text
+from medseg.shapes import IntArray
+
+Layout = Literal["blosc2", "memmap"]
+CHUNK, BLOCK = 64, 32
+COMPRESSION: dict[str, Any] = {
+    "codec": blosc2.Codec.ZSTD,
+    "clevel": 1,
+    "filters": [blosc2.Filter.SHUFFLE],
+    "nthreads": 1,  # cases and loader processes are the parallel part
+}
+SUFFIX: dict[Layout, str] = {"blosc2": ".b2nd", "memmap": ".npy"}
+CASE_FILE, PLACES_FILE = "case.json", "places.npz"
+
+
+class Voxels:
+    """An array (C, X, Y, Z) on disk; indexing reads only what is asked for and gives a tensor.
+
+    Raises (on first use):
+        FileReadError: the file is missing, damaged or no array.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int, int, int]) -> None:
+        self.path, self.shape = path, torch.Size(shape)
+        self._array: Any = None
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Tensor:
+        array = self._opened()
+        try:
+            return torch.from_numpy(np.array(array[index]))
+        except (RuntimeError, ValueError, OSError) as error:
+            raise FileReadError(f"a stored array is damaged ({type(error).__name__})", where=self.path.name,
+                                do="Run `medseg preprocess` again.") from None  # fmt: skip
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_array": None}  # an open file does not travel to another process
+
+    def _opened(self) -> Any:
+        if self._array is None:
+            array = _open(self.path)
+            if tuple(array.shape) != tuple(self.shape):
+                raise FileReadError("a stored array has another shape than its case", where=self.path.name,
+                                    expected=str(tuple(self.shape)), got=str(tuple(array.shape)),
+                                    do="Preprocess this case again.")  # fmt: skip
+            self._array = array
+        return self._array
+
+
+@dataclass(frozen=True)
+class StoredFacts:
+    """What `case.json` says of a finished case.
+
+    Args:
+        sha256: checksum of each file of the case.
+        source: checksum of plan and source files, so that a changed case is done again.
+    """
+
+    id: str
+    raters: tuple[str, ...]
+    shapes: Mapping[str, tuple[int, int, int, int]]
+    sha256: Mapping[str, str]
+    source: str
+
+
+def write_stored(folder: Path, case: StoredCase, raters: tuple[str, ...], layout: Layout, source: str) -> StoredFacts:
+    """Writes a case into `folder`, each file atomically, and `case.json` last.
+
+    Raises:
+        WriteError: the disk refused.
+    """
+    files = {"hu": case.hu[:].numpy(), "labels": _small(case.labels[:].numpy())}
+    names = {key: f"{key}{SUFFIX[layout]}" for key in files}
+    for key, array in files.items():
+        with atomic_path(folder / names[key]) as path:
+            _write(path, array, layout)
+    with atomic_path(folder / PLACES_FILE) as path:
+        np.savez_compressed(path, **{str(index): places.numpy() for index, places in case.places.items()})  # type: ignore[arg-type]
+    sums = {name: _sha256(folder / name) for name in (*names.values(), PLACES_FILE)}
+    shapes: dict[str, Any] = {key: array.shape for key, array in files.items()}
+    facts = StoredFacts(case.id, raters, shapes, sums, source)
+    write_text(folder / CASE_FILE, json.dumps(facts.__dict__, indent=1) + "\n")
+    return facts
+
+
+def read_facts(folder: Path) -> StoredFacts | None:
+    """What is known of a finished case; None when there is none, or its `case.json` cannot be read."""
+    try:
+        found = json.loads((folder / CASE_FILE).read_text(encoding="utf-8"))
+        shapes = {key: tuple(map(int, shape)) for key, shape in found["shapes"].items()}
+        raters, sums = tuple(map(str, found["raters"])), dict(found["sha256"])
+        return StoredFacts(str(found["id"]), raters, shapes, sums, str(found["source"]))  # type: ignore[arg-type]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def is_intact(folder: Path, facts: StoredFacts) -> bool:
+    """Whether every file of the case is there with its checksum."""
+    return all((folder / name).is_file() and _sha256(folder / name) == known for name, known in facts.sha256.items())
+
+
+def read_stored(folder: Path) -> StoredCase:
+    """A case whose voxels are read when they are asked for.
+
+    Raises:
+        FileReadError: the case is not finished, or a file is missing or damaged.
+    """
+    facts = read_facts(folder)
+    if facts is None or set(facts.shapes) != {"hu", "labels"}:
+        raise FileReadError("this case is not finished", where=folder.name, do="Run `medseg preprocess` again.")
+    files = {Path(name).stem: folder / Path(name).name for name in facts.sha256}
+    if gone := [path.name for path in files.values() if not path.is_file()]:
+        raise FileReadError("files of a stored case are missing", where=folder.name, got=", ".join(gone),
+                            do="Run `medseg preprocess` again.")  # fmt: skip
+    hu, labels = (Voxels(files[key], facts.shapes[key]) for key in ("hu", "labels"))
+    return StoredCase(facts.id, hu, labels, _read_places(files["places"]))
+
+
+def fits_in_memory(bytes_needed: int, bytes_free: int) -> Layout:
+    """`memmap` where the whole store takes at most half of the free memory: then reading it is copying.
+
+    >>> fits_in_memory(10, 100), fits_in_memory(90, 100)
+    ('memmap', 'blosc2')
+    """
+    return "memmap" if bytes_needed <= bytes_free // 2 else "blosc2"
+
+
+def _small(labels: IntArray) -> IntArray:
+    return labels.astype(np.int8) if labels.size and labels.max() <= np.iinfo(np.int8).max else labels
+
+
+def _write(path: Path, array: IntArray, layout: Layout) -> None:
+    if layout == "memmap":
+        np.save(path, array, allow_pickle=False)
+        return
+    chunks = (1, *(min(CHUNK, n) for n in array.shape[1:]))
+    blocks = (1, *(min(BLOCK, n) for n in array.shape[1:]))
+    whole: Any = np.ascontiguousarray(array)  # blosc2's own type for arrays leaves numpy's out
+    blosc2.asarray(whole, urlpath=str(path), mode="w", chunks=chunks, blocks=blocks, cparams=COMPRESSION)
+
+
+def _open(path: Path) -> Any:
+    try:
+        if path.suffix == ".npy":
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        return blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
+    except (OSError, ValueError, RuntimeError, EOFError) as error:
+        raise FileReadError(f"a stored array cannot be read ({type(error).__name__})", where=path.name,
+                            do="Run `medseg preprocess` again.") from None  # fmt: skip
+
+
+def _read_places(path: Path) -> dict[int, Tensor]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {int(index): torch.from_numpy(stored[index]) for index in stored.files}
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise InputError(f"the places of a stored case cannot be read ({type(error).__name__})", where=path.name,
+                         do="Run `medseg preprocess` again.") from None  # fmt: skip
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,68 @@
+"""The file that `medseg plan` writes and that `train` and `preprocess` read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from medseg.config import Config, read_config
+from medseg.models.registry import ModelConfig
+from medseg.preprocessing.plan import Plan, PreprocessingConfig
+from medseg.shapes import IntTriple, Triple
+
+Precision = Literal["bf16", "fp32"]
+
+
+class PlannedStage(Config):
+    """One network of the plan; `estimate_gib` is the counted memory of a training step."""
+
+    spacing_mm: Triple
+    median_shape: IntTriple
+    patch: IntTriple
+    batch: int
+    model: ModelConfig
+    estimate_gib: float
+
+
+class PlanFile(Config):
+    """What `medseg plan` writes.
+
+    Args:
+        vram_gib, precision: what the plan was made for.
+        cases: how many were measured; training cases only.
+        labels: name to value, as in the data set.
+        volumes_ml: median over the cases that hold the structure, and in how many it occurs.
+        stage: the network on the full grid.
+        low_resolution: a coarser one to run first, where the patch sees less than a quarter of the median case.
+        reasons: of each decision.
+    """
+
+    format: Literal["medseg.plan/1"] = "medseg.plan/1"
+    vram_gib: float
+    precision: Precision
+    cases: int
+    labels: dict[str, int]
+    volumes_ml: dict[str, tuple[float, int]]
+    window_hu: tuple[float, float]
+    mean_hu: float
+    std_hu: float
+    preprocessing: PreprocessingConfig
+    stage: PlannedStage
+    low_resolution: PlannedStage | None
+    reasons: dict[str, str]
+
+    def plan(self) -> Plan:
+        """The grid and normalisation of the full-resolution stage."""
+        return Plan(
+            patch=self.stage.patch, spacing_mm=self.stage.spacing_mm, window_hu=self.window_hu, mean_hu=self.mean_hu,
+            std_hu=self.std_hu, preprocessing=self.preprocessing,
+        )  # fmt: skip
+
+
+def read_plan(path: str | Path) -> PlanFile:
+    """A plan that `medseg plan` wrote.
+
+    Raises:
+        FileReadError, ConfigError: naming file, line and key.
+    """
+    return read_config(path, PlanFile)
