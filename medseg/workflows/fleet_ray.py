@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -27,6 +28,7 @@ ALONE = {  # of Ray on this machine; before Ray is imported, which reads them on
     # Ray takes 127.0.0.1 for the machine's outer address, but not where it thinks that there can be no cluster
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # workers see the GPUs that this process sees
+    "RAY_worker_niceness": "0",  # of 15 by default, with which workers starve beside any other work
 }
 TOKEN = secrets.token_hex(32)  # one for the process: Ray keeps the first that it reads
 
@@ -123,10 +125,10 @@ def _start_here(workers: int, opening: ExitStack) -> Any:
     Its token is told to nobody, so that other users of the machine cannot reach the workers.
 
     Raises:
-        UsageError: Ray is not installed; it listens to other machines, as it does when it was imported before.
+        UsageError: Ray is not installed, was imported before, runs already, or listens to other machines all the same.
     """
     opening.enter_context(_environment(TELEMETRY | ALONE | {"RAY_AUTH_TOKEN": TOKEN}))
-    ray = _imported()
+    ray = _silent(_imported_alone())
     folder = tempfile.mkdtemp(prefix="medseg-ray-")
     opening.callback(shutil.rmtree, folder, ignore_errors=True)
     opening.callback(ray.shutdown)
@@ -141,7 +143,9 @@ def _start_here(workers: int, opening: ExitStack) -> Any:
         _temp_dir=folder,
     )
     if not ray.get_runtime_context().gcs_address.startswith(f"{LOOPBACK}:"):
-        raise UsageError("Ray listens to other machines", where="--ray", do="Do not import ray before medseg does.")
+        raise UsageError(
+            "Ray listens to other machines", where="--ray", do="Use --jobs alone with this version of Ray."
+        )
     return ray
 
 
@@ -152,7 +156,7 @@ def _connect(address: str, insecure: bool, opening: ExitStack) -> Any:
         UsageError: Ray is not installed; the cluster asks for no token, or cannot be reached.
     """
     opening.enter_context(_environment(TELEMETRY))
-    ray = _imported()
+    ray = _silent(_imported())
     check_cluster(address, insecure=insecure)
     opening.callback(ray.shutdown)
     try:
@@ -168,10 +172,23 @@ def _imported() -> Any:
         import ray
     except ImportError as error:
         raise UsageError("Ray is not installed", where="--ray", do="pip install 'medseg[ray]'.") from error
+    return ray
+
+
+@cache
+def _imported_alone() -> Any:
+    """Ray, loaded under the variables that keep it to this machine: it reads them once, when it is loaded."""
+    if sys.modules.get("ray") is not None:
+        raise UsageError("Ray was imported before and would listen to other machines", where="--ray",
+                         do="Leave out `import ray`: it is imported here, set to this machine alone.")  # fmt: skip
+    return _imported()
+
+
+def _silent(ray: Any) -> Any:
+    """Ray, when it does not run yet; `log_to_driver` leaves it one voice, which writes of dead workers to stdout."""
     if ray.is_initialized():
         raise UsageError("Ray runs already in this process", where="--ray", do="Call ray.shutdown() first.")
-    # `log_to_driver` leaves one voice, which writes of dead workers to stdout; we tell of them ourselves
-    vars(sys.modules["ray._private.worker"])["_worker_logs_enabled"] = False
+    vars(sys.modules["ray._private.worker"])["_worker_logs_enabled"] = False  # the fleet itself tells of them
     return ray
 
 
