@@ -5,7 +5,7 @@ The oracle of these loops is `warp_torch`, which does the same with torch operat
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from medseg.transforms.deformation import Route
 
 ZERO = np.float32(0)
 MOST_STEPS = 100  # of the substitution for an inverse; random moves at the bound need about 15
-CLOSE = 1e-4  # voxels; where the substitution stops
+CLOSE = 1e-3  # voxels; a step by less ends the substitution
 
 
 class Shares(NamedTuple):
@@ -107,11 +107,12 @@ def _forward_row(route: Route, bend: FloatArray, x: int, y: int, places: FloatAr
 
 @compiled
 def _backward_row(route: Route, x: int, y: int, places: FloatArray) -> None:
-    """Solves p = q + d(p) from the d of the voxel before; each row starts anew, so that no cut between slabs shows."""
-    matrix, shift, there = route.matrix, np.zeros(3), np.empty(3)
+    """Solves p = q + d(p) from the d of the two voxels before; rows start anew, so that no cut between slabs shows."""
+    matrix, shift, before, there = route.matrix, np.zeros(3), np.zeros(3), np.empty(3)
     for z in range(places.shape[1]):
         for axis in range(3):
             there[axis] = matrix[axis, 0] * x + matrix[axis, 1] * y + (matrix[axis, 2] * z + matrix[axis, 3])
+            shift[axis], before[axis] = (2 * shift[axis] - before[axis] if z > 1 else shift[axis]), shift[axis]
         if route.controls.shape[1] > 0:
             for _ in range(MOST_STEPS):
                 if _follow(route, there, shift) < CLOSE:
@@ -214,7 +215,7 @@ def _take_row(nearest: IntArray, source: IntArray, moved: IntArray) -> None:
 def _majority_row(route: Route, places: FloatArray, nearest: IntArray, source: IntArray, moved: IntArray) -> None:
     """The class with the largest share among the eight neighbours; of equal ones that of the lower neighbour."""
     nx, ny, nz = route.source
-    at, share = np.empty(8, dtype=np.int64), np.empty(8, dtype=np.float32)
+    around, share = np.empty(8, dtype=source.dtype), np.empty(8, dtype=np.float32)
     for z in range(places.shape[1]):
         if nearest[z] < 0:
             moved[:, z] = 0
@@ -222,29 +223,44 @@ def _majority_row(route: Route, places: FloatArray, nearest: IntArray, source: I
         i, dx, u = _corner(places[0, z], nx, ny * nz)
         j, dy, v = _corner(places[1, z], ny, nz)
         k, dz, w = _corner(places[2, z], nz, 1)
-        for corner in range(8):
-            a, b, c = corner >> 2, (corner >> 1) & 1, corner & 1
-            at[corner] = i + j + k + a * dx + b * dy + c * dz
-            share[corner] = (u if a else 1 - u) * (v if b else 1 - v) * (w if c else 1 - w)
         for reader in range(source.shape[0]):
-            moved[reader, z] = _largest(source[reader], at, share)
+            if not _all_alike(source[reader], i + j + k, dx, dy, dz, around):
+                _shares(u, v, w, share)
+                _put_largest_first(around, share)
+            moved[reader, z] = around[0]
 
 
 @compiled
-def _largest(line: IntArray, at: IntArray, share: FloatArray) -> Any:
-    best, most, alike = line[at[0]], ZERO, True
+def _all_alike(line: IntArray, at: int, dx: int, dy: int, dz: int, around: IntArray) -> bool:
+    """Puts the eight neighbours into `around`, the upper ones of X last, and tells whether they are one class."""
+    around[0], around[1] = line[np.uintp(at)], line[np.uintp(at + dz)]
+    around[2], around[3] = line[np.uintp(at + dy)], line[np.uintp(at + dy + dz)]
+    around[4], around[5] = line[np.uintp(at + dx)], line[np.uintp(at + dx + dz)]
+    around[6], around[7] = line[np.uintp(at + dx + dy)], line[np.uintp(at + dx + dy + dz)]
+    differ = 0
     for corner in range(1, 8):
-        alike &= line[at[corner]] == best
-    if alike:
-        return best
+        differ |= around[corner] ^ around[0]
+    return differ == 0
+
+
+@compiled
+def _shares(u: float, v: float, w: float, share: FloatArray) -> None:
     for corner in range(8):
-        label, total = line[at[corner]], ZERO
+        a, b, c = corner >> 2, (corner >> 1) & 1, corner & 1
+        share[corner] = (u if a else 1 - u) * (v if b else 1 - v) * (w if c else 1 - w)
+
+
+@compiled
+def _put_largest_first(around: IntArray, share: FloatArray) -> None:
+    best, most = around[0], ZERO
+    for corner in range(8):
+        total = ZERO
         for other in range(8):
-            if line[at[other]] == label:
+            if around[other] == around[corner]:
                 total += share[other]
         if total > most:
-            best, most = label, total
-    return best
+            best, most = around[corner], total
+    around[0] = best
 
 
 @compiled
