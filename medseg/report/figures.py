@@ -163,8 +163,8 @@ def scatter(
     axes.set_title(title if len(known) == len(mine) else f"{title} ({len(mine) - len(known)} {UNDEFINED})")
     axes.set_xlabel(f"{metric_name(metric)}, reader with reader")
     axes.set_ylabel(f"{metric_name(metric)}, model with reader")
-    if len(models) > 1:
-        _legend(axes, models, [pens[model].colour for model in models])
+    if len(models) > 1:  # below, so that the square stays as large as those of its neighbours
+        _legend(axes, models, [pens[model].colour for model in models], below=True)
     return figure
 
 
@@ -216,11 +216,12 @@ def training_curves(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _legend(axes: Axes, names: Sequence[str], colours: Sequence[str]) -> None:
-    """A legend beside the axes; the texts are set afterwards because matplotlib hides names that begin with `_`."""
+def _legend(axes: Axes, names: Sequence[str], colours: Sequence[str], *, below: bool = False) -> None:
+    """A legend beside or below the axes; the texts are set afterwards because matplotlib hides names that begin with `_`."""
     handles = [Line2D([], [], color=colour, marker="o", markersize=4, linestyle="none") for colour in colours]
-    legend = axes.legend(
-        handles, [str(place) for place in range(len(names))], loc="center left", bbox_to_anchor=(1, 0.5)
-    )
+    where: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+    if below:
+        where = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2}
+    legend = axes.legend(handles, [str(place) for place in range(len(names))], **where)
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_text(short(name))

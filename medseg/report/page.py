@@ -32,7 +32,7 @@ from medseg.report.tables import (
     marked_cases,
     metrics,
 )
-from medseg.report.wording import CLASS_MEANINGS, finite, metric_name, number, structure, typeset
+from medseg.report.wording import CLASS_MEANINGS, compact, finite, metric_name, number, structure, typeset
 
 __all__ = ["Table", "agreement_page", "block_figures"]
 
@@ -104,7 +104,7 @@ def _cell(cell: Cell) -> str:
     if isinstance(cell, Link):
         return Markup('<a href="{}">{}</a>').format(quote(cell.href), cell.text)
     if isinstance(cell, str):
-        return cell
+        return compact(cell)
     return str(cell) if isinstance(cell, int) else number(cell)
 
 

@@ -17,6 +17,8 @@ CLASS_MEANINGS: Final = {
     "descriptive": "no class is given: fewer than 2 readers or 20 patients, no margin, or no variation",
 }
 UNDEFINED: Final = "not defined"
+NARROW: Final = "\u00a0"  # a space at which no line ends
+RANGE: Final = re.compile(r"\([+−]?[\d.]+ to [+−]?[\d.]+\)")
 MINUS: Final = re.compile(r"(?<![\w-])-(?=\d)")
 
 
@@ -107,6 +109,18 @@ def typeset(text: str) -> str:
         'difference −0.012 (−0.03 to 0.01), c-002, 10-60'
     """
     return MINUS.sub("−", text)
+
+
+def compact(text: str) -> str:
+    """A cell as it is set in a table: brackets hold 95 % intervals, and neither they nor `n = 24` are broken.
+
+    Example:
+        >>> compact("0.970 (95 % CI 0.969 to 0.972), n = 24").replace(NARROW, "_")
+        '0.970 (0.969_to_0.972), n_=_24'
+    """
+    text = text.replace("(95 % CI ", "(")
+    text = RANGE.sub(lambda found: found[0].replace(" ", NARROW), text)
+    return text.replace("n = ", f"n{NARROW}={NARROW}")
 
 
 def short(name: object, most: int = 24) -> str:
