@@ -106,7 +106,7 @@ def multiplied_twin(image: Tensor, params: BiasFieldParams) -> Tensor:
 def _terms(count: int, degree: int) -> FloatArray:
     """Legendre polynomials (count, degree + 1) from -1 to 1 over an axis; of one voxel at 0."""
     places = np.linspace(-1, 1, count) if count > 1 else np.zeros(1)
-    return np.polynomial.legendre.legvander(places, degree)
+    return np.ascontiguousarray(np.polynomial.legendre.legvander(places, degree))
 
 
 def _cube(coefficients: Any, degree: int) -> FloatArray:

@@ -90,7 +90,7 @@ def about_twin(image: Tensor, factor: Number, centre: Number, target: Number, li
     moved = (image - centre) * factor + target
     if limits is None:
         return moved
-    low, high = (torch.as_tensor(end, device=image.device) for end in limits)
+    low, high = (_beside(image, end) for end in limits)
     return torch.minimum(torch.maximum(moved, low), high)
 
 
@@ -127,7 +127,7 @@ def gamma_between(image: Tensor, start: Number, end: Number, gamma: float) -> Te
 
 def gamma_between_twin(image: Tensor, start: Number, end: Number, gamma: float) -> Tensor:
     """The same by torch; an image of one value stays."""
-    width = torch.as_tensor(end - start, device=image.device)
+    width = _beside(image, end - start)
     share = (image - start) / torch.where(width == 0, 1.0, width)
     return share.clamp(0, 1) ** gamma * width + start
 
@@ -152,7 +152,7 @@ def curved(image: Tensor, low: Number, high: Number, curve: Sequence[float]) -> 
 
 def curved_twin(image: Tensor, low: Number, high: Number, curve: Sequence[float]) -> Tensor:
     """The same by torch; an image of one value stays."""
-    width = torch.as_tensor(high - low, device=image.device)
+    width = _beside(image, high - low)
     place = (image - low) / torch.where(width == 0, 1.0, width) * (len(curve) - 1)
     step = place.clamp(0, len(curve) - 2).long()
     shares = torch.tensor(curve).to(image.device, non_blocking=True)
@@ -165,3 +165,8 @@ def mapped(kernel: Callable[..., Any], image: Tensor, numbers: Sequence[Number],
     source, out = image.contiguous().numpy().reshape(-1), torch.empty(image.shape)
     in_slabs(kernel, source.size, source, out.numpy().reshape(-1), np.array(numbers, np.float32), *arrays)
     return out
+
+
+def _beside(image: Tensor, value: Number) -> Tensor:
+    """A number as a tensor on the image's device; filled there, because a copy would let the host wait."""
+    return value if isinstance(value, Tensor) else torch.full((), value, device=image.device)

@@ -6,7 +6,15 @@ import torch
 
 from medseg.config import build_config
 from medseg.errors import ConfigError
-from medseg.transforms.resolution import BlurConfig, BlurParams, LowResolutionConfig, LowResolutionParams, box_means
+from medseg.transforms.channels import Channels
+from medseg.transforms.resolution import (
+    BlurConfig,
+    BlurParams,
+    LowResolutionConfig,
+    LowResolutionParams,
+    ThickSlicesConfig,
+    box_means,
+)
 
 
 def point(shape=(31, 31, 31)) -> torch.Tensor:
@@ -80,3 +88,93 @@ def test_thick_slices_leave_the_plane_sharp():
 def test_factor_below_one_is_refused():
     with pytest.raises(ConfigError, match="1 <= low"):
         build_config(LowResolutionConfig, {"factor": [0.5, 1]})
+
+
+def test_nearest_and_linear_equal_torch_as_nnunet_calls_it():
+    image = torch.randn(1, 24, 20, 17)
+    ours = LowResolutionConfig().build().apply_image(image, LowResolutionParams((13, 20, 9), "nearest"))
+    coarse = torch.nn.functional.interpolate(image[None], (13, 20, 9), mode="nearest-exact")
+    theirs = torch.nn.functional.interpolate(coarse, (24, 20, 17), mode="trilinear")[0]
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+def test_low_resolution_equals_monai():
+    from monai.transforms.spatial.array import RandSimulateLowResolution
+
+    image = torch.randn(1, 24, 20, 16)
+    theirs = RandSimulateLowResolution(prob=1.0, zoom_range=(0.5, 0.5), upsample_mode="trilinear", align_corners=False)
+    ours = LowResolutionConfig().build().apply_image(image, LowResolutionParams((12, 10, 8), "nearest"))
+    lower = image[:, ::2, ::2, ::2]  # MONAI takes the lower of both voxels, we the upper one: half a coarse voxel apart
+    upper = image.flip(1, 2, 3)[:, ::2, ::2, ::2].flip(1, 2, 3)
+    torch.testing.assert_close(torch.as_tensor(theirs(image)), up(lower, image), atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours, up(upper, image), atol=1e-5, rtol=0)
+
+
+def up(coarse: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.interpolate(coarse[None], like.shape[1:], mode="trilinear")[0]
+
+
+def test_zoom_takes_the_place_of_the_factor():
+    low = LowResolutionConfig(probability=1, zoom=(0.5, 0.5), axes=(0, 2)).build()
+    assert low.sample(np.random.default_rng(0), (20, 20, 11), (1, 1, 1)) == LowResolutionParams((10, 20, 6))
+
+
+def test_slices_of_a_thickness_in_millimetres():
+    thick = ThickSlicesConfig(probability=1, thickness_mm=(5, 5)).build()
+    params = thick.sample(np.random.default_rng(0), (16, 16, 40), (0.8, 0.8, 1.25))
+    assert params == LowResolutionParams((16, 16, 10))
+
+
+def test_slices_thicker_than_asked_for_change_nothing():
+    thick, image = ThickSlicesConfig(probability=1, thickness_mm=(2, 2)).build(), torch.rand(1, 8, 8, 4)
+    params = thick.sample(np.random.default_rng(0), (8, 8, 4), (1, 1, 5))
+    assert torch.equal(thick.apply_image(image, params), image)
+
+
+def test_thickness_beyond_the_image_leaves_one_slice():
+    thick, image = ThickSlicesConfig(probability=1, thickness_mm=(99, 99)).build(), torch.rand(1, 3, 3, 8)
+    flat = thick.apply_image(image, thick.sample(np.random.default_rng(0), (3, 3, 8), (1, 1, 1)))
+    torch.testing.assert_close(flat, image.mean(3, keepdim=True).expand_as(image))
+
+
+def test_only_one_of_the_axes_becomes_thick():
+    thick, rng = ThickSlicesConfig(probability=1, axes=(0, 1, 2)).build(), np.random.default_rng(0)
+    shapes = [thick.sample(rng, (40, 40, 40), (1, 1, 1)).shape for _ in range(60)]
+    assert all(sum(n < 40 for n in shape) == 1 for shape in shapes)
+    assert {shape.index(min(shape)) for shape in shapes} == {0, 1, 2}
+
+
+def test_blur_in_voxels_is_drawn_for_each_axis_and_kept_in_millimetres():
+    blur = BlurConfig(probability=1, sigma_voxels=(0.5, 1.0)).build()
+    params = blur.sample(np.random.default_rng(0), (8, 8, 8), (1.0, 1.0, 5.0))
+    in_voxels = np.array(params.sigma_mm) / params.spacing_mm
+    assert in_voxels.min() >= 0.5 and in_voxels.max() <= 1 and len(set(in_voxels)) == 3
+
+
+def test_one_sigma_and_three_equal_ones_are_the_same_blur():
+    image, blur = torch.rand(1, 8, 9, 7), BlurConfig().build()
+    once = blur.apply_image(image, BlurParams(1.0, (1, 1, 2)))
+    assert torch.equal(once, blur.apply_image(image, BlurParams((1.0, 1.0, 1.0), (1, 1, 2))))
+
+
+@pytest.mark.parametrize(("step", "params"), [
+    (BlurConfig(), BlurParams(1.0, (1, 1, 1), Channels(0.5, 1))),
+    (LowResolutionConfig(), LowResolutionParams((4, 4, 4), "mean", Channels(0.5, 1))),
+], ids=["blur", "low_resolution"])  # fmt: skip
+def test_only_the_chosen_channels_lose_detail(step, params):
+    image = torch.rand(4, 8, 8, 8)
+    changed = [
+        not torch.equal(new, old) for new, old in zip(step.build().apply_image(image, params), image, strict=True)
+    ]
+    assert changed == [False, False, True, False]
+
+
+@pytest.mark.parametrize(("key", "value"), [("zoom", [0, 1]), ("zoom", [0.5, 2]), ("sampling", "cubic")])
+def test_impossible_low_resolution_is_refused(key, value):
+    with pytest.raises(ConfigError, match=key):
+        build_config(LowResolutionConfig, {key: value})
+
+
+def test_thick_slices_along_no_axis_are_refused():
+    with pytest.raises(ConfigError, match="at least one"):
+        build_config(ThickSlicesConfig, {"axes": []})
