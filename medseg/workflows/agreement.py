@@ -25,6 +25,7 @@ from medseg.workflows.agreement_result import SCHEMA, assemble
 from medseg.workflows.agreement_scoring import Progress, Scored, Scoring, models_of, score_readings
 from medseg.workflows.agreement_settings import settle
 from medseg.workflows.agreement_viewers import viewer_pages, viewer_table, worst_rows, write_viewers
+from medseg.workflows.fleet_finished import close_out
 from medseg.workflows.outputs import plain
 from medseg.workflows.readings import Models, ReadingOptions, Readings
 
@@ -99,6 +100,7 @@ def agree(
     write_viewers(folder, source, worst, protocol, images=asked.images)
     page = Extras(slices, (*viewer_table(worst), *tables), viewer_pages(worst))
     write_agreement(folder, result, pairs, plain(case_rows(found)), page)
+    close_out(folder)
     return result
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from medseg.evaluation.dose_response_challenges import CHALLENGES
 from medseg.evaluation.dose_response_scores import DoseScore
 from medseg.files import MARKER, SIGNATURE, check_output_folder, open_output_folder
-from medseg.workflows.agreement_cache import ScoreCache
+from medseg.workflows.agreement_cache import case_key
 from medseg.workflows.invariance_case import ChallengedCase
 from medseg.workflows.invariance_models import Judged
 from medseg.workflows.invariance_settings import Step
@@ -45,7 +45,7 @@ class DoseCache:
                  "model": model.digest, "labels": dict(case.labels.values),
                  "pairs": [list(pair) for pair in case.labels.mirror_pairs]}  # fmt: skip
         read = ReadCase(case.id, case.entry.patient, case.references, None)
-        return ScoreCache(self.folder).key(read, (), (), asked)
+        return case_key(read, (), (), asked)
 
     def read(self, key: str | None) -> Scores:
         """The finished doses; none where nothing was kept."""
