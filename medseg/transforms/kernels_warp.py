@@ -15,7 +15,7 @@ from medseg.transforms.deformation import Route
 
 ZERO = np.float32(0)
 MOST_STEPS = 100  # of the substitution for an inverse; random moves at the bound need about 15
-CLOSE = 1e-3  # voxels; a step by less ends the substitution
+CLOSE = 1e-4  # voxels; a step by less ends the substitution
 
 
 class Shares(NamedTuple):
