@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -67,6 +68,7 @@ class AffineConfig(StepBase):
         translation_mm: largest shift along X, Y, Z either way.
         rotation_probability, scale_probability, shear_probability, translation_probability: of each part, tossed
             independently once the transform acts; with `probability: 1` they are the parts' own probabilities.
+        axis_rotation_probability: of each axis to be turned about, once the rotation does act.
         in_plane_only_above: where a voxel or the patch is more unequal than this ratio, slices stay slices: rotation
             about the thick axis only, scale and shear within the slice. None never does so.
         in_plane_rotation_deg: largest angle then; None takes that of the thick axis in `rotation_deg`.
@@ -87,6 +89,7 @@ class AffineConfig(StepBase):
     scale_probability: Probability = 1.0
     shear_probability: Probability = 1.0
     translation_probability: Probability = 1.0
+    axis_rotation_probability: Probability = 1.0
     in_plane_only_above: Ratio | None = 3.0
     in_plane_rotation_deg: Bound | None = None
     interpolation: LabelInterpolation = "nearest"
@@ -175,6 +178,8 @@ class Affine(Warping):
             shear_deg=shear if fires(rng, config.shear_probability) else still.shear_deg,
             translation_mm=shift if fires(rng, config.translation_probability) else still.translation_mm,
         )
+        x, y, z = (a if fires(rng, config.axis_rotation_probability) else 0.0 for a in affine.rotation_deg)
+        affine = replace(affine, rotation_deg=(x, y, z))
         return None if affine == still else _warp(config, spacing_mm, affine=affine)
 
 

@@ -10,9 +10,10 @@ from pydantic import field_validator
 from medseg.config import Config
 from medseg.transforms.presets import PRESETS, PresetName
 from medseg.transforms.registry import AnyStep, StepConfig
-from medseg.transforms.warp import AIR_HU
+from medseg.transforms.spatial import AffineConfig, ElasticConfig
 from medseg.transforms.window import WindowConfig
 
+HU_FILLS = {"outside_hu": -1024.0, "zero": -1000.0}  # defaults that mean air, which the window maps to another number
 FORMER_NAMES = {"default": "ct_default"}  # recipes and runs of before there were several presets
 
 
@@ -22,8 +23,8 @@ class TransformsConfig(Config):
     Args:
         preset: a whole set of steps (`presets.PRESETS`); `none` starts from nothing. `default` is read as `ct_default`.
         steps: with `none`, the steps in the order in which they run; else changes to the set: a step of the same name
-            takes the place of the set's own (`probability: 0` switches it off), one that the set lacks runs just
-            before the window.
+            takes the place of the set's own, of all of them if it has several (`probability: 0` switches them off);
+            one that the set lacks runs just before the window.
     """
 
     preset: PresetName = "ct_default"
@@ -73,18 +74,22 @@ def check_order(steps: tuple[AnyStep, ...]) -> None:
     if len(places) > 1:
         raise ValueError("one window step at most")
     for step in steps[places[0] + 1 :] if places else ():
-        if getattr(step, "outside_hu", None) == AIR_HU:
-            raise ValueError(
-                f"{step.name} before the window step, or with an outside_hu in what the window step puts out, such as 0"
-            )
-        if not hasattr(step, "outside_hu") and getattr(step, "works_in", "hu") == "hu":
+        for key, air in HU_FILLS.items():
+            if getattr(step, key, None) == air:
+                raise ValueError(f"{step.name} before the window step, or with another {key} than {air:g}, such as 0")
+        resamples = isinstance(step, AffineConfig | ElasticConfig)
+        if not resamples and getattr(step, "works_in", "hu") == "hu":
             raise ValueError(f"{step.name} before the window step, because it works in HU")
 
 
 def _changed(preset: tuple[AnyStep, ...], own: tuple[AnyStep, ...]) -> tuple[AnyStep, ...]:
-    """The preset with own steps in the place of those of the same name, and the rest of them before the window."""
+    """The preset with own steps in the place of the first of the same name, and the rest of them before the window."""
     by_name = {step.name: step for step in own}
     names = [step.name for step in preset]
-    kept = [by_name.get(step.name, step) for step in preset]
-    before = names.index("window") if "window" in names else len(kept)
+    kept = [
+        by_name.get(step.name, step)
+        for place, step in enumerate(preset)
+        if step.name not in by_name or step.name not in names[:place]
+    ]
+    before = next((place for place, step in enumerate(kept) if isinstance(step, WindowConfig)), len(kept))
     return (*kept[:before], *(step for step in own if step.name not in names), *kept[before:])
