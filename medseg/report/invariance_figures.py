@@ -16,6 +16,7 @@ from medseg.report.figures_curves import numbers
 from medseg.report.invariance_wording import dose_number
 
 WIDTH_MM, HEIGHT_MM = 66.0, 50.0
+FRAME = (0.15, 0.24, 0.81, 0.62)  # left, bottom, width, height: the same in every panel, so that they line up
 MOST_TICKS = 6
 Facts = Mapping[str, Any]
 
@@ -41,7 +42,8 @@ def dose_panel(facts: Facts, curves: Sequence[Curve], *, margin: float | None = 
         margin: a dotted line at so much below the first curve's value at the identity.
     """
     figure = new_figure(WIDTH_MM, HEIGHT_MM)
-    axes = figure.add_subplot()
+    figure.set_layout_engine("none")
+    axes = figure.add_axes(FRAME)
     axes.axvline(_place(facts, facts["identity"]), color=FAINT, linewidth=0.8)
     for curve in curves:
         _draw(axes, facts, curve)

@@ -10,18 +10,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from medseg.evaluation.dose_response_challenges import CHALLENGES
 from medseg.evaluation.dose_response_scores import DoseScore
 from medseg.files import MARKER, SIGNATURE, check_output_folder, open_output_folder
-from medseg.workflows.agreement_cache import case_key
+from medseg.imaging.labels import LabelMap
 from medseg.workflows.invariance_case import ChallengedCase
 from medseg.workflows.invariance_models import Judged
 from medseg.workflows.invariance_settings import Step
-from medseg.workflows.readings_case import ReadCase
 
 FORMAT = 1
 KIND = "invariance"
@@ -39,13 +39,19 @@ class DoseCache:
         """Hash of the image, the references, the model and the seed; None for a model that cannot be vouched for."""
         if model.digest is None:
             return None
-        image = hashlib.sha256(np.ascontiguousarray(case.volume.hu.T).tobytes())
-        image.update(case.grid.affine.tobytes())
-        asked = {"format": FORMAT, "medseg": metadata.version("medseg"), "image": image.hexdigest(), "seed": seed,
-                 "model": model.digest, "labels": dict(case.labels.values),
+        asked = {"format": FORMAT, "medseg": metadata.version("medseg"), "seed": seed, "model": model.digest,
+                 "case": case.id, "affine": case.grid.affine.tolist(), "labels": dict(case.labels.values),
                  "pairs": [list(pair) for pair in case.labels.mirror_pairs]}  # fmt: skip
-        read = ReadCase(case.id, case.entry.patient, case.references, None)
-        return case_key(read, (), (), asked)
+        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
+        _add(digest, "image", case.volume.hu)
+        for name, reading in case.references.items():
+            described = [name, dict(reading.label_set.values), reading.label_set.ignore, reading.labelled,
+                         reading.slices_read]  # fmt: skip
+            digest.update(json.dumps(described).encode())
+            arrays = {"": reading.labels} if isinstance(reading, LabelMap) else reading.masks
+            for label, array in arrays.items():
+                _add(digest, label, array)
+        return digest.hexdigest()
 
     def read(self, key: str | None) -> Scores:
         """The finished doses; none where nothing was kept."""
@@ -112,6 +118,12 @@ def open_out(out: str | Path) -> Path:
     if aside.is_dir():
         os.replace(aside, folder / SCORED)
     return folder
+
+
+def _add(digest: Any, name: str, array: npt.NDArray[Any]) -> None:
+    """Feeds the voxels of an array to a hash."""
+    digest.update(f"{name}:{array.dtype}:{array.shape}".encode())
+    digest.update(np.ascontiguousarray(array.T))  # as files lie in memory, so that nothing is copied
 
 
 def _meaning(transform: str) -> str:

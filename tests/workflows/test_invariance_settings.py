@@ -50,7 +50,7 @@ def test_a_quick_look_at_a_named_transform_without_quick_doses_takes_its_own():
     ({"transforms": "noise", "doses": ["blur=1"]}, "doses for 'blur', which is not among the transforms"),
     ({"margin": 0.0}, "wrong margin"),
     ({"margin": float("nan")}, "wrong margin"),
-], ids=lambda value: next(iter(value)) + "-" + str(next(iter(value.values()))) if isinstance(value, dict) else "")  # fmt: skip
+])  # fmt: skip
 def test_a_wrong_option_is_named(options, message):
     with pytest.raises(UsageError, match=message):
         build_plan(**options)
