@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
@@ -15,6 +14,7 @@ from torch import Tensor
 from medseg.errors import UsageError
 from medseg.shapes import IntTriple, Triple
 from medseg.transforms.entries import Entries
+from medseg.transforms.filters import blurred
 from medseg.transforms.projection import constant
 from medseg.transforms.ranges import Bound, Probability, Range, Rng, fires, uniform
 from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform, StepBase
@@ -104,44 +104,33 @@ class ContrastPhase(RandomTransform[ContrastPhaseParams]):
 
 def shift_field(labels: Tensor, params: ContrastPhaseParams) -> Tensor:
     """HU (X, Y, Z) that perfused tissue gains, from labels (R, X, Y, Z) or soft targets (C, X, Y, Z)."""
-    shifts = constant((0.0, *params.shifts_hu), labels.device)
-    if labels.is_floating_point():
-        field = torch.zeros_like(labels[0])
-        for index in range(1, len(labels)):
-            field += labels[index] * shifts[_drawn(index, len(params.shifts_hu))]
-    else:
-        field, known = torch.zeros(labels.shape[1:], device=labels.device), torch.zeros((), device=labels.device)
-        for opinion in labels:
-            index = opinion.to(torch.int32)
-            field += shifts[torch.where(index > 0, (index - 1) % len(params.shifts_hu) + 1, 0)]
-            known = known + (index >= 0)
-        field /= known.clamp(min=1)
-    for axis, spacing in enumerate(params.spacing_mm):
-        field = _blurred(field, axis, params.edge_mm / spacing)
+    field = _expected_shift(labels, params) if labels.is_floating_point() else _mean_shift(labels, params)
+    x, y, z = (params.edge_mm / spacing for spacing in params.spacing_mm)
+    return blurred(field[None], (x, y, z))[0]
+
+
+def _expected_shift(soft: Tensor, params: ContrastPhaseParams) -> Tensor:
+    field = torch.zeros_like(soft[0])
+    for index in range(1, len(soft)):
+        field += soft[index] * params.shifts_hu[(index - 1) % len(params.shifts_hu)]
     return field
 
 
-def _drawn(index: int, count: int) -> int:
-    return (index - 1) % count + 1
+def _mean_shift(labels: Tensor, params: ContrastPhaseParams) -> Tensor:
+    """Mean over the raters who have an opinion; 0 where none has."""
+    count = len(params.shifts_hu)
+    wide = labels.dtype in (torch.int32, torch.int64)
+    reach = count if wide else 2**15
+    table = constant((0.0, 0.0, *np.resize(params.shifts_hu, reach)), labels.device)  # for -1, 0, 1, ...
+    field, known = labels.new_zeros(labels.shape[1:], dtype=torch.float32), labels.new_zeros((), dtype=torch.int32)
+    for opinion in labels:
+        index = torch.where(opinion > 0, (opinion - 1) % count + 1, opinion) if wide else opinion
+        place = index.to(torch.int32).clamp(min=-1) + 1
+        field += table.index_select(0, place.flatten()).reshape(field.shape)
+        known = known + (place > 0)
+    return field if len(labels) == 1 else field / known.clamp(min=1)
 
 
 def _shifted(image: Tensor, field: Tensor) -> Tensor:
     low, high = PERFUSED_HU
-    return image + ((image - low) / (high - low)).clamp(0, 1) * field
-
-
-def _blurred(field: Tensor, axis: int, sigma: float) -> Tensor:
-    """Gaussian blur along an axis, as a sum of shifted copies; the outermost values go on beyond the ends."""
-    reach, length = math.ceil(2.5 * sigma), field.shape[axis]
-    if sigma < 0.2 or length == 1:
-        return field
-    weights = np.exp(-0.5 * (np.arange(reach + 1) / sigma) ** 2)
-    weights /= weights[0] + 2 * weights[1:].sum()
-    first, last = field.narrow(axis, 0, 1), field.narrow(axis, length - 1, 1)
-    repeats = [reach if dim == axis else 1 for dim in range(field.ndim)]
-    padded = torch.cat([first.repeat(repeats), field, last.repeat(repeats)], dim=axis)
-    blurred = field * float(weights[0])
-    for step in range(1, reach + 1):
-        pair = padded.narrow(axis, reach - step, length) + padded.narrow(axis, reach + step, length)
-        blurred += pair * float(weights[step])
-    return blurred
+    return image + ((image - low) * (1 / (high - low))).clamp_(0, 1).mul_(field)

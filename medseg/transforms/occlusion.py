@@ -14,6 +14,7 @@ from torch import Tensor
 
 from medseg.errors import GeometryError, UsageError
 from medseg.shapes import IntTriple, Triple
+from medseg.transforms.channels import Channels, on_channels, some_channels
 from medseg.transforms.entries import Entries
 from medseg.transforms.noise import gaussian_noise
 from medseg.transforms.projection import constant
@@ -79,14 +80,16 @@ class BlankRectanglesConfig(StepBase):
     """Boxes that are filled with their own mean, as in nnU-Net's DA5; works in any unit, also after the window.
 
     Args:
-        probability: of acting. DA5 acts on a patch with 0.4 and then on each channel with 0.5: 0.2 for a CT.
+        probability: of acting.
+        channel_probability: of each channel's being changed.
         boxes: range of their number; DA5's (1, 5) leaves the upper end out.
         size: range of each edge over that of the image.
     """
 
     works_in: ClassVar[WorksIn] = "any"
     name: Literal["blank_rectangles"] = "blank_rectangles"
-    probability: Probability = 0.2
+    probability: Probability = 0.4
+    channel_probability: Probability = 0.5
     boxes: CountRange = (1, 4)
     size: Annotated[PositiveRange, AfterValidator(_part)] = (0.1, 1 / 3)
 
@@ -107,9 +110,10 @@ class OcclusionParams:
 
 @dataclass(frozen=True)
 class BlankRectanglesParams:
-    """Boxes as first voxel and number of voxels along X, Y, Z."""
+    """Boxes as first voxel and number of voxels along X, Y, Z; None stands for every channel."""
 
     boxes: tuple[Box, ...]
+    channels: Channels | None = None
 
 
 class Occlusion(RandomTransform[OcclusionParams]):
@@ -152,7 +156,10 @@ class Occlusion(RandomTransform[OcclusionParams]):
 
 
 class BlankRectangles(RandomTransform[BlankRectanglesParams]):
-    """Fills boxes of the image one after the other, each with its own mean in each channel; the labels stay."""
+    """Fills boxes of the image one after the other, each with its own mean in each channel; the labels stay.
+
+    The boxes are the same in all channels; DA5 draws them for each channel anew, which makes no difference for CT.
+    """
 
     def __init__(
         self,
@@ -167,7 +174,7 @@ class BlankRectangles(RandomTransform[BlankRectanglesParams]):
         if not fires(rng, self.config.probability):
             return None
         boxes = tuple(self._box(rng, shape) for _ in range(whole(rng, self.config.boxes)))
-        return BlankRectanglesParams(boxes)
+        return BlankRectanglesParams(boxes, some_channels(rng, self.config.channel_probability))
 
     def _box(self, rng: Rng, shape: IntTriple) -> Box:
         low, high = self.config.size
@@ -175,11 +182,7 @@ class BlankRectangles(RandomTransform[BlankRectanglesParams]):
         return _placed(rng, shape, [whole(rng, (a, max(a, b))) for a, b in ends])
 
     def apply_image(self, image: Tensor, params: BlankRectanglesParams) -> Tensor:
-        filled = image.clone()
-        for box in params.boxes:
-            part = filled[_slices(box)]
-            part[:] = mean_of(part)
-        return filled
+        return on_channels(image, params.channels, lambda part: _blanked(part, params.boxes))
 
 
 def occluded(image: Tensor, params: OcclusionParams, donor: Tensor | None) -> Tensor:
@@ -215,6 +218,14 @@ def mean_of(image: Tensor) -> Tensor:
     if image.device.type != "cpu":
         return image.mean(dim=(1, 2, 3), keepdim=True)
     return torch.from_numpy(image.numpy().mean(axis=(1, 2, 3), keepdims=True, dtype=np.float64)).float()
+
+
+def _blanked(image: Tensor, boxes: Sequence[Box]) -> Tensor:
+    filled = image.clone()
+    for box in boxes:
+        part = filled[_slices(box)]
+        part[:] = mean_of(part)
+    return filled
 
 
 def _filling(image: Tensor, part: Tensor, fill: Fill, seed: int) -> Tensor:

@@ -33,6 +33,11 @@ def test_two_raters_who_disagree_shift_by_half():
     assert float(after(torch.cat([labelled(1), labelled(0)]))[DEEP]) == pytest.approx(20, abs=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int32, torch.int64])
+def test_labels_of_any_type_count_alike(dtype):
+    assert torch.equal(after(labelled(3).to(dtype)), after(labelled(3)))
+
+
 def test_an_unknown_opinion_does_not_count():
     assert float(after(torch.cat([labelled(1), labelled(-1)]))[DEEP]) == pytest.approx(40, abs=1e-3)
 

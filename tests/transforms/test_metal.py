@@ -97,6 +97,6 @@ def test_drawn_inserts_lie_in_the_middle_and_have_their_sizes():
     inserts = [one for p in drawn for one in p.inserts]
     places = np.array([one.candidates for one in inserts])
     assert places.min() >= 0.15 and places.max() <= 0.85
-    assert all(1.5 <= min(one.radii_mm) and 3 <= one.radii_mm[0] <= 5 for one in inserts)
-    assert all(0 <= p.slices[0] and 5 <= p.slices[1] - p.slices[0] <= 10 and p.slices[1] <= 40 for p in drawn)
+    assert all(min(one.radii_mm) >= 1.5 and 3 <= one.radii_mm[0] <= 5 for one in inserts)
+    assert all(p.slices[0] >= 0 and 5 <= p.slices[1] - p.slices[0] <= 10 and p.slices[1] <= 40 for p in drawn)
     assert {len(p.inserts) for p in drawn} == {1, 2, 3, 4}

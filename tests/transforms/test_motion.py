@@ -64,4 +64,4 @@ def test_drawn_slab_has_its_height_and_lies_inside():
     drawn = [step.sample(np.random.default_rng(seed), (20, 20, 30), SPACING) for seed in range(100)]
     assert {p.slices[1] - p.slices[0] for p in drawn} == {3, 4}
     assert min(p.slices[0] for p in drawn) == 0 and max(p.slices[1] for p in drawn) == 30
-    assert all(0 <= p.begins_at and p.begins_at + p.lasts <= 1 + 1e-9 for p in drawn)
+    assert all(p.begins_at >= 0 and p.begins_at + p.lasts <= 1 + 1e-9 for p in drawn)

@@ -151,3 +151,13 @@ def test_blank_rectangles_measure_a_tenth_to_a_third_of_the_image():
     edges = np.array([edges for params in drawn for _, edges in params.boxes])
     assert edges.min(0).tolist() == [6, 3, 1] and edges.max(0).tolist() == [20, 10, 1]
     assert {len(params.boxes) for params in drawn} == {1, 2, 3, 4}
+
+
+def test_blank_rectangles_pass_over_channels():
+    drawn = (
+        BlankRectanglesConfig(probability=1, channel_probability=0)
+        .build()
+        .sample(np.random.default_rng(0), (9, 9, 9), (1, 1, 1))
+    )
+    image = torch.randn(2, 9, 9, 9)
+    assert torch.equal(BlankRectanglesConfig().build().apply_image(image, drawn), image)
