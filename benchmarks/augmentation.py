@@ -118,7 +118,8 @@ def measure_memory(edge: int) -> Row:
     script = Path(__file__).with_name("augmentation_memory.py")
     try:
         command = [sys.executable, str(script), str(edge)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+        own_heap = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300, env=own_heap)
         found = json.loads(done.stdout)
     except FAILURES as error:
         return Row(MEMORY, 1.0, unit="MB", reason=f"medseg failed: {type(error).__name__}", failed=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from medseg.shapes import IntTriple
 from medseg.transforms import AffineConfig, ElasticConfig, TransformsConfig, build_pipeline
+from medseg.transforms.deformation import AffineParams, Warp
 from medseg.transforms.pipeline import Pipeline
 
 ROTATION_DEG, SCALE = 30.0, (0.7, 1.4)  # nnU-Net's default ranges
@@ -107,13 +108,30 @@ def _certain(step: Any) -> Any:
     return step.model_copy(update=dict.fromkeys(chances, 1.0))
 
 
-def acting(pipeline: Pipeline, shape: IntTriple, draw: int) -> dict[str, Any]:
-    """Parameters of the steps that act in a draw, by name; a second step of a name is `name_2`."""
-    found: dict[str, Any] = {}
+PARTS = {  # our steps and nnU-Net's names for the same
+    "gaussian_noise": "noise", "blur": "blur", "multiply": "brightness", "contrast_mean": "contrast",
+    "low_resolution": "low_resolution", "gamma_range": "gamma_inverted", "gamma_range_2": "gamma",
+}  # fmt: skip
+
+
+def acting(pipeline: Pipeline, shape: IntTriple, draw: int) -> set[str]:
+    """What the `nnunet` preset does to the one channel of a sample in a draw, in nnU-Net's names; flips left out."""
+    found: set[str] = set()
     seen: Counter[str] = Counter()
     drawn = pipeline.sample(shape, (1.0, 1.0, 1.0), (0, draw))
     for (name, _), params in zip(pipeline.transforms, drawn, strict=True):
         seen[name] += 1
-        if params is not None:
-            found[name if seen[name] == 1 else f"{name}_{seen[name]}"] = params
+        known = PARTS.get(name if seen[name] == 1 else f"{name}_{seen[name]}")
+        if isinstance(params, Warp) and params.affine is not None:
+            still = AffineParams()
+            found |= {"rotation"} if params.affine.rotation_deg != still.rotation_deg else set()
+            found |= {"scaling"} if params.affine.scale != still.scale else set()
+        elif params is not None and known and _changes(params):
+            found.add(known)
     return found
+
+
+def _changes(params: Any) -> bool:
+    """Whether the one channel is among those that a step changes."""
+    channels = getattr(params, "channels", None)
+    return channels is None or channels.acting(1)[0]

@@ -56,6 +56,7 @@ def bg2_pipeline(sample: Sample, chosen: Callable[[int], set[str]]) -> Side:
     its own coins for the three axes.
     """
     compose = nnunet_transforms(sample)
+    settle(compose, sample)
     return _seeded(sample, lambda given: _bg2(compose, given), lambda draw: force(compose, chosen(draw)))
 
 
@@ -89,6 +90,19 @@ def force(compose: Any, chosen: set[str]) -> None:
             inverted = "gamma_inverted" if getattr(inner, "p_invert_image", 0) else "gamma"
             step.apply_probability = float(FORCED.get(kind, inverted) in chosen)
             inner.p_per_channel = 1
+
+
+def settle(compose: Any, sample: Sample) -> None:
+    """Lets the blur choose its method once for every kernel size, which it does by trying both when it meets one."""
+    for step in compose.transforms:
+        blur = getattr(step, "transform", None)
+        if type(blur).__name__ != "GaussianBlurTransform":
+            continue
+        drawn, blur.p_per_channel = blur.blur_sigma, 1
+        for sigma in np.linspace(*drawn, 11):
+            blur.blur_sigma = (sigma, sigma)
+            blur(image=sample.middle(sample.standardised).clone())
+        blur.blur_sigma = drawn
 
 
 def _bg2(transform: Any, given: tuple[Any, Any]) -> tuple[Any, Any]:
