@@ -10,7 +10,7 @@ import numpy as np
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.presence import FALSE_POSITIVE, MISSED, Presence
 from medseg.evaluation.statistics import Interval
-from medseg.evaluation.words import counted, percent
+from medseg.evaluation.words import counted, percent, were
 
 EQUIVALENT, NON_INFERIOR, INCONCLUSIVE = "equivalent", "non-inferior", "inconclusive"
 INFERIOR, DESCRIPTIVE = "inferior", "descriptive"
@@ -72,7 +72,7 @@ def classify(difference: Interval, margin: float | None, raters: int) -> tuple[s
     reasons = []
     if raters < MIN_RATERS:
         reasons.append(f"fewer than {MIN_RATERS} readers, so there is no human-human agreement to compare with")
-    if difference.n < MIN_PATIENTS:
+    elif difference.n < MIN_PATIENTS:  # with one reader there is no D of anybody
         reasons.append(f"{counted(difference.n, 'patient')}; at least {MIN_PATIENTS} are needed for a verdict")
     if margin is None:
         reasons.append("no margin was given")
@@ -133,9 +133,10 @@ def sentence(found: str, finding: Finding, study: Study, reasons: Sequence[str] 
     parts = [f"On {_extent(study)} {_claim(found, finding)}: {_numbers(finding)}."]
     if finding.presence is not None and finding.presence.findings:
         by = "at least two readers" if study.raters > 1 else "the reader"
-        were = "was" if finding.presence.missed == 1 else "were"
         findings = counted(finding.presence.findings, "finding")
-        parts.append(f"{finding.presence.missed} of {findings} present for {by} {were} missed.")
+        parts.append(
+            f"{finding.presence.missed} of {findings} present for {by} {were(finding.presence.missed)} missed."
+        )
     if finding.presence is not None and finding.presence.absent:
         parts.append(
             f"In {finding.presence.false_positives} of {counted(finding.presence.absent, 'case')} without a finding "

@@ -12,6 +12,15 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def were(number: int) -> str:
+    """The verb after a count.
+
+    >>> were(1), were(2)
+    ('was', 'were')
+    """
+    return "was" if number == 1 else "were"
+
+
 def percent(share: float, digits: int = 0) -> str:
     """A share in per cent.
 

@@ -7,7 +7,7 @@
 | `image` | the CT: a NIfTI, NRRD or MHA file or a DICOM series, from the manifest's own folder |
 | `rater` | name of the reader or of the model |
 | `path` | the reading: a label file, a folder with a file for each structure, a DICOM SEG or an RTSTRUCT |
-| `role` | `human` (or empty) or `model` |
+| `role` | `human` (or empty), `model`, or `truth`: one row a case, from a phantom or histology, not from a reader |
 | `status` | `annotated` (or empty beside a path); `absent`: looked and found nothing; `missing`: not read |
 | `slices_read` | first and last slice that was read, from 0, such as `10-60`; empty for all |
 | `labelled` | names of the structures that were looked for, such as `liver; tumour`; empty for all |
@@ -26,14 +26,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from medseg.config import nearest
 from medseg.errors import ConfigError
 from medseg.io.manifest_schema import CASE_ID
 from medseg.io.reading_table import Table, read_table
 
-Role = Literal["human", "model"]
+Role = Literal["human", "model", "truth"]
 Status = Literal["annotated", "missing", "absent"]
 COLUMNS = ("case", "patient", "image", "rater", "path", "role", "status", "slices_read", "labelled", "reading",
            "trained_on")  # fmt: skip
@@ -155,7 +155,7 @@ def _row(cells: Mapping[str, Any], where: str, root: Path, strata: Iterable[str]
     if not READER.fullmatch(rater):
         raise ConfigError("not a name for a reader", where=where, got=repr(rater[:64]),
                           expected="up to 64 letters, digits and . + @ = - ( ) and spaces")  # fmt: skip
-    role = _choice(text["role"] or "human", ("human", "model"), "role", where)
+    role = _choice(text["role"] or "human", get_args(Role), "role", where)
     path = _path(text["path"], root, where)
     return ReadingRow(
         case,
@@ -246,18 +246,21 @@ def _check_cases(rows: Sequence[ReadingRow]) -> None:
 
 
 def _check_readers(rows: Sequence[ReadingRow]) -> None:
-    """A reading stands once, a name is a rater's or a model's."""
+    """A reading stands once, a name is a rater's or a model's, and a case has one truth."""
     roles: dict[str, ReadingRow] = {}
+    truths: dict[str, ReadingRow] = {}
     seen: dict[tuple[str, str, str], ReadingRow] = {}
     for row in rows:
         if (known := roles.setdefault(row.rater, row)).role != row.role:
-            raise ConfigError(f"'{row.rater}' is a human in one row and a model in another", where=row.line,
+            raise ConfigError(f"'{row.rater}' is a {known.role} in one row and a {row.role} in another", where=row.line,
                               got=f"a {known.role} at {known.line}")  # fmt: skip
         key = row.case, row.rater, row.reading
         if (other := seen.setdefault(key, row)) is not row:
             raise ConfigError(f"case {row.case} has two readings of '{row.rater}'", where=row.line,
                               got=f"another at {other.line}",
                               do="Give repeats by the same reader names in the column `reading`.")  # fmt: skip
+        if row.role == "truth" and (other := truths.setdefault(row.case, row)) is not row:
+            raise ConfigError(f"case {row.case} has two truths", where=row.line, got=f"another at {other.line}")
 
 
 def _training(rows: Sequence[ReadingRow]) -> Training:
@@ -267,6 +270,8 @@ def _training(rows: Sequence[ReadingRow]) -> Training:
     seen: dict[tuple[str, str], None] = {}
     patients = {row.case: row.patient for row in reversed(rows) if row.patient != row.case}
     for row in rows:
+        if row.role == "truth" and row.seen:
+            raise ConfigError("a truth learned from nobody", where=row.line, expected="an empty `trained_on`")
         for word in row.seen:
             if row.role == "human":
                 _known(word, [*models, *YES], row)

@@ -26,7 +26,7 @@ def grras_answers(agreement: Agreement) -> Answers:
             f"Outlines of {_structures(agreement)} on CT, compared by {_metric_names(agreement)}.",
             "scanner and protocol",
         ),
-        6: (_counts(agreement) + _planning(agreement), "why so many"),
+        6: (_counts(agreement) + _planning(agreement), "" if _planning(agreement) else "why so many"),
         9: (_independence(agreement), "whether readers saw each other's outlines or the model's"),
         10: (" ".join(methods(agreement, judged_metric(agreement))), ""),
         11: (_counts(agreement) + _missing(agreement), ""),
@@ -102,12 +102,13 @@ def _missing(agreement: Agreement) -> str:
 
 def _planning(agreement: Agreement) -> str:
     wanted = [
-        f"{structure(label)} {plain(entry['n_for_80pct'])}"
-        for label, _, entry in differences(agreement, judged_metric(agreement))
-        if entry.get("n_for_80pct") is not None
+        f"{structure(label)} {plain(found['planning']['n_for_80pct'])}"
+        for label, entry in agreement["labels"].items()
+        for found in entry.get("models", {}).values()
+        if (found.get("planning") or {}).get("n_for_80pct") is not None
     ]
     return (
-        f" Patients for 80 % power at the margin, from the spread that was seen: {', '.join(wanted)}." if wanted else ""
+        f" Patients for 80 % power at the margin, from the spread that was seen: {_first(wanted)}" if wanted else ""
     )
 
 

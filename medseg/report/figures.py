@@ -217,7 +217,7 @@ def training_curves(rows: Sequence[Row]) -> Figure:
 
 
 def _legend(axes: Axes, names: Sequence[str], colours: Sequence[str], *, below: bool = False) -> None:
-    """A legend beside or below the axes; the texts are set afterwards because matplotlib hides names that begin with `_`."""
+    """A legend beside or below the axes; texts are set afterwards because matplotlib hides names beginning with `_`."""
     handles = [Line2D([], [], color=colour, marker="o", markersize=4, linestyle="none") for colour in colours]
     where: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
     if below:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from medseg.errors import FileReadError, LabelError, UsageError
 from medseg.evaluation.agreement import TRUTH
+from medseg.evaluation.words import counted, were
 from medseg.io.layouts.label_names import from_names
 from medseg.io.manifest import Dataset, ImageOptions, read_dataset
 from medseg.io.reading_manifest import ReadingManifest, ReadingRow, read_reading_manifest
@@ -117,8 +118,8 @@ def folder_readings(
     if not folders:
         raise UsageError("no rater", where=root.name, expected="<rater>/<case>.nii.gz")
     _check_raters(tuple(folders), root.name)
-    pattern = case_pattern(options.raters_match, where="--raters-match")
-    found = {name: find_case_files(folder, name=name, pattern=pattern, strict=True) for name, folder in folders.items()}
+    cut = case_pattern(options.raters_match, where="--raters-match")
+    found = {name: find_case_files(folder, name=name, pattern=cut, strict=True) for name, folder in folders.items()}
     if empty := [name for name, files in found.items() if not files.places]:
         raise UsageError("no rater" if len(empty) == len(found) else f"no label file of rater '{empty[0]}'",
                          where=root.name, expected="<rater>/<case>.nii.gz", do="Fill or remove empty folders.",
@@ -133,7 +134,8 @@ def folder_readings(
         read = {name: source_of(files.places[case], case, name, images.get(case)) for name, files in found.items()
                 if case in files.places}  # fmt: skip
         cases.append(CaseSources(case, case, read | predicted.of(case), {}))
-    notes = [f"{len(files.passed_over)} files of {name} do not fit {options.raters_match} and were left out"
+    pattern = options.raters_match
+    notes = [f"left out, because they do not fit {pattern}: {counted(len(files.passed_over), 'file')} of {name}"
              for name, files in found.items() if files.passed_over]  # fmt: skip
     files = {f"raters/{name}/{shown}": path for name, files in found.items() for case, place in files.places.items()
              for shown, path in place.shown(case).items()}  # fmt: skip
@@ -175,7 +177,10 @@ def manifest_readings(
         found = {case.id: case.readers[model] for case in cases if model in case.readers}
         check_predicted(model, found, list(patients), allow_missing=allow_missing)
     unread = len(manifest.patients) - len(patients)
-    notes = [f"{unread} cases were left out, because no rater read them"] if unread else []
+    notes = [
+        f"{counted(unread, 'case')} {were(unread)} left out, because no rater read {'it' if unread == 1 else 'them'}"
+    ]
+    notes = notes if unread else []
     files = {f"{name}/{shown}": path for case in cases for name, source in case.everything.items()
              if source.place for shown, path in source.place.shown(case.id).items()}  # fmt: skip
     given = from_names(manifest.labels, where="the manifest") if manifest.labels else None
@@ -235,6 +240,8 @@ class _CaseBuilder:
 
     def case(self, case: str, patient: str, rows: Sequence[ReadingRow]) -> CaseSources:
         """The first row of a reader is the reading, further ones are repeats; raters stand before models."""
+        truth = next((self._source(row, TRUTH) for row in rows if row.role == "truth"), None)
+        rows = [row for row in rows if row.role != "truth"]
         readers: dict[str, Source] = {}
         repeats: dict[str, Source] = {}
         for row in sorted(rows, key=lambda row: row.role):  # human, model; the order of rows stays
@@ -244,7 +251,7 @@ class _CaseBuilder:
                 name = f"{row.rater}, reading {row.reading or 1}"
                 self.repeats[name] = row.rater
                 repeats[name] = self._source(row, name)
-        return CaseSources(case, patient, readers, repeats)
+        return CaseSources(case, patient, readers, repeats, truth)
 
     def _source(self, row: ReadingRow, name: str) -> Source:
         where = f"case {row.case}, {name}"
@@ -256,9 +263,9 @@ class _CaseBuilder:
 
 
 def _check_files(rows: Sequence[ReadingRow]) -> None:
-    absent = [f"{row.case}, {row.rater}" for row in rows if row.path is not None and not os.path.exists(row.path)]
+    absent = [f"{row.case} by {row.rater}" for row in rows if row.path is not None and not os.path.exists(row.path)]
     if absent:
-        raise FileReadError(f"{len(absent)} readings of the manifest are not there", where=listed(absent),
+        raise FileReadError(f"not there: {counted(len(absent), 'reading')} of the manifest", where=listed(absent),
                             expected="paths from the manifest's own folder",
                             do="Check the paths; who did not read has the status `missing`.")  # fmt: skip
 

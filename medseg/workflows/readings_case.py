@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medseg.errors import UsageError
+from medseg.evaluation.words import percent
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelMap
 from medseg.imaging.regions import Reading
@@ -187,6 +188,6 @@ def _resampling(models: Sequence[str], facts: Sequence[CaseFacts]) -> Iterator[s
         moved = [case.resampled[model] for case in facts if model in case.resampled]
         if moved:
             shift, outside = max(one.shift_mm for one in moved), max(one.outside for one in moved)
-            beyond = f"; up to {outside:.1%} of a grid lay outside the model's image and count as background"
+            beyond = f"; up to {percent(outside, 1)} of a grid lay outside the model's image and count as background"
             yield (f"{model}: the labels of {len(moved)} of {len(facts)} cases were resampled to the readers' grid "
                    f"(nearest neighbour, by up to {shift:.2f} mm){beyond if outside > 0 else ''}")  # fmt: skip

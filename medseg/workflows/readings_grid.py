@@ -95,7 +95,7 @@ def check_same_lattice(grid: Geometry, target: Geometry, *, where: str, first: s
         raise GeometryError(
             f"another grid than {first}",
             where=where,
-            got="; ".join(faults) + f" (against {first})",
+            got="; ".join(faults),
             do=do,
         )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from medseg.evaluation.words import counted
 from medseg.io.dicom import is_series
 from medseg.io.manifest import ImageOptions
 from medseg.workflows.readings_case import listed
@@ -116,10 +117,11 @@ def source_of(
 def _notes(name: str, found: CaseFiles, cases: Sequence[str], pattern: str | None) -> list[str]:
     notes = []
     if unread := sorted(set(found.places) - set(cases)):
-        notes.append(f"{len(unread)} predictions of {name} are of cases that no reader read and were left out: "
+        notes.append(f"left out, because no reader read the case: {counted(len(unread), 'prediction')} of {name}: "
                      + listed(unread))  # fmt: skip
     if found.passed_over:
-        notes.append(f"{len(found.passed_over)} files of {name} do not fit {pattern} and were left out")
+        passed = counted(len(found.passed_over), "file")
+        notes.append(f"left out, because they do not fit {pattern}: {passed} of {name}")
     if missing := [case for case in cases if case not in found.places]:
         notes.append(f"{name}: {len(missing)} of {len(cases)} cases have no prediction and were left out: "
                      + listed(missing))  # fmt: skip

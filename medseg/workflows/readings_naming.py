@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from medseg.errors import UsageError
+from medseg.evaluation.agreement import TRUTH
 from medseg.imaging.labels import BACKGROUND, LabelSet
 from medseg.workflows.readings_sources import Naming, Source, label_of_each, values_without_names
 
@@ -17,16 +18,19 @@ class CaseSources:
     Args:
         readers: raters in their order and then models; a `Source` without a place found nothing.
         repeats: further readings.
+        truth: the external truth, where it comes from a file of its own.
     """
 
     id: str
     patient: str
     readers: Mapping[str, Source]
     repeats: Mapping[str, Source]
+    truth: Source | None = None
 
     @property
     def everything(self) -> dict[str, Source]:
-        return {**self.readers, **self.repeats}
+        """Every source by the name under which it is compared."""
+        return {**self.readers, **self.repeats, **({TRUTH: self.truth} if self.truth else {})}
 
 
 def settle_names(cases: Sequence[CaseSources], models: Sequence[str], naming: Naming) -> Naming:

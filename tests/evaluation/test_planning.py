@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medseg.evaluation.planning import captured_variability, equivalence_power, noninferiority_power
-from medseg.evaluation.statistics import patients_for_power
+from medseg.evaluation.planning import (
+    captured_variability,
+    equivalence_power,
+    noninferiority_power,
+    patients_for_equivalence,
+    planning_entry,
+)
+from medseg.evaluation.statistics import Interval, patients_for_power
 
 
 @pytest.mark.parametrize(("sd", "margin"), [(0.1, 0.05), (0.2, 0.05), (0.03, 0.02), (0.04, 0.05)])
@@ -47,3 +53,16 @@ def test_one_patient_has_no_power_and_no_spread_decides_by_itself():
 
 def test_the_published_shares_of_variability_are_given_and_no_others():
     assert [captured_variability(n) for n in (1, 2, 3, 4, 5)] == [None, 0.37, 0.53, None, 0.72]
+
+
+def test_the_number_for_equivalence_is_the_smallest_that_reaches_the_power():
+    n = patients_for_equivalence(0.1, 0.05)
+    assert equivalence_power(n, 0.1, 0.05) >= 0.8 > equivalence_power(n - 1, 0.1, 0.05)
+
+
+def test_planning_says_nothing_without_a_margin_or_a_spread():
+    known = Interval(0.0, (-0.02, 0.02), "bca", 0.1, 60)
+    assert planning_entry(known, None, 3)["n_for_80pct"] is None
+    assert planning_entry(Interval(0.0, None, "none", float("nan"), 1), 0.05, 3)["power"] is None
+    assert planning_entry(known, 0.05, 3)["n_for_80pct"] == 34 and planning_entry(known, 0.05, 4)["power"] > 0.8
+    assert planning_entry(known, 0.05, 4)["captured_variability"] is None  # not published

@@ -128,3 +128,22 @@ def test_what_is_no_text_is_refused(tmp_path):
 def test_an_open_quote_is_no_table(tmp_path):
     with pytest.raises(ConfigError, match=r"m.csv:2: not a CSV table"):
         read_reading_manifest(written(tmp_path, 'case,rater,path\nc1,A,"a\n'))
+
+
+def test_a_truth_is_neither_a_reader_nor_a_model(tmp_path):
+    text = HEAD + "c1,A,a.nii.gz,,,,,,,,\nc1,phantom,t.nii.gz,truth,,,,,,,\n"
+    found = read_reading_manifest(written(tmp_path, text))
+    assert found.rows[1].role == "truth" and found.readers("human") == ("A",) and found.readers("model") == ()
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("c1,t,t.nii.gz,truth,,,,,,,\nc1,u,u.nii.gz,truth,,,,,,,\n", "m.csv:3: case c1 has two truths; got another at"),
+        ("c1,t,t.nii.gz,truth,,,,,,A,\n", "a truth learned from nobody"),
+        ("c1,t,t.nii.gz,truth,,,,,,,\nc2,t,u.nii.gz,,,,,,,,\n", "'t' is a truth in one row and a human in another"),
+    ],
+)
+def test_truths_that_contradict_themselves_are_refused(tmp_path, rows, words):
+    with pytest.raises(ConfigError, match=words):
+        read_reading_manifest(written(tmp_path, HEAD + rows))

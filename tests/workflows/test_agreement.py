@@ -197,7 +197,7 @@ def test_a_prediction_that_nobody_read_is_mentioned(tmp_path):
     raters, model = write_study(tmp_path, 3)
     shutil.copy(model / "c00.nii.gz", model / "other.nii.gz")
     result = agree(raters=raters, model=model, out=tmp_path / "out", **FAST)
-    assert "1 predictions of net are of cases that no reader read" in result["warnings"][0]
+    assert "left out, because no reader read the case: 1 prediction of net" in result["warnings"][0]
 
 
 def test_every_value_of_bare_folders_is_a_label(tmp_path):

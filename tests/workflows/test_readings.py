@@ -145,7 +145,7 @@ def test_a_pattern_says_what_of_a_name_is_the_case(raters, tmp_path, match):
     write_boxes(tmp_path / "net", "c1_seg", "c2_seg", "other")
     found = folder_readings(raters, tmp_path / "net", options=ReadingOptions(match=match))
     assert "net" in found.read("c2").readings
-    assert found.notes == (f"1 files of net do not fit {match} and were left out",)
+    assert found.notes == (f"left out, because they do not fit {match}: 1 file of net",)
 
 
 @pytest.mark.parametrize("match", ["pred_{case}", "pred_(?P<case>.+)", "pred_{case}.nii.gz"])
@@ -223,7 +223,7 @@ def test_a_manifest_says_who_did_not_read_and_who_found_nothing(tmp_path):
     case = found.read("c2")
     assert list(case.readings) == ["A", "B", "net"]
     assert not case.readings["B"].boxes() and case.readings["B"].geometry.shape == GRID.shape
-    assert found.notes == ("1 cases were left out, because no rater read them",)
+    assert found.notes == ("1 case was left out, because no rater read it",)
 
 
 def test_who_found_nothing_disagrees_with_who_found_something_and_who_did_not_read_does_not(tmp_path):
@@ -265,6 +265,15 @@ def test_a_repeat_by_the_same_reader_stands_apart(tmp_path):
     assert case.repeats["A, reading 2"].mask("1").sum() == box(3).sum()
 
 
+def test_a_truth_from_elsewhere_is_read_beside_the_readers(tmp_path):
+    write_boxes(tmp_path, "a")
+    write_boxes(tmp_path, "t", start=3)
+    found = manifest_readings(manifest(tmp_path, "c1,A,a.nii.gz", "c1,B,a.nii.gz", "c1,phantom,t.nii.gz,truth"))
+    case = found.read("c1")
+    assert list(case.readings) == ["A", "B"] and found.raters == ("A", "B") and "truth/t.nii.gz" in found.files
+    assert case.truth is not None and (case.truth.mask("1") != case.readings["A"].mask("1")).any()
+
+
 def test_a_models_missing_prediction_needs_to_be_allowed(tmp_path):
     write_boxes(tmp_path, "a")
     path = manifest(tmp_path, "c1,A,a.nii.gz", "c2,A,a.nii.gz", "c1,net,a.nii.gz,model", "c2,net,,model,missing")
@@ -275,7 +284,7 @@ def test_a_models_missing_prediction_needs_to_be_allowed(tmp_path):
 
 def test_files_that_are_not_there_are_counted_without_their_folders(tmp_path):
     path = manifest(tmp_path, "c1,A,Doe_Jane/a.nii.gz", "c2,A,Doe_Jane/b.nii.gz")
-    with pytest.raises(FileReadError, match="c1, A, c2, A: 2 readings of the manifest are not there") as told:
+    with pytest.raises(FileReadError, match="c1 by A, c2 by A: not there: 2 readings of the manifest") as told:
         manifest_readings(path)
     assert "Doe" not in str(told.value)
 

@@ -71,7 +71,7 @@ def test_what_a_models_image_does_not_reach_is_told(raters, tmp_path):
     write_labels(tmp_path / "net" / "c1.nii.gz", box()[:, :5], part)
     write_labels(tmp_path / "net" / "c2.nii.gz", box()[:, :5], part)
     found = folder_readings(raters, tmp_path / "net", options=RESAMPLED)
-    assert "up to 50.0% of a grid lay outside" in found.told([found.read("c1").facts])[0]
+    assert "up to 50.0 % of a grid lay outside" in found.told([found.read("c1").facts])[0]
 
 
 def test_a_model_elsewhere_is_refused_even_when_it_may_be_resampled(raters, tmp_path):
