@@ -11,20 +11,19 @@ import numpy as np
 from monai.transforms.inverse import InvertibleTransform
 from monai.transforms.transform import MapTransform, Randomizable
 
-from medseg.errors import UsageError
+from medseg.errors import LabelError, UsageError
 from medseg.shapes import IntTriple, Triple
 from medseg.transforms.acting import Plan, grid_after, plan_acts
 from medseg.transforms.entries import Entries, read_entries, write_entries
 from medseg.transforms.parameters import describe_params, params_from_data, params_to_data
 from medseg.transforms.ranges import new_seed
-from medseg.transforms.registry import EVERY_STEP, AnyStep, StepConfig
-from medseg.transforms.steps import TransformsConfig
+from medseg.transforms.registry import AnyStep, StepConfig
+from medseg.transforms.sides import mirror_advice
+from medseg.transforms.steps import TransformsConfig, without_left_right_flips
 from medseg.transforms.tracing import traced, undo_traced
 from medseg.transforms.transform import RandomTransform
 
 __all__ = ["AnyStep", "Pipeline", "StepConfig", "TransformsConfig", "build_pipeline"]
-
-DEFAULT_STEPS = EVERY_STEP
 
 
 class Pipeline(MapTransform, Randomizable, InvertibleTransform):
@@ -166,6 +165,7 @@ def build_pipeline(
     config: TransformsConfig,
     *,
     mirror_pairs: tuple[tuple[int, int], ...] = (),
+    label_names: Sequence[str] = (),
     left_right_axis: int = 0,
     image_key: str = "image",
     label_keys: tuple[str, ...] = ("labels",),
@@ -178,18 +178,30 @@ def build_pipeline(
     Args:
         config: the steps.
         mirror_pairs: class indices that a left/right flip turns into each other.
+        label_names: of the classes by index, if those that name a side are to be checked for a mirror pair.
         left_right_axis: the voxel axis that runs from left to right.
         image_key, label_keys: entries of the sample.
         spacing_mm: of every sample; None takes the sample's own (`spacing_mm`, or a MetaTensor's affine), else 1 mm.
         patch_shape: of the result, the middle of the sample; what a sample has beyond it fills the corners when the
             patch turns or shrinks. None keeps the sample's shape.
         allow_missing_keys: whether labels may be absent, as at inference.
+
+    Raises:
+        LabelError: classes name a side, have no mirror pair, and a step would make left look like right.
     """
+    steps = config.complete()
+    advice = mirror_advice(label_names, mirror_pairs)
+    if advice.sentence and steps != without_left_right_flips(steps, left_right_axis):
+        raise LabelError("a flip would give classes the name of the wrong side", where="mirror_pairs",
+                         expected="a mirror pair for " + ", ".join(advice.unpaired),
+                         do="Declare the pairs, or take the steps from steps.without_left_right_flips.")  # fmt: skip
     keys = (image_key, *label_keys)
     transforms = []
-    for step in config.complete():
+    for step in steps:
         mirrors = step.name in ("flip", "transpose")
         flip = {"mirror_pairs": mirror_pairs, "left_right_axis": left_right_axis} if mirrors else {}
+        if step.name == "contrast_phase":
+            flip = {"mirror_pairs": mirror_pairs}
         transforms.append((step.name, step.build(keys, label_keys=label_keys, spacing_mm=spacing_mm, **flip)))
     return Pipeline(transforms, keys=keys, label_keys=label_keys, spacing_mm=spacing_mm,
                     patch_shape=patch_shape, allow_missing_keys=allow_missing_keys)  # fmt: skip

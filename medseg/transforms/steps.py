@@ -8,8 +8,10 @@ from typing import Any
 from pydantic import field_validator
 
 from medseg.config import Config
+from medseg.transforms.flip import FlipConfig
 from medseg.transforms.presets import PRESETS, PresetName
 from medseg.transforms.registry import AnyStep, StepConfig
+from medseg.transforms.rot90 import TransposeConfig
 from medseg.transforms.spatial import AffineConfig, ElasticConfig
 from medseg.transforms.window import WindowConfig
 
@@ -80,6 +82,26 @@ def check_order(steps: tuple[AnyStep, ...]) -> None:
         resamples = isinstance(step, AffineConfig | ElasticConfig)
         if not resamples and getattr(step, "works_in", "hu") == "hu":
             raise ValueError(f"{step.name} before the window step, because it works in HU")
+
+
+def without_left_right_flips(steps: tuple[AnyStep, ...], left_right_axis: int = 0) -> tuple[AnyStep, ...]:
+    """The steps, none of which makes left look like right: for classes that name a side without a mirror pair.
+
+    A flip keeps its other axes, but for one that names classes by chirality, to which every mirror image is another
+    body; that and such an exchange of axes no longer act.
+    """
+    return tuple(_without_left_right(step, left_right_axis) for step in steps)
+
+
+def _without_left_right(step: AnyStep, axis: int) -> AnyStep:
+    if not isinstance(step, FlipConfig | TransposeConfig):
+        return step
+    if step.swap == "chirality":
+        return step.model_copy(update={"probability": 0.0})
+    if isinstance(step, TransposeConfig) or axis not in step.axes:  # by side, the left/right axis does not move
+        return step
+    others = tuple(other for other in step.axes if other != axis)
+    return step.model_copy(update={"axes": others} if others else {"probability": 0.0})
 
 
 def _changed(preset: tuple[AnyStep, ...], own: tuple[AnyStep, ...]) -> tuple[AnyStep, ...]:
