@@ -61,7 +61,7 @@ def linear(source: Tensor, places: Places, inside: Tensor, outside: Sequence[flo
 def nearest(labels: Tensor, route: Route, places: Places, inside: Tensor) -> Tensor:
     """The nearest voxels' values of integers (R, X, Y, Z); 0 beyond the source."""
     whole = [place.round().long().clamp(0, n - 1) for place, n in zip(places, route.source, strict=True)]
-    return torch.where(inside, _taken(labels, whole), 0)
+    return torch.where(inside, _taken(labels, whole), _background(labels))
 
 
 def majority(labels: Tensor, route: Route, places: Places, inside: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ def majority(labels: Tensor, route: Route, places: Places, inside: Tensor) -> Te
         for other, weight in zip(found, weights, strict=True):
             total = total + torch.where(other == label, weight, 0.0)
         best, most = torch.where(total > most, label, best), torch.maximum(total, most)
-    return torch.where(inside, best, 0)
+    return torch.where(inside, best, _background(labels))
 
 
 def inside_source(route: Route, places: Places) -> Tensor:
@@ -100,6 +100,10 @@ def inside_source(route: Route, places: Places) -> Tensor:
 def on_device(values: FloatArray | np.ndarray, device: torch.device) -> Tensor:
     """A small array as a tensor on the device, without waiting for it."""
     return torch.from_numpy(np.ascontiguousarray(values)).to(device, non_blocking=True)
+
+
+def _background(labels: Tensor) -> Tensor:
+    return torch.zeros((), dtype=labels.dtype, device=labels.device)
 
 
 def _straight(route: Route, target: IntTriple, device: torch.device) -> Places:

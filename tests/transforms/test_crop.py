@@ -10,10 +10,12 @@ from medseg.config import build_config
 from medseg.errors import ConfigError, GeometryError
 from medseg.transforms.crop import CropConfig
 from medseg.transforms.deformation import AffineParams, Warp
-from medseg.transforms.spatial import AffineConfig
+from medseg.transforms.pipeline import Pipeline
+from medseg.transforms.rot90 import Rot90Config
+from medseg.transforms.spatial import AffineConfig, ElasticConfig
 from medseg.transforms.warp import warp_image, warp_labels
 
-SHAPE = (9, 8, 7)
+SHAPE, KEYS = (9, 8, 7), ("image", "labels")
 
 
 def sample() -> dict:
@@ -51,6 +53,23 @@ def test_a_cropped_metatensor_keeps_its_world_positions():
 def test_crop_and_affine_stand_in_a_compose():
     steps = Compose([CropConfig(size=(6, 6, 6)).build(), AffineConfig(probability=1).build()])
     assert steps.set_random_state(0)(sample())["labels"].shape == (1, 6, 6, 6)
+
+
+def test_a_pipeline_resamples_once_for_crop_affine_and_elastic():
+    steps = [CropConfig(size=(6, 5, 4)), AffineConfig(probability=1), ElasticConfig(probability=1)]
+    pipeline = Pipeline([(step.name, step.build()) for step in steps], keys=KEYS, label_keys=("labels",))
+    crop, affine, elastic = pipeline.sample(SHAPE, (1.0, 1.0, 1.0), seed=(0, 1))
+    joined = crop.joined(affine).joined(elastic)
+    assert torch.equal(pipeline(sample(), seed=(0, 1))["image"], warp_image(sample()["image"], joined))
+
+
+def test_a_compose_with_a_crop_is_undone_to_the_samples_own_grid():
+    image = MetaTensor(torch.full((1, *SHAPE), 40.0))
+    steps = Compose([CropConfig(size=(6, 6, 6)).build("image"), Rot90Config(probability=1).build("image")])
+    back = steps.inverse(steps.set_random_state(0)({"image": image}))["image"]
+    assert back.shape == (1, *SHAPE)
+    assert (back.as_tensor() == 40).sum() == 6**3 and (back.as_tensor() == -1024).sum() == 9 * 8 * 7 - 6**3
+    torch.testing.assert_close(back.affine, image.affine)
 
 
 def test_joined_to_an_affine_the_corners_show_what_lies_around_the_patch():

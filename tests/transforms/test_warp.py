@@ -91,8 +91,10 @@ def test_every_channel_moves_as_it_would_alone(warp):
 def test_labels_of_every_integer_type_keep_type_and_values(dtype, warp):
     labels = (make_entries().labels["labels"] > 0).to(dtype)
     moved = warp_labels(labels, warp)
-    assert moved.dtype == dtype
+    by_torch_operations = twin(Entries({}, {"labels": labels}, SPACING_MM), forward_route(warp, SHAPE), SHAPE, warp)[0]
+    assert moved.dtype == by_torch_operations.dtype == dtype
     assert torch.equal(moved.long(), warp_labels(labels.long(), warp))
+    assert (moved != by_torch_operations).float().mean() < 1e-3
 
 
 @every_warp
