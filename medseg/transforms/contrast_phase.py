@@ -17,6 +17,7 @@ from medseg.transforms.entries import Entries
 from medseg.transforms.filters import blurred
 from medseg.transforms.projection import constant
 from medseg.transforms.ranges import Bound, Probability, Range, Rng, fires, uniform
+from medseg.transforms.sides import Pairs, checked_pairs
 from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform, StepBase
 
 PERFUSED_HU = (-50.0, 10.0)  # from fat, which takes up no agent, to blood and muscle, which do
@@ -45,7 +46,7 @@ class ContrastPhaseConfig(StepBase):
             raise ValueError("classes of at least the largest index in class_shift_hu")
 
     def build(self, keys: Keys = DEFAULT_KEYS, **options: Any) -> ContrastPhase:
-        """The transform; `options` as in `RandomTransform`."""
+        """The transform; `options` as in `ContrastPhase`."""
         return ContrastPhase(keys, self, **options)
 
 
@@ -66,25 +67,36 @@ class ContrastPhase(RandomTransform[ContrastPhaseParams]):
     shifts is blurred, and does not reach fat, gas and lung (below -50 HU; in full above 10 HU), so that no step in the
     image gives the label's edge away. It needs labels, so it belongs into training alone.
 
+    Args:
+        mirror_pairs: class indices (a, b) that are each other's mirror image: both kidneys take up the agent alike, so
+            the second of a pair gains what the first does.
+
     Raises:
         UsageError: a sample without labels.
+        LabelError: a class is in two pairs, is paired with itself, or is negative.
     """
 
     def __init__(
         self,
         keys: Keys = DEFAULT_KEYS,
         config: ContrastPhaseConfig = ContrastPhaseConfig(),  # noqa: B008  # frozen
+        *,
+        mirror_pairs: Pairs = (),
         **options: Any,
     ) -> None:
         super().__init__(keys, **options)
-        self.config = config
+        self.config, self.mirror_pairs = config, checked_pairs(mirror_pairs, left_right_axis=0)
 
     def sample(self, rng: Rng, shape: IntTriple, spacing_mm: Triple) -> ContrastPhaseParams | None:
         if not fires(rng, self.config.probability):
             return None
         own = self.config.class_shift_hu
-        shifts = tuple(uniform(rng, own.get(i + 1, self.config.shift_hu)) for i in range(self.config.classes))
-        return ContrastPhaseParams(shifts, self.config.edge_mm, spacing_mm)
+        classes = max([self.config.classes, *(index for pair in self.mirror_pairs for index in pair)])
+        shifts = [uniform(rng, own.get(index + 1, self.config.shift_hu)) for index in range(classes)]
+        for first, second in self.mirror_pairs:
+            if min(first, second) > 0:
+                shifts[second - 1] = shifts[first - 1]
+        return ContrastPhaseParams(tuple(shifts), self.config.edge_mm, spacing_mm)
 
     def apply_image(self, image: Tensor, params: ContrastPhaseParams) -> Tensor:
         if not any(params.shifts_hu):

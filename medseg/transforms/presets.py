@@ -142,7 +142,7 @@ NNUNET_DA5 = (
     GammaRangeConfig(probability=0.1, gamma=(0.7, 1.5), invert=True),
     GammaRangeConfig(probability=0.1, gamma=(0.7, 1.5), invert=True),
     FlipConfig(axes=ALL_AXES, swap="chirality"),
-    BlankRectanglesConfig(probability=0.2),
+    BlankRectanglesConfig(probability=0.4, channel_probability=0.5),
     GradientConfig(probability=0.3, channel_probability=0.5),
     LocalGammaConfig(probability=0.3, channel_probability=0.5),
     SharpenConfig(probability=0.2, strength=(0.1, 1), sigma_mm=None, channel_probability=0.5),

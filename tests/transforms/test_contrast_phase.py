@@ -101,3 +101,9 @@ def test_classes_have_their_own_ranges():
 def test_a_class_beyond_those_drawn_is_refused():
     with pytest.raises(ConfigError, match="classes"):
         build_config(ContrastPhaseConfig, {"class_shift_hu": {30: [0, 10]}})
+
+
+def test_both_sides_of_a_mirror_pair_gain_alike():
+    step = ContrastPhaseConfig(probability=1, classes=4).build(mirror_pairs=[(2, 3), (5, 6)])
+    shifts = step.sample(np.random.default_rng(0), (4, 4, 4), (1, 1, 1)).shifts_hu
+    assert shifts[1] == shifts[2] and shifts[4] == shifts[5] and len(set(shifts)) == 4
