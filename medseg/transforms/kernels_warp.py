@@ -5,7 +5,7 @@ The oracle of these loops is `warp_torch`, which does the same with torch operat
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,10 @@ from medseg.transforms.deformation import Route
 ZERO = np.float32(0)
 MOST_STEPS = 100  # of the substitution for an inverse; random moves at the bound need about 15
 CLOSE = 1e-4  # voxels; a step by less ends the substitution
+
+
+Single = float | np.floating[Any]
+Whole = int | np.integer[Any]
 
 
 class Shares(NamedTuple):
@@ -164,12 +168,12 @@ def _nearest_row(route: Route, places: FloatArray, nearest: IntArray) -> None:
 
 
 @compiled
-def _held(place: float, count: int) -> float:
+def _held(place: float, count: int) -> Single:
     return min(max(place, ZERO), np.float32(count - 1))
 
 
 @compiled
-def _corner(place: float, count: int, stride: int) -> tuple[int, int, float]:
+def _corner(place: Single, count: int, stride: int) -> tuple[Whole, int, Single]:
     """Offset of the lower neighbour, offset from it to the upper one, and the share of the upper one."""
     place = _held(place, count)
     lower = np.int64(place)

@@ -100,7 +100,7 @@ class Rot90(GeometricTransform[Rot90Params]):
         return Rot90Params(axis, turns if _alike(*_plane(axis), shape, spacing_mm) else 2)
 
     def apply_image(self, image: Tensor, params: Rot90Params) -> Tensor:
-        return torch.rot90(image, params.turns, [axis + 1 for axis in _plane(params.axis)])
+        return torch.rot90(image, params.turns, [axis + 1 for axis in _plane(params.axis)]).contiguous()
 
     def apply_labels(self, labels: Tensor, params: Rot90Params) -> Tensor:
         return self.apply_image(labels, params)
@@ -151,7 +151,7 @@ class Transpose(GeometricTransform[TransposeParams]):
     def sample(self, rng: Rng, shape: IntTriple, spacing_mm: Triple) -> TransposeParams | None:
         if not fires(rng, self.config.probability):
             return None
-        orders = [order for order in permutations(range(3)) if self._allowed(order, shape, spacing_mm)]
+        orders = [(x, y, z) for x, y, z in permutations(range(3)) if self._allowed((x, y, z), shape, spacing_mm)]
         return TransposeParams(orders[whole(rng, (0, len(orders) - 1))]) if orders else None
 
     def _allowed(self, order: IntTriple, shape: IntTriple, spacing_mm: Triple) -> bool:
