@@ -8,15 +8,11 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from medseg.report.blocks import missingness
 from medseg.report.checklists import checklist_tables
 from medseg.report.details import detail_tables, reading_patterns
-from medseg.report.figures import forest, matrix, scatter, to_svg
-from medseg.report.figures_curves import reliability, surface_distance_curves
-from medseg.report.figures_map import embedding
-from medseg.report.figures_volume import bland_altman, volume_bands
+from medseg.report.drawings import Drawings
 from medseg.report.methods import facts, methods, provenance_tables
 from medseg.report.overlay import TRUTH, Overlay, overlay_svg
 from medseg.report.palette import CLASS_COLOURS, Stroke, strokes
@@ -34,7 +30,7 @@ from medseg.report.tables import (
 )
 from medseg.report.wording import CLASS_MEANINGS, compact, finite, metric_name, number, structure, typeset
 
-__all__ = ["Table", "agreement_page", "block_figures"]
+__all__ = ["Table", "agreement_page"]
 
 Row = Mapping[str, Any]
 MOST_FIGURE_LABELS = 12  # matrices and scatters are drawn for so many structures; the tables hold all of them
@@ -48,6 +44,7 @@ def agreement_page(
     overlays: Sequence[Overlay] = (),
     tables: Sequence[Table] = (),
     viewers: Mapping[str, str] | None = None,
+    drawings: Drawings | None = None,
 ) -> str:
     """The whole report as HTML text.
 
@@ -58,7 +55,9 @@ def agreement_page(
         overlays: slices, in the order to show them; only the first 24 are drawn, and the page says so.
         tables: further tables, printed under "Details" as they are.
         viewers: case to its viewer page, from the folder of the report; the tables of worst cases lead there.
+        drawings: figures of this agreement, where they are drawn already.
     """
+    drawn = drawings or Drawings(agreement, pairs, cases)
     metric = judged_metric(agreement)
     models = list(agreement["design"]["models"])
     pens = strokes(agreement["design"]["raters"], models)
@@ -71,11 +70,12 @@ def agreement_page(
         verdicts=_verdicts(agreement),
         warnings=_warnings(agreement),
         facts=facts(agreement, metric),
-        forest=_inline(forest(agreement, metric), "forest") if any(differences(agreement, metric)) else "",
+        forest=Markup(_bare(drawn.forest())),
         agreement_tables=[agreement_table(agreement, name) for name in metrics(agreement)],
         overlays=[_slice(overlay, models, pens) for overlay in overlays[:MOST_OVERLAYS]],
         overlay_note=_overlay_note(overlays),
-        label_figures=[(structure(label), _label_figures(agreement, pairs, cases, label)) for label in labels],
+        label_figures=[(structure(label), [Markup(_bare(svg)) for svg in drawn.of_label(label).values()])
+                       for label in labels],
         figure_note=_figure_note(agreement, metric, labels),
         design_tables=_present(
             [design(agreement), marked_cases(agreement), _reading(agreement), reading_patterns(pairs)]
@@ -142,10 +142,6 @@ def _images(overlays: Sequence[Overlay]) -> str:
     return "no images (outlines only)" if overlays else "no images"
 
 
-def _inline(figure: Figure, name: str) -> Markup:
-    return Markup(_bare(to_svg(figure, name)))  # matplotlib has escaped the texts
-
-
 def _bare(svg: str) -> str:
     """The element without name spaces, which HTML neither needs nor reads."""
     return svg.replace(' xmlns="http://www.w3.org/2000/svg"', "").replace(
@@ -200,44 +196,9 @@ def _overlay_note(overlays: Sequence[Overlay]) -> str:
     return text
 
 
-def _label_figures(
-    agreement: Mapping[str, Any], pairs: Sequence[Row], cases: Sequence[Row], label: str
-) -> list[Markup]:
-    metric, models = judged_metric(agreement), agreement["design"]["models"]
-    place = list(agreement["labels"]).index(label)
-    drawn: dict[str, Figure] = {}
-    if any(row["label"] == label for row in pairs) and not agreement["design"].get("anonymous"):
-        drawn["matrix"] = matrix(pairs, label, metric, models=models)
-    if any(row["label"] == label and row["metric"] == metric for row in cases):
-        margins = {finite(entry.get("margin")) for name, _, entry in differences(agreement, metric) if name == label}
-        drawn["scatter"] = scatter(cases, label, metric, margin=margins.pop() if len(margins) == 1 else None)
-    if models and any(row["label"] == label and finite(row.get("volume_a_ml")) is not None for row in pairs):
-        drawn["volume"] = bland_altman(pairs, label, models=models, bands=volume_bands(agreement, label))
-    drawn |= block_figures(agreement, label)
-    return [_inline(figure, f"{name}-{place}") for name, figure in drawn.items()]
-
-
 def _reading(agreement: Mapping[str, Any]) -> Table | None:
     """Who read which structure, unless a name stands for several people."""
     return None if agreement["design"].get("anonymous") else missingness(agreement)
-
-
-def block_figures(agreement: Mapping[str, Any], label: str) -> dict[str, Figure]:
-    """The figures that are drawn from blocks of a label, by name: the plane and NSD at every tolerance."""
-    entry, models = agreement["labels"][label], agreement["design"]["models"]
-    drawn: dict[str, Figure] = {}
-    if entry.get("embedding") and not agreement["design"].get("anonymous"):
-        drawn["embedding"] = embedding(entry["embedding"], label, models=models)
-    curves = {model: found["surface_curves"] for model, found in entry.get("models", {}).items()
-              if found.get("surface_curves")}  # fmt: skip
-    curves = curves or ({"readers": entry["surface_curves"]} if entry.get("surface_curves") else {})
-    if any(block["n_cases"] for block in curves.values()):
-        stated = (agreement.get("config", {}).get("tolerance_mm") or {}).get(label)
-        drawn["surface-distance"] = surface_distance_curves(curves, label, tolerance_mm=finite(stated))
-    bins = {model: found["reliability"] for model, found in entry.get("models", {}).items() if found.get("reliability")}
-    if bins:
-        drawn["reliability"] = reliability(bins, label)
-    return drawn
 
 
 def _present(tables: Iterable[Table | None]) -> list[Table]:

@@ -14,10 +14,9 @@ from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.paired import CaseScores, kind_of
 from medseg.files import write_text
 from medseg.report.checklists import checklists_markdown
-from medseg.report.figures import forest, matrix, scatter, to_svg
-from medseg.report.figures_volume import bland_altman, volume_bands
+from medseg.report.drawings import Drawings
 from medseg.report.overlay import Overlay
-from medseg.report.page import Table, agreement_page, block_figures
+from medseg.report.page import Table, agreement_page
 from medseg.workflows.outputs import write_csv, write_json
 from medseg.workflows.readings import Readings
 from medseg.workflows.slices import case_overlay, shown_cases
@@ -96,24 +95,9 @@ def write_agreement(folder: Path, result: Json, pairs: Rows, cases: Rows, extras
     write_json(folder / "agreement.json", result)
     write_csv(folder / "pairs.csv", pairs, PAIR_COLUMNS)
     write_csv(folder / "cases.csv", cases, (*CASE_COLUMNS, "model"))
-    for name, svg in _figures(result, pairs, cases):
+    drawings = Drawings(result, pairs, cases)
+    for name, svg in drawings.files().items():
         write_text(folder / "figures" / f"{name}.svg", svg)
     write_text(folder / "checklists.md", checklists_markdown(result))
-    page = agreement_page(result, pairs, cases, extras.slices, extras.tables, extras.viewers)
+    page = agreement_page(result, pairs, cases, extras.slices, extras.tables, extras.viewers, drawings)
     write_text(folder / "report.html", page)
-
-
-def _figures(result: Json, pairs: Rows, cases: Rows) -> list[tuple[str, str]]:
-    """File stem and SVG of every figure."""
-    metric, models = result["config"]["metric"], result["design"]["models"]
-    figures = [("forest", to_svg(forest(result, metric), "forest"))] if models else []
-    for label in result["labels"]:
-        safe = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in label)
-        drawn = [("matrix", matrix(pairs, label, metric, models=models))]
-        if models:
-            margin = result["labels"][label]["models"][models[0]]["difference"][metric]["margin"]
-            drawn.append(("scatter", scatter(cases, label, metric, margin=margin)))
-        drawn.append(("volumes", bland_altman(pairs, label, models=models, bands=volume_bands(result, label))))
-        drawn += [(name.replace("-", "_"), figure) for name, figure in block_figures(result, label).items()]
-        figures += [(f"{kind}_{safe}", to_svg(figure, f"{kind}-{safe}")) for kind, figure in drawn]
-    return figures
