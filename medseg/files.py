@@ -14,6 +14,7 @@ from medseg.errors import OutputExistsError, UsageError, WriteError
 
 SIGNATURE = "made by medseg: "
 LEFTOVER = re.compile(r"\..+-[0-9a-f]{8}(\..+)?")  # the names that `atomic_path` gives
+SAFETENSORS_LEFTOVER = re.compile(r"\.tmp[A-Za-z0-9]{6}")  # safetensors writes to a name of its own first
 MARKER = ".medseg"  # a folder that holds this file was made by medseg and may be replaced by it
 
 
@@ -52,7 +53,8 @@ def remove_leftovers(folder: str | Path) -> int:
 
     Only for a folder that nobody else is writing to.
     """
-    found = [path for path in Path(folder).rglob(".*-????????*") if LEFTOVER.fullmatch(path.name) and path.is_file()]
+    patterns = (LEFTOVER, SAFETENSORS_LEFTOVER)
+    found = [p for p in Path(folder).rglob(".*") if any(each.fullmatch(p.name) for each in patterns) and p.is_file()]
     for path in found:
         path.unlink()
     return len(found)

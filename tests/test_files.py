@@ -180,3 +180,10 @@ def test_a_finished_replacement_holds_the_new_result_alone(tmp_path):
 
     assert [path.name for path in tmp_path.iterdir()] == ["predictions"]
     assert {path.name for path in folder.iterdir()} == {MARKER, "new.nii.gz"}
+
+
+def test_the_leftover_of_a_killed_checkpoint_is_removed_and_a_users_hidden_file_is_not(tmp_path):
+    for name in (".tmp75cR78", ".tmp_notes", ".tmp75cR7", ".config"):
+        (tmp_path / name).touch()
+    assert remove_leftovers(tmp_path) == 1
+    assert not (tmp_path / ".tmp75cR78").exists()

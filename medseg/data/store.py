@@ -46,6 +46,27 @@ class StoredCase:
     places: dict[int, Tensor]
 
 
+class Majority:
+    """The readers' majority as voxels (1, X, Y, Z), counted where it is read.
+
+    Args:
+        labels: (R, X, Y, Z) class indices.
+        classes: how many there are.
+    """
+
+    def __init__(self, labels: VoxelArray, classes: int) -> None:
+        self.labels, self.classes = labels, classes
+        self.shape = torch.Size((1, *labels.shape[1:]))
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: Any, /) -> Tensor:
+        channels, *box = index if isinstance(index, tuple) else (index,)
+        readers = self.labels[(slice(None), *box)].numpy()
+        return torch.from_numpy(majority_vote(readers, self.classes))[None][channels]
+
+
 def store_case(case: Case, plan: Plan, mode: RaterMode) -> StoredCase:
     """Standardises a case for training.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -22,14 +23,22 @@ class PlanConfig(Config):
     """The recipe's wishes; what is left out is fitted.
 
     Args:
+        file: what `medseg plan` wrote: stands for all that is left out, the network and the batch included. `plan:
+            plan.yaml` is short for it.
         patch: voxels along X, Y, Z that the network sees at once.
         spacing_mm: grid that images are brought to; default the median over the training cases.
         window_hu: values outside are clipped; default the 0.5 and 99.5 percentiles of labelled voxels.
     """
 
+    file: str | None = None
     patch: tuple[int, int, int] = (96, 96, 96)
     spacing_mm: Triple | None = None
     window_hu: tuple[float, float] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _file_alone(cls, given: Any) -> Any:
+        return {"file": given} if isinstance(given, str) else given
 
     @model_validator(mode="after")
     def _sizes_are_positive(self) -> PlanConfig:
@@ -118,15 +127,24 @@ def fit_plan(
     if low >= high:  # synthetic structures of one single HU
         low, high = low - 1, high + 1
     clipped = np.clip(hu, low, high)
-    x, y, z = (-(-size // step) * step for size, step in zip(config.patch, multiple, strict=True))
     return Plan(
-        patch=(x, y, z),
+        patch=whole_patch(config.patch, multiple),
         spacing_mm=spacing,  # type: ignore[arg-type]
         window_hu=(low, high),
         mean_hu=round(float(clipped.mean()), 3),
         std_hu=round(max(float(clipped.std()), 1.0), 3),  # a window without contrast must not divide by zero
         preprocessing=preprocessing,
     )
+
+
+def whole_patch(patch: IntTriple, multiple: IntTriple) -> IntTriple:
+    """The patch rounded up to what the network can halve.
+
+    >>> whole_patch((90, 64, 10), (16, 16, 4))
+    (96, 64, 12)
+    """
+    x, y, z = (-(-size // step) * step for size, step in zip(patch, multiple, strict=True))
+    return x, y, z
 
 
 def normalised_window(plan: Plan) -> tuple[float, float]:

@@ -12,6 +12,8 @@ VERBS = {
     "phantom": "medseg.workflows.phantoms",
     "check": "medseg.workflows.checking",
     "augment_preview": "medseg.workflows.previewing",
+    "plan": "medseg.workflows.planning",
+    "preprocess": "medseg.workflows.preprocessing",
     "train": "medseg.workflows.training",
     "predict": "medseg.workflows.prediction",
     "evaluate": "medseg.workflows.evaluation",

@@ -11,16 +11,15 @@ from pydantic import TypeAdapter
 
 from medseg.config import write_config
 from medseg.errors import OutputExistsError, UsageError
-from medseg.io.manifest import read_case
 from medseg.models.registry import ModelConfig
-from medseg.preprocessing.plan import Fingerprint, PlanConfig, PreprocessingConfig, fingerprint, fit_plan
+from medseg.preprocessing.plan import Fingerprint, PlanConfig, PreprocessingConfig, fit_plan
 from medseg.preprocessing.planning import Stage, choose_spacing, coarser_spacing, plan_stage
 from medseg.preprocessing.topology import find_topology
 from medseg.shapes import IntTriple, Triple
 from medseg.training.footprint import footprint
 from medseg.workflows.plan_file import PlanFile, PlannedStage, Precision
 from medseg.workflows.readings import open_dataset
-from medseg.workflows.training import training_entries
+from medseg.workflows.training_data import open_cases
 
 RESERVE_MIB = 600.0  # CUDA's context and libraries
 HEADROOM = 0.85  # of the rest: convolution algorithms ask for working memory that no count sees
@@ -67,12 +66,11 @@ def plan(
     if out.exists() and not overwrite:
         raise OutputExistsError("the plan is there already", where=out.name,
                                 do="Choose another --out, or pass --overwrite.")  # fmt: skip
-    data = open_dataset(dataset)
-    entries = training_entries(data, split)
+    data = open_cases(open_dataset(dataset), split)
     preprocessing, prints = PreprocessingConfig(), []
-    for done, entry in enumerate(entries.values(), 1):
-        prints.append(fingerprint(read_case(data, entry), preprocessing))
-        progress("Measuring cases", done, len(entries), "")
+    for done, case_id in enumerate(data.entries, 1):
+        prints.append(data.measure(case_id, preprocessing))
+        progress("Measuring cases", done, len(data.entries), "")
     made = _decide(prints, gib, network, precision, dict(data.labels.values), preprocessing)
     write_config(out, made)
     return made

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import psutil
 
+from medseg.config import write_config
 from medseg.data.store import StoredCase, store_case
 from medseg.data.store_disk import Layout, fits_in_memory, is_intact, read_facts, read_stored, write_stored
 from medseg.errors import ConfigError, FileReadError, InputError, UsageError
@@ -22,7 +23,7 @@ from medseg.workflows.fleet import Fleet
 from medseg.workflows.plan_file import PlanFile, read_plan
 from medseg.workflows.readings import open_dataset
 
-SCHEMA, STORE_FILE, CASES = "medseg.store/1", "store.json", "cases"
+SCHEMA, STORE_FILE, PLAN_FILE, CASES = "medseg.store/1", "store.json", "plan.yaml", "cases"
 Progress = Callable[[str, int, int, str], None]
 
 
@@ -155,6 +156,7 @@ def preprocess(
             where=", ".join(outcome.item for outcome in failed[:5]),
             got=str(first),
         ) from first
+    write_config(folder / PLAN_FILE, found)
     write_text(folder / STORE_FILE, json.dumps(_plain(store), indent=1) + "\n")
     return store
 
@@ -208,7 +210,7 @@ def _check_store(folder: Path, plan: Plan, overwrite: bool) -> None:
 
 def _is_begun(folder: Path) -> bool:
     """Whether the folder is empty, or a run that was cut off left finished cases and nothing else."""
-    return {path.name for path in folder.iterdir()} <= {CASES}
+    return {path.name for path in folder.iterdir()} <= {CASES, PLAN_FILE}
 
 
 def _bytes(plan: PlanFile, cases: int, raters: int) -> int:

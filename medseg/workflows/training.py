@@ -10,15 +10,13 @@ import torch
 
 from medseg.config import write_config
 from medseg.data.folds import draw_folds, read_folds, split_fold, write_folds
-from medseg.data.patches import PatchDataset, PatchSettings, augmented, batches
-from medseg.data.store import StoredCase, majority_vote, store_case
+from medseg.data.store import StoredCase, majority_vote
 from medseg.errors import ConfigError, InputError, UsageError
 from medseg.files import open_output_folder, remove_leftovers, write_text
 from medseg.imaging.labels import LabelSet
 from medseg.inference.sliding_window import predict_probabilities
-from medseg.io.manifest import CaseEntry, Dataset, read_case, read_dataset
 from medseg.losses.deep_supervision import DeepSupervision
-from medseg.preprocessing.plan import Plan, fingerprint, fit_plan
+from medseg.preprocessing.plan import Plan, fit_plan, whole_patch
 from medseg.preprocessing.standardise import normalise
 from medseg.report.canvas import to_svg
 from medseg.report.figures import training_curves
@@ -26,12 +24,10 @@ from medseg.training.checkpoint import write_checkpoint
 from medseg.training.logbook import Logbook, read_log
 from medseg.training.loop import Hooks, TrainingState, choose_device, train_steps
 from medseg.training.memory import keep_freed_memory
-from medseg.transforms.batch import BatchAugment
-from medseg.transforms.pipeline import Pipeline, build_pipeline
+from medseg.workflows.augmenting import build_feed, describe_waiting
 from medseg.workflows.recipe import Recipe, read_recipe, training_transforms
 from medseg.workflows.run import Run, open_run, write_run
-
-WORTH_ADVICE = 0.2  # share of each step spent waiting, above which more loader processes are worth naming
+from medseg.workflows.training_data import TrainingData, open_training
 
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int, str], None]  # what, done, total, note
@@ -76,50 +72,41 @@ def train(
         raise UsageError("--resume and --overwrite exclude each other")
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides)
     choose_device(recipe.training.device)
-    dataset = read_dataset(recipe.data)
-    entries = training_entries(dataset, recipe.split)
+    recipe, data = open_training(recipe)
     if resume:
-        run = _resumed(Path(out), recipe, dataset.labels)
+        run = _resumed(Path(out), recipe, data.labels)
     else:
-        run = _new_run(recipe, dataset, entries, Path(out), overwrite, progress)
-    return _train(run, dataset, entries, resume, say, progress)
+        run = _new_run(recipe, data, Path(out), overwrite, progress)
+    return _train(run, data, resume, say, progress)
 
 
-def training_entries(dataset: Dataset, split: str | None) -> dict[str, CaseEntry]:
-    """The cases that may be learned from: those of `split`, or without one all that are not the test set.
-
-    Raises:
-        InputError: there is none.
-    """
-    wanted = dataset.select(split) if split else tuple(e for e in dataset.cases if e.split != "test")
-    if not wanted:
-        raise InputError("no case to train on", where="dataset.yaml", expected=f"cases of split '{split or 'train'}'",
-                         do="Check `split:` in the recipe and in dataset.yaml.")  # fmt: skip
-    return {entry.id: entry for entry in wanted}
-
-
-def _new_run(
-    recipe: Recipe, dataset: Dataset, entries: dict[str, CaseEntry], out: Path, overwrite: bool, progress: Progress
-) -> Run:
+def _new_run(recipe: Recipe, data: TrainingData, out: Path, overwrite: bool, progress: Progress) -> Run:
     """Fits the plan on the training cases of the fold and writes all that is settled before the first step."""
-    patients = {entry.id: entry.patient for entry in entries.values()}
+    patients = {entry.id: entry.patient for entry in data.entries.values()}
     folds = (
-        [sorted(entries)]
+        [sorted(patients)]
         if recipe.folds.fold == "all"
         else draw_folds(patients, recipe.folds.count, recipe.training.seed)
     )
     learned, _ = split_fold(folds, recipe.folds.fold)
-    prints = []
-    for done, case_id in enumerate(learned, 1):
-        prints.append(fingerprint(read_case(dataset, entries[case_id]), recipe.preprocessing))
-        progress("Measuring cases", done, len(learned), "")
-    plan = fit_plan(prints, recipe.plan, recipe.preprocessing, recipe.model.downsampling)
+    plan = _fitted(recipe, data, learned, progress)
     training_transforms(recipe, plan)  # a contradiction between transforms and plan shows before anything is replaced
-    run = Run(open_output_folder(out, kind="run", overwrite=overwrite), recipe, plan, dataset.labels)
+    run = Run(open_output_folder(out, kind="run", overwrite=overwrite), recipe, plan, data.labels)
     write_config(run.folder / "recipe.yaml", recipe)
     write_folds(run.folds_file, folds)
     write_run(run)
     return run
+
+
+def _fitted(recipe: Recipe, data: TrainingData, learned: Sequence[str], progress: Progress) -> Plan:
+    """The plan of these cases; of a store its own, with the recipe's patch."""
+    if data.plan is not None:
+        return data.plan.model_copy(update={"patch": whole_patch(recipe.plan.patch, recipe.model.downsampling)})
+    prints = []
+    for done, case_id in enumerate(learned, 1):
+        prints.append(data.measure(case_id, recipe.preprocessing))
+        progress("Measuring cases", done, len(learned), "")
+    return fit_plan(prints, recipe.plan, recipe.preprocessing, recipe.model.downsampling)
 
 
 def _resumed(folder: Path, recipe: Recipe, labels: LabelSet) -> Run:
@@ -136,13 +123,11 @@ def _resumed(folder: Path, recipe: Recipe, labels: LabelSet) -> Run:
     return run
 
 
-def _train(
-    run: Run, dataset: Dataset, entries: dict[str, CaseEntry], resume: bool, say: Say, progress: Progress
-) -> Training:
+def _train(run: Run, data: TrainingData, resume: bool, say: Say, progress: Progress) -> Training:
     recipe = run.recipe
     learned, validated = split_fold(read_folds(run.folds_file), recipe.folds.fold)
-    cases = _store(run, dataset, entries, learned, "Reading training cases", progress)
-    held_out = _store(run, dataset, entries, validated, "Reading validation cases", progress)
+    cases = _store(run, data, learned, "Reading training cases", progress)
+    held_out = _store(run, data, validated, "Reading validation cases", progress)
     device = choose_device(recipe.training.device)
     if device.type == "cpu":
         keep_freed_memory()
@@ -158,21 +143,17 @@ def _train(
     if padding := _describe_padding(cases, run.plan):
         say(padding)
     log = Logbook(run.log_file, resume_at=state.step)
-    pipeline, on_device = _augmentation(run, cases), recipe.training.augments_on(device) == "device"
-    patches = PatchDataset(cases, None if on_device else pipeline, _patch_settings(run, pipeline.needs_donor))
-    augment = BatchAugment(pipeline)
+    feed = build_feed(run, cases, state.step, device, say)
     hooks = Hooks(
         validate=lambda: validation_dice(model, held_out, run, progress),
         save=lambda best: _save(run, state, best),
         log=log.add,
         tick=lambda step, loss: progress("Training", step, recipe.training.steps, f"loss {loss:.3f}"),
-        prepare=lambda batch: augmented(batch, augment, len(run.labels.names), device) if on_device else batch,
+        prepare=feed.prepare,
     )
-    loader = batches(patches, state.step, recipe.training.steps, recipe.training.batch, recipe.sampling.workers,
-                     pinned=device.type == "cuda")  # fmt: skip
-    finished = train_steps(state, loader, DeepSupervision(recipe.loss.build()), recipe.training, hooks)
+    finished = train_steps(state, feed.loader, DeepSupervision(recipe.loss.build()), recipe.training, hooks)
     _draw_curves(run)
-    say(_describe_waiting(hooks.wait_share))
+    say(describe_waiting(hooks.wait_share))
     return Training(run, finished, state.step, state.best)
 
 
@@ -181,42 +162,16 @@ def _has_begun(run: Run) -> bool:
     return any(run.checkpoint_file("last").parent.glob("[!.]*"))
 
 
-def _store(
-    run: Run, dataset: Dataset, entries: dict[str, CaseEntry], ids: Sequence[str], what: str, progress: Progress
-) -> list[StoredCase]:
-    missing = [case_id for case_id in ids if case_id not in entries]
+def _store(run: Run, data: TrainingData, ids: Sequence[str], what: str, progress: Progress) -> list[StoredCase]:
+    missing = [case_id for case_id in ids if case_id not in data.entries]
     if missing:
         raise InputError("the data set has lost cases that the run was started with", where="dataset.yaml",
                          got=", ".join(missing[:5]))  # fmt: skip
     cases = []
     for done, case_id in enumerate(ids, 1):
-        cases.append(store_case(read_case(dataset, entries[case_id]), run.plan, run.recipe.raters))
+        cases.append(data.read(case_id, run.plan, run.recipe.raters))
         progress(what, done, len(ids), "")
     return cases
-
-
-def _augmentation(run: Run, cases: Sequence[StoredCase]) -> Pipeline:
-    pipeline = build_pipeline(
-        training_transforms(run.recipe, run.plan),
-        mirror_pairs=run.labels.mirror_indices,
-        spacing_mm=run.plan.spacing_mm,
-        patch_shape=run.plan.patch,
-    )
-    if pipeline.needs_donor and len(cases) < 2:
-        raise ConfigError("tissue of another patient needs two training cases", where="transforms", got=str(len(cases)),
-                          do="Take `tissue` out of the fills of the occlusion step.")  # fmt: skip
-    return pipeline
-
-
-def _patch_settings(run: Run, donors: bool) -> PatchSettings:
-    return PatchSettings(
-        patch=run.plan.patch,
-        sampling=run.recipe.sampling,
-        classes=len(run.labels.names),
-        random_rater=run.recipe.raters == "random",
-        seed=run.recipe.training.seed,
-        donors=donors,
-    )
 
 
 def validation_dice(
@@ -229,8 +184,8 @@ def validation_dice(
     """
     names, found = run.labels.names, {name: [] for name in run.labels.foreground}
     for done, case in enumerate(cases, 1):
-        reference = torch.from_numpy(majority_vote(case.labels.numpy(), len(names)))
-        image = normalise(case.hu.float(), run.plan)  # type: ignore[arg-type]
+        reference = torch.from_numpy(majority_vote(case.labels[:].numpy(), len(names)))
+        image = normalise(case.hu[:].float(), run.plan)  # type: ignore[arg-type]
         scores = predict_probabilities(model, image, run.plan.patch, run.recipe.inference, run.labels.mirror_indices)  # type: ignore[arg-type]
         predicted = scores.argmax(0)
         predicted[reference < 0] = -1
@@ -263,11 +218,6 @@ def _describe(run: Run, model: torch.nn.Module, device: torch.device) -> str:
         f"{run.recipe.model.name} with {weights:.2f} million weights on {device.type}; "
         f"patches of {patch} voxels of {spacing} mm; {low:g} to {high:g} HU."
     )
-
-
-def _describe_waiting(share: float) -> str:
-    advice = " More sampling.workers would shorten it." if share > WORTH_ADVICE else ""
-    return f"Share of each step spent waiting for data: {share:.0%}.{advice}"
 
 
 def _describe_padding(cases: Sequence[StoredCase], plan: Plan) -> str:

@@ -1,0 +1,163 @@
+"""Where training cases come from: a data set, standardised on the way in, or a store that `preprocess` wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from medseg.data.store import Majority, RaterMode, StoredCase, store_case
+from medseg.errors import ConfigError, InputError
+from medseg.imaging.labels import LabelSet
+from medseg.io.manifest import CaseEntry, Dataset, read_case, read_dataset
+from medseg.preprocessing.plan import Fingerprint, Plan, PlanConfig, PreprocessingConfig, fingerprint
+from medseg.workflows.plan_file import PlanFile, read_plan
+from medseg.workflows.preprocessing import PLAN_FILE, Store, StoreEntry, check_labels, is_store, open_store
+from medseg.workflows.recipe import Recipe
+
+Case = TypeVar("Case", CaseEntry, StoreEntry)
+
+
+class Entry(Protocol):
+    """What folds need to know of a case."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def patient(self) -> str: ...
+
+    @property
+    def split(self) -> str | None: ...
+
+
+class TrainingData(Protocol):
+    """Cases that can be learned from."""
+
+    @property
+    def labels(self) -> LabelSet: ...
+
+    @property
+    def entries(self) -> Mapping[str, Entry]: ...
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan that the cases were standardised by already."""
+        ...
+
+    def measure(self, case_id: str, preprocessing: PreprocessingConfig) -> Fingerprint:
+        """What the plan needs to know of a case."""
+        ...
+
+    def read(self, case_id: str, plan: Plan, mode: RaterMode) -> StoredCase:
+        """A case on the plan's grid."""
+        ...
+
+
+@dataclass(frozen=True)
+class FromDataset:
+    """The cases of a data set, read and standardised when training begins."""
+
+    dataset: Dataset
+    entries: Mapping[str, CaseEntry]
+    plan: None = None
+
+    @property
+    def labels(self) -> LabelSet:
+        return self.dataset.labels
+
+    def measure(self, case_id: str, preprocessing: PreprocessingConfig) -> Fingerprint:
+        return fingerprint(read_case(self.dataset, self.entries[case_id]), preprocessing)
+
+    def read(self, case_id: str, plan: Plan, mode: RaterMode) -> StoredCase:
+        return store_case(read_case(self.dataset, self.entries[case_id]), plan, mode)
+
+
+@dataclass(frozen=True)
+class FromStore:
+    """The cases of a store, read patch by patch."""
+
+    store: Store
+    entries: Mapping[str, StoreEntry]
+
+    @property
+    def labels(self) -> LabelSet:
+        return self.store.labels
+
+    @property
+    def plan(self) -> Plan:
+        return self.store.plan
+
+    def measure(self, case_id: str, preprocessing: PreprocessingConfig) -> Fingerprint:
+        raise NotImplementedError("a store brings its plan")
+
+    def read(self, case_id: str, plan: Plan, mode: RaterMode) -> StoredCase:
+        case = self.store.read(case_id)
+        if mode != "majority":
+            return case
+        return StoredCase(case.id, case.hu, Majority(case.labels, len(self.labels.names)), case.places)
+
+
+def open_training(recipe: Recipe) -> tuple[Recipe, TrainingData]:
+    """The cases that may be learned from, and the recipe with what its plan file (or the store's) says filled in.
+
+    Raises:
+        ConfigError: a plan of another data set, a store of another plan, or a wish that contradicts the store's grid.
+        InputError: no case of the split.
+        FileReadError: see the readers.
+    """
+    if is_store(recipe.data):
+        return _from_store(recipe, open_store(recipe.data))
+    data = open_cases(read_dataset(recipe.data), recipe.split)
+    if recipe.plan.file is None:
+        return recipe, data
+    plan = read_plan(recipe.plan.file)
+    check_labels(plan, data.labels)
+    return planned(recipe, plan), data
+
+
+def open_cases(dataset: Dataset, split: str | None) -> FromDataset:
+    """The cases of a data set that may be learned from: those of `split`, or without one all that are no test cases.
+
+    Raises:
+        InputError: there is none.
+    """
+    return FromDataset(dataset, _selected(dataset.cases, split))
+
+
+def planned(recipe: Recipe, plan: PlanFile) -> Recipe:
+    """The recipe with patch, grid, window, network and batch of the plan wherever it does not name its own."""
+    wishes = {"patch": plan.stage.patch, "spacing_mm": plan.stage.spacing_mm, "window_hu": plan.window_hu}
+    own = {name: getattr(recipe.plan, name) for name in recipe.plan.model_fields_set - {"file"}}
+    changed: dict[str, object] = {"plan": PlanConfig(**{**wishes, **own}), "preprocessing": plan.preprocessing}
+    if "model" not in recipe.model_fields_set:
+        changed["model"] = plan.stage.model
+    if "batch" not in recipe.training.model_fields_set:
+        changed["training"] = recipe.training.model_copy(update={"batch": plan.stage.batch})
+    return recipe.model_copy(update=changed)
+
+
+def _from_store(recipe: Recipe, store: Store) -> tuple[Recipe, TrainingData]:
+    own = store.folder / PLAN_FILE
+    plan = read_plan(recipe.plan.file or own)
+    if plan.plan() != store.plan:
+        raise ConfigError("a store of another plan", where="data",
+                          expected=f"grid and normalisation of {Path(recipe.plan.file or own).name}",
+                          do="Preprocess with this plan into another folder, or leave plan out.")  # fmt: skip
+    filled = planned(recipe, plan)
+    for name in ("spacing_mm", "window_hu"):
+        wish, there = getattr(filled.plan, name), getattr(store.plan, name)
+        if wish != there:
+            raise ConfigError(f"{name} is not the store's", where=f"plan.{name}", expected=str(there), got=str(wish),
+                              do="Leave it out, or preprocess anew.")  # fmt: skip
+    return filled, FromStore(store, _selected(store.cases, recipe.split))
+
+
+def _selected(cases: Iterable[Case], split: str | None) -> dict[str, Case]:
+    """The cases of a split by id; without one all that are not the test set."""
+    found = {case.id: case for case in cases if (case.split == split if split else case.split != "test")}
+    if not found:
+        raise InputError("no case to train on", where="dataset.yaml", expected=f"cases of split '{split or 'train'}'",
+                         do="Check `split:` in the recipe and in dataset.yaml.")  # fmt: skip
+    return found

@@ -1,0 +1,132 @@
+"""`preprocess`: finished cases are kept, changed ones done again, and training reads the store as it reads the data."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from medseg.errors import ConfigError, FileReadError, UsageError
+from medseg.workflows import phantom, plan, preprocess, train
+from medseg.workflows.preprocessing import Store, open_store
+from medseg.workflows.recipe import Recipe
+
+TINY = {"name": "unet", "channels": [4, 8, 8], "deep_supervision": 0}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("preprocessing")
+    path = phantom(folder / "ph", cases=4, experts=2, test=1, spacing_mm=10.0)
+    plan(path, out=folder / "plan.yaml", vram="4G")
+    preprocess(path, folder / "plan.yaml", out=folder / "store")
+    return folder
+
+
+def written(store: Path) -> dict[str, int]:
+    return {path.parent.name: path.stat().st_mtime_ns for path in store.glob("cases/*/case.json")}
+
+
+def trained(data: Path, out: Path, **changed: object) -> Path:
+    settings = {"data": str(data), "model": TINY, "folds": {"fold": "all"}, "raters": "soft",
+                "training": {"steps": 2, "batch": 1, "device": "cpu"}} | changed  # fmt: skip
+    train(Recipe.model_validate(settings), out=out)
+    return out
+
+
+def losses(run: Path) -> list[float]:
+    return [row["loss"] for row in map(json.loads, (run / "log.jsonl").read_text().splitlines()) if "loss" in row]
+
+
+def test_every_case_is_stored_with_every_rater(dataset: Path) -> None:
+    store = open_store(dataset / "store")
+    assert [entry.split for entry in store.cases] == ["train", "train", "train", "test"]
+    case = store.read("c001")
+    assert len(case.labels) == 2 and case.hu.shape[1:] == case.labels.shape[1:]
+
+
+def test_a_second_call_does_nothing_and_a_damaged_case_is_done_again(dataset: Path, tmp_path: Path) -> None:
+    preprocess(dataset / "ph", dataset / "plan.yaml", out=tmp_path / "s", layout="memmap")
+    before = written(tmp_path / "s")
+    preprocess(dataset / "ph", dataset / "plan.yaml", out=tmp_path / "s", layout="memmap")
+    assert written(tmp_path / "s") == before
+    (tmp_path / "s" / "cases" / "c002" / "hu.npy").write_bytes(b"damaged")
+    preprocess(dataset / "ph", dataset / "plan.yaml", out=tmp_path / "s", layout="memmap")
+    after = written(tmp_path / "s")
+    assert [case for case in before if after[case] != before[case]] == ["c002"]
+
+
+def test_a_changed_label_file_is_read_again(dataset: Path, tmp_path: Path) -> None:
+    source = phantom(tmp_path / "ph", cases=2, experts=1, test=0, spacing_mm=10.0)
+    plan(source, out=tmp_path / "plan.yaml", vram="4G")
+    preprocess(source, tmp_path / "plan.yaml", out=tmp_path / "s")
+    before = written(tmp_path / "s")
+    (label,) = (tmp_path / "ph").glob("labels/*/c002.nii.gz")
+    os.utime(label, ns=(1, 1))
+    preprocess(source, tmp_path / "plan.yaml", out=tmp_path / "s")
+    after = written(tmp_path / "s")
+    assert [case for case in before if after[case] != before[case]] == ["c002"]
+
+
+def test_training_from_the_store_equals_training_from_the_data(dataset: Path, tmp_path: Path) -> None:
+    from_data = trained(dataset / "ph", tmp_path / "a", plan=str(dataset / "plan.yaml"))
+    from_store = trained(dataset / "store", tmp_path / "b")
+    assert losses(from_store) == pytest.approx(losses(from_data), rel=1e-3)
+    assert losses(from_store)
+
+
+def test_the_plan_fills_in_what_the_recipe_leaves_out(dataset: Path, tmp_path: Path) -> None:
+    run = trained(dataset / "ph", tmp_path / "a", plan={"file": str(dataset / "plan.yaml"), "patch": [16, 16, 16]})
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["plan"]["patch"] == [16, 16, 16]
+    assert facts["plan"]["spacing_mm"] == list(open_store(dataset / "store").plan.spacing_mm)
+    assert str(dataset) not in (run / "run.json").read_text()
+
+
+@pytest.mark.parametrize("mode", ["random", "majority", "soft"])
+def test_every_rater_mode_reads_the_store(mode: str, dataset: Path, tmp_path: Path) -> None:
+    assert all(map(torch.isfinite, map(torch.tensor, losses(trained(dataset / "store", tmp_path / "r", raters=mode)))))
+
+
+def test_a_store_of_another_plan_is_refused(dataset: Path, tmp_path: Path) -> None:
+    text = (dataset / "plan.yaml").read_text()
+    (tmp_path / "other.yaml").write_text(text.replace("std_hu: ", "std_hu: 1"))
+    with pytest.raises(UsageError, match="another plan"):
+        preprocess(dataset / "ph", tmp_path / "other.yaml", out=dataset / "store")
+    with pytest.raises(ConfigError, match="another plan"):
+        trained(dataset / "store", tmp_path / "r", plan=str(tmp_path / "other.yaml"))
+
+
+def test_another_grid_than_the_stores_is_refused(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="spacing_mm is not the store's"):
+        trained(dataset / "store", tmp_path / "r", plan={"spacing_mm": [3, 3, 3]})
+
+
+def test_a_plan_of_another_data_set_is_refused(dataset: Path, tmp_path: Path) -> None:
+    text = (dataset / "plan.yaml").read_text()
+    (tmp_path / "other.yaml").write_text(text.replace("spleen: 2", "spleen: 9", 1))
+    with pytest.raises(ConfigError, match="a plan of another data set"):
+        preprocess(dataset / "ph", tmp_path / "other.yaml", out=tmp_path / "s")
+    with pytest.raises(ConfigError, match="a plan of another data set"):
+        trained(dataset / "ph", tmp_path / "r", plan=str(tmp_path / "other.yaml"))
+
+
+def test_a_folder_with_other_things_is_left_alone(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="something else"):
+        preprocess(dataset / "ph", dataset / "plan.yaml", out=tmp_path)
+
+
+def test_two_processes_store_what_one_does(dataset: Path, tmp_path: Path) -> None:
+    store: Store = preprocess(dataset / "ph", dataset / "plan.yaml", out=tmp_path / "s", jobs=2)
+    alone = open_store(dataset / "store")
+    assert all(torch.equal(store.read(e.id).hu[:], alone.read(e.id).hu[:]) for e in store.cases)
+
+
+def test_a_store_that_was_cut_off_is_no_store_yet(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "cases").mkdir()
+    with pytest.raises(FileReadError, match="no store here"):
+        open_store(tmp_path)
