@@ -168,7 +168,7 @@ def _nearest_row(route: Route, places: FloatArray, nearest: IntArray) -> None:
 
 
 @compiled
-def _held(place: float, count: int) -> Single:
+def _held(place: Single, count: int) -> Single:
     return min(max(place, ZERO), np.float32(count - 1))
 
 
@@ -248,7 +248,7 @@ def _all_alike(line: IntArray, at: int, dx: int, dy: int, dz: int, around: IntAr
 
 
 @compiled
-def _shares(u: float, v: float, w: float, share: FloatArray) -> None:
+def _shares(u: Single, v: Single, w: Single, share: FloatArray) -> None:
     for corner in range(8):
         a, b, c = corner >> 2, (corner >> 1) & 1, corner & 1
         share[corner] = (u if a else 1 - u) * (v if b else 1 - v) * (w if c else 1 - w)
