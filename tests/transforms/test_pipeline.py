@@ -82,12 +82,12 @@ def test_result_does_not_depend_on_the_number_of_threads(step):
     pipeline, sample = make_pipeline(step), make_sample(shape=(77, 61, 47))  # large enough to be shared by threads
     results = []
     try:
-        for threads in (1, 3):
+        for threads in (1, 2, 4):
             torch.set_num_threads(threads)
             results.append(pipeline(sample, seed=(0, 0, 0, 1)))
     finally:
         torch.set_num_threads(before)
-    assert same(*results)
+    assert same(*results[:2]) and same(*results[1:])
 
 
 @pytest.mark.parametrize("step", ALWAYS, ids=NAMES)
