@@ -10,16 +10,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from medseg.config import Config
 from medseg.shapes import FloatArray, IntTriple, Triple
 from medseg.transforms.compiled import in_slabs
 from medseg.transforms.filters import on_device
 from medseg.transforms.kernels_fields import times_field
 from medseg.transforms.ranges import Probability, Rng, SizeRange, WorksIn, fires, uniform
-from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform
+from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform, StepBase
 
 
-class BiasFieldConfig(Config):
+class BiasFieldConfig(StepBase):
     """A multiplicative field, the exponential of a polynomial in X, Y and Z.
 
     Args:
@@ -87,7 +86,8 @@ def multiplied(image: Tensor, params: BiasFieldParams) -> Tensor:
     """(C, X, Y, Z) times the field, `zero` at rest."""
     if image.device.type != "cpu":
         return multiplied_twin(image, params)
-    out, source = torch.empty(image.shape), image.contiguous()
+    source = image.contiguous()
+    out = torch.empty_like(source)
     terms = [_terms(n, params.degree).astype(np.float32) for n in image.shape[1:]]
     cube = _cube(params.coefficients, params.degree).astype(np.float32)
     for old, new in zip(source.numpy(), out.numpy(), strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -10,13 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medseg.config import Config
 from medseg.shapes import FloatArray, IntTriple, Triple
 from medseg.transforms.channels import Channels, each_channel, on_channels, some_channels
 from medseg.transforms.compiled import in_slabs
 from medseg.transforms.filters import on_device
 from medseg.transforms.kernels_fields import add_bump, bump_gamma
-from medseg.transforms.points import statistics
+from medseg.transforms.points import Number, statistics
 from medseg.transforms.ranges import (
     PositiveRange,
     Probability,
@@ -29,10 +29,10 @@ from medseg.transforms.ranges import (
     log_uniform,
     uniform,
 )
-from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform
+from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform, StepBase
 
 
-class GradientConfig(Config):
+class GradientConfig(StepBase):
     """A smooth bump of brightness, added to the image.
 
     Args:
@@ -57,7 +57,7 @@ class GradientConfig(Config):
         return Gradient(keys, self, **options)
 
 
-class LocalGammaConfig(Config):
+class LocalGammaConfig(StepBase):
     """The image's share of its own range to the power gamma around one place.
 
     Args:
@@ -177,9 +177,9 @@ def brightened(image: Tensor, bump: Bump, strength: float) -> Tensor:
 
 def bent_around(channel: Tensor, bump: Bump, gamma: float) -> Tensor:
     """(1, X, Y, Z) whose share of its own range is mixed with its power, by the bump."""
-    own = statistics(channel)
     if channel.device.type != "cpu":
         return bent_around_twin(channel, bump, gamma)
+    own = statistics(channel)
     if own.low == own.high:
         return channel
     sides, least, per_height = bump.sides(_spatial(channel))
@@ -194,8 +194,9 @@ def bent_around_twin(channel: Tensor, bump: Bump, gamma: float) -> Tensor:
     return (share + (share**gamma - share) * bump.values(channel)) * width + low
 
 
-def _with_bump(kernel: Any, image: Tensor, sides: list[FloatArray], numbers: tuple[float, ...]) -> Tensor:
-    out, source = torch.empty(image.shape), image.contiguous()
+def _with_bump(kernel: Callable[..., Any], image: Tensor, sides: list[FloatArray], numbers: Sequence[Number]) -> Tensor:
+    source = image.contiguous()
+    out = torch.empty_like(source)
     vectors = [side.astype(np.float32) for side in sides]
     for old, new in zip(source.numpy(), out.numpy(), strict=True):
         in_slabs(kernel, len(old), old, new, *vectors, np.array(numbers, np.float32))

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from medseg.config import Config
 from medseg.shapes import FloatArray, IntTriple, Triple
 from medseg.transforms.compiled import in_slabs
 from medseg.transforms.filters import on_device
 from medseg.transforms.kernels_fields import add_slope
-from medseg.transforms.ranges import Probability, Range, Rng, SizeRange, WorksIn, fires, uniform
-from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform
+from medseg.transforms.ranges import Probability, Range, Rng, SizeRange, fires, uniform
+from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform, StepBase
 
 
-class HuDriftConfig(Config):
+class HuDriftConfig(StepBase):
     """Errors of the HU of water and of air, and a slope over the image.
 
     The defaults are about what the American College of Radiology accepts of its phantom: water -7 to 7 HU, air -1005
@@ -32,7 +31,6 @@ class HuDriftConfig(Config):
             drawn evenly from all.
     """
 
-    works_in: ClassVar[WorksIn] = "hu"
     name: Literal["hu_drift"] = "hu_drift"
     probability: Probability = 0.15
     water_hu: Range = (-7.0, 7.0)
@@ -78,7 +76,8 @@ def sloped(image: Tensor, factor: float, sides: tuple[FloatArray, FloatArray, Fl
     """(C, X, Y, Z) times the factor, plus one vector along each axis."""
     if image.device.type != "cpu":
         return sloped_twin(image, factor, sides)
-    out, source = torch.empty(image.shape), image.contiguous()
+    source = image.contiguous()
+    out = torch.empty_like(source)
     vectors = [side.astype(np.float32) for side in sides]
     for old, new in zip(source.numpy(), out.numpy(), strict=True):
         in_slabs(add_slope, len(old), old, new, *vectors, np.float32(factor))

@@ -26,7 +26,8 @@ def blurred(image: Tensor, sigmas: Triple) -> Tensor:
         return image
     if image.device.type != "cpu":
         return blurred_twin(image, weights)
-    source, out = image.contiguous(), torch.empty(image.shape)
+    source = image.contiguous()
+    out = torch.empty_like(source)
     sides = [np.array(side, np.float32) for side in weights]
     for channel, blur in zip(source.numpy(), out.numpy(), strict=True):
         in_slabs(blur_planes, sizes[0], channel, blur, *sides)
@@ -71,7 +72,7 @@ def mixed_along(image: Tensor, axis: int, places: np.ndarray, weights: FloatArra
     if image.device.type != "cpu":
         return mixed_along_twin(image, axis, places, weights)
     shape = [*image.shape[:axis], len(places), *image.shape[axis + 1 :]]
-    out, source = torch.empty(shape), image.contiguous().numpy()
+    out, source = image.new_empty(shape), image.contiguous().numpy()
     outer, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
     numbers = places.astype(np.int64), weights.astype(np.float32)
     if inner == 1:

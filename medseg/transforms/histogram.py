@@ -8,12 +8,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator
 from torch import Tensor
 
-from medseg.config import Config
 from medseg.shapes import IntTriple, Triple
 from medseg.transforms.channels import each_channel
 from medseg.transforms.points import curved, statistics
 from medseg.transforms.ranges import CountRange, Probability, Rng, Window, WorksIn, fires, uniform, whole
-from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform
+from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform, StepBase
 
 
 def _three(ends: tuple[int, int]) -> tuple[int, int]:
@@ -22,7 +21,7 @@ def _three(ends: tuple[int, int]) -> tuple[int, int]:
     return ends
 
 
-class HistogramShiftConfig(Config):
+class HistogramShiftConfig(StepBase):
     """A curve of straight pieces through control points whose ends rest.
 
     Args:

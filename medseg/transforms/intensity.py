@@ -7,11 +7,10 @@ the tissue that is looked at. Beyond the window the curve goes on with slope 1, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
-from medseg.config import Config
 from medseg.shapes import IntTriple, Triple
 from medseg.transforms.noise import Noise, NoiseConfig, NoiseParams, gaussian_noise
 from medseg.transforms.points import about, contrast_in, gamma_in
@@ -22,12 +21,11 @@ from medseg.transforms.ranges import (
     Range,
     Rng,
     Window,
-    WorksIn,
     fires,
     log_uniform,
     uniform,
 )
-from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform
+from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform, StepBase
 
 __all__ = [
     "Brightness",
@@ -46,7 +44,7 @@ __all__ = [
 ]
 
 
-class BrightnessConfig(Config):
+class BrightnessConfig(StepBase):
     """A shift of all HU, as between scanners.
 
     Args:
@@ -54,7 +52,6 @@ class BrightnessConfig(Config):
         shift_hu: range of what is added.
     """
 
-    works_in: ClassVar[WorksIn] = "hu"
     name: Literal["brightness"] = "brightness"
     probability: Probability = 0.15
     shift_hu: Range = (-20.0, 20.0)
@@ -64,7 +61,7 @@ class BrightnessConfig(Config):
         return Brightness(keys, self, **options)
 
 
-class ContrastConfig(Config):
+class ContrastConfig(StepBase):
     """HU differences inside the window times a factor, its middle at rest.
 
     Args:
@@ -73,7 +70,6 @@ class ContrastConfig(Config):
         window_hu: None takes the window step's of the same pipeline, else -160 to 240.
     """
 
-    works_in: ClassVar[WorksIn] = "hu"
     name: Literal["contrast"] = "contrast"
     probability: Probability = 0.15
     factor: PositiveRange = (0.75, 1.33)
@@ -84,7 +80,7 @@ class ContrastConfig(Config):
         return Contrast(keys, self, **options)
 
 
-class GammaConfig(Config):
+class GammaConfig(StepBase):
     """The window's share (0 to 1) to the power gamma, its ends at rest: below 1 brightens dark tissue.
 
     Args:
@@ -93,7 +89,6 @@ class GammaConfig(Config):
         window_hu: as in `ContrastConfig`.
     """
 
-    works_in: ClassVar[WorksIn] = "hu"
     name: Literal["gamma"] = "gamma"
     probability: Probability = 0.2
     gamma: PositiveRange = (0.7, 1.4)

@@ -9,18 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medseg.config import Config
 from medseg.shapes import IntTriple, Triple
 from medseg.transforms.channels import Channels, each_channel, on_channels, some_channels
 from medseg.transforms.compiled import in_slabs
 from medseg.transforms.filters import on_device
 from medseg.transforms.kernels_median import LEVELS, running_median
-from medseg.transforms.points import statistics, statistics_twin
+from medseg.transforms.points import statistics
 from medseg.transforms.ranges import CountRange, Probability, Rng, WorksIn, fires, whole
-from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform
+from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform, StepBase
 
 
-class MedianConfig(Config):
+class MedianConfig(StepBase):
     """The median of the cube around each voxel.
 
     Args:
@@ -90,9 +89,9 @@ def median_of(channel: Tensor, size: int) -> Tensor:
 
 def median_twin(channel: Tensor, size: int) -> Tensor:
     """The same by torch, plane by plane, because all cubes of an image at once would not fit into memory."""
-    own = statistics_twin(channel)
-    step = (own.high - own.low) / (LEVELS - 1)  # type: ignore[operator]
-    levels = ((channel[0] - own.low) / torch.where(step == 0, 1.0, step) + 0.5).floor()
+    low, high = torch.aminmax(channel)
+    step = (high - low) / (LEVELS - 1)
+    levels = ((channel[0] - low) / torch.where(step == 0, 1.0, step) + 0.5).floor()
     for axis, length in enumerate(levels.shape):
         mirrored = np.pad(np.arange(length), _margins(size), mode="symmetric")
         levels = levels.index_select(axis, on_device(mirrored, channel))
@@ -100,7 +99,7 @@ def median_twin(channel: Tensor, size: int) -> Tensor:
     for x in range(channel.shape[1]):
         cubes = levels[x : x + size].unfold(1, size, 1).unfold(2, size, 1)
         planes.append(cubes.movedim(0, -1).flatten(2).kthvalue(size**3 // 2 + 1, dim=-1).values)
-    return (torch.stack(planes) * step + own.low)[None]
+    return (torch.stack(planes) * step + low)[None]
 
 
 def _margins(size: int) -> tuple[int, int]:

@@ -162,8 +162,10 @@ def curved_twin(image: Tensor, low: Number, high: Number, curve: Sequence[float]
 
 def mapped(kernel: Callable[..., Any], image: Tensor, numbers: Sequence[Number], *arrays: Any) -> Tensor:
     """A new image, made voxel by voxel by a compiled loop `kernel(first, last, source, out, numbers, *arrays)`."""
-    source, out = image.contiguous().numpy().reshape(-1), torch.empty(image.shape)
-    in_slabs(kernel, source.size, source, out.numpy().reshape(-1), np.array(numbers, np.float32), *arrays)
+    source = image.contiguous()
+    out = torch.empty_like(source)
+    flat = source.numpy().reshape(-1)
+    in_slabs(kernel, flat.size, flat, out.numpy().reshape(-1), np.array(numbers, np.float32), *arrays)
     return out
 
 

@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from medseg.config import Config
 from medseg.shapes import IntTriple, Triple
 from medseg.transforms.channels import Channels, each_channel, on_channels, some_channels
 from medseg.transforms.points import TINY, Number, about, gamma_between, statistics
@@ -27,10 +26,10 @@ from medseg.transforms.ranges import (
     fires,
     uniform,
 )
-from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform
+from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform, StepBase
 
 
-class MultiplyConfig(Config):
+class MultiplyConfig(StepBase):
     """The image times a factor.
 
     Args:
@@ -50,7 +49,7 @@ class MultiplyConfig(Config):
         return Multiply(keys, self, **options)
 
 
-class AddConfig(Config):
+class AddConfig(StepBase):
     """A number added to the image, in its own unit.
 
     Args:
@@ -72,7 +71,7 @@ class AddConfig(Config):
         return Add(keys, self, **options)
 
 
-class ContrastMeanConfig(Config):
+class ContrastMeanConfig(StepBase):
     """Differences from the image's mean times a factor.
 
     Args:
@@ -94,7 +93,7 @@ class ContrastMeanConfig(Config):
         return ContrastMean(keys, self, **options)
 
 
-class GammaRangeConfig(Config):
+class GammaRangeConfig(StepBase):
     """The image's share of its own range (0 to 1) to the power gamma.
 
     Args:

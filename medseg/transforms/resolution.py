@@ -10,7 +10,6 @@ import numpy as np
 from pydantic import AfterValidator
 from torch import Tensor
 
-from medseg.config import Config
 from medseg.shapes import FloatArray, IntTriple, Triple
 from medseg.transforms.channels import Channels, on_channels, some_channels
 from medseg.transforms.filters import blurred, mixed_along
@@ -28,7 +27,7 @@ from medseg.transforms.ranges import (
     uniform,
     whole,
 )
-from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform
+from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform, StepBase
 
 Sampling = Literal["mean", "nearest"]
 Taps = tuple[np.ndarray, FloatArray]  # voxels and weights, (new length, taps) each
@@ -40,7 +39,7 @@ def _some(axes: tuple[int, ...]) -> tuple[int, ...]:
     return axes
 
 
-class BlurConfig(Config):
+class BlurConfig(StepBase):
     """Gaussian blur.
 
     Args:
@@ -62,7 +61,7 @@ class BlurConfig(Config):
         return Blur(keys, self, **options)
 
 
-class LowResolutionConfig(Config):
+class LowResolutionConfig(StepBase):
     """Larger voxels, interpolated linearly back to the own grid.
 
     Args:
@@ -90,7 +89,7 @@ class LowResolutionConfig(Config):
         return LowResolution(keys, self, **options)
 
 
-class ThickSlicesConfig(Config):
+class ThickSlicesConfig(StepBase):
     """Slices as thick as a scanner may give them, interpolated linearly back to the own grid.
 
     Args:

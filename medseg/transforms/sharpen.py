@@ -7,15 +7,14 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from medseg.config import Config
 from medseg.shapes import IntTriple, Triple
 from medseg.transforms.channels import Channels, on_channels, some_channels
 from medseg.transforms.filters import blurred
 from medseg.transforms.ranges import Probability, Rng, SizeRange, WorksIn, fires, uniform
-from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform
+from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform, StepBase
 
 
-class SharpenConfig(Config):
+class SharpenConfig(StepBase):
     """The image plus a share of what a blur would take from it.
 
     Fine detail, far below sigma, is amplified by 1 + strength, coarse detail stays: the step from a soft to a sharp

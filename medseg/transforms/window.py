@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from medseg.config import Config
 from medseg.shapes import IntTriple, Triple
 from medseg.transforms.kernels_points import window_share
 from medseg.transforms.points import mapped
-from medseg.transforms.ranges import SOFT_TISSUE_HU, Bound, Probability, Rng, Window, WorksIn, fires, uniform
-from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform
+from medseg.transforms.ranges import SOFT_TISSUE_HU, Bound, Probability, Rng, Window, fires, uniform
+from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform, StepBase
 
 
-class WindowConfig(Config):
+class WindowConfig(StepBase):
     """Clips to a HU window and maps it linearly to `output`; always done, whatever the probability.
 
     Args:
@@ -26,7 +25,6 @@ class WindowConfig(Config):
         output: what the two ends become. With (0, 1), air equals the zero padding of a convolution.
     """
 
-    works_in: ClassVar[WorksIn] = "hu"
     name: Literal["window"] = "window"
     probability: Probability = 1.0
     window_hu: Window = SOFT_TISSUE_HU
