@@ -1,4 +1,4 @@
-"""Commands that make a model and use it: train, predict, demo."""
+"""Commands that make a model and use it: plan, preprocess, train, predict, demo."""
 
 from __future__ import annotations
 
@@ -8,8 +8,44 @@ from typing import Annotated
 import typer
 
 from medseg import workflows
-from medseg.cli.options import Device, Gaps, NanHu, Out, Overwrite, Split, Tilt
+from medseg.cli.options import Device, Gaps, InsecureCluster, Jobs, NanHu, Out, Overwrite, Ray, Split, Tilt
 from medseg.cli.screen import progress_bars, say
+
+
+def plan(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="dataset.yaml or its folder.")],
+    out: Annotated[Path, typer.Option("--out", help="The file: plan.yaml.")] = ...,  # type: ignore[assignment]
+    vram: Annotated[str, typer.Option(help="Graphics memory of a training step: 10G, 9500M.")] = "10G",
+    network: Annotated[str, typer.Option(help="unet, resenc-m, resenc-l, mednext, segresnet ...")] = "unet",
+    precision: Annotated[str, typer.Option(help="Of training: bf16 (CUDA) or fp32 (CPU).")] = "bf16",
+    split: Split = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Decide grid, patch, batch and network from the training cases; every decision with its reason."""
+    with progress_bars() as progress:
+        made = workflows.plan(dataset, out=out, vram=vram, network=network, precision=precision, split=split,
+                              overwrite=overwrite, progress=progress)  # type: ignore[arg-type]  # fmt: skip
+    for decision, reason in made.reasons.items():
+        say(f"{decision}: {made.decision(decision)} ({reason})")
+    say(f"Plan: {out}")
+
+
+def preprocess(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="dataset.yaml or its folder.")],
+    plan: Annotated[Path, typer.Argument(metavar="PLAN.yaml", help="What `medseg plan` wrote.")],
+    out: Out = ...,  # type: ignore[assignment]
+    layout: Annotated[str, typer.Option(help="blosc2 (compressed), memmap (faster) or auto.")] = "auto",
+    jobs: Jobs = 1,
+    ray: Ray = None,
+    insecure_cluster: InsecureCluster = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Bring every case to the plan's grid once; `medseg train` then takes the folder as its data."""
+    with progress_bars() as progress:
+        store = workflows.preprocess(dataset, plan, out=out, layout=layout, jobs=jobs, ray=ray,
+                                     insecure_cluster=insecure_cluster, overwrite=overwrite,
+                                     progress=progress)  # type: ignore[arg-type]  # fmt: skip
+    say(f"{len(store.cases)} cases, {store.layout}: {out}")
 
 
 def train(

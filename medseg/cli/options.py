@@ -16,3 +16,6 @@ Tilt = Annotated[str | None, typer.Option(help="Tilted gantry: resample (default
 Gaps = Annotated[str | None, typer.Option(help="Missing or uneven slices: refuse (default) or resample.")]
 NanHu = Annotated[float | None, typer.Option(help="HU of undefined voxels (NaN), refused without it.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Jobs = Annotated[int, typer.Option(help="Cases worked on at once, by a process each.")]
+Ray = Annotated[str | None, typer.Option(help="Work on Ray instead: local, or the address of a cluster.")]
+InsecureCluster = Annotated[bool, typer.Option("--insecure-cluster", help="Accept a cluster that asks for no token.")]

@@ -16,6 +16,7 @@ VERBS = {
     "preprocess": "medseg.workflows.preprocessing",
     "train": "medseg.workflows.training",
     "predict": "medseg.workflows.prediction",
+    "invariance": "medseg.workflows.invariance",
     "evaluate": "medseg.workflows.evaluation",
     "agree": "medseg.workflows.agreement",
     "register": "medseg.workflows.registration",
@@ -31,6 +32,9 @@ BESIDES = {  # what the verbs take and what their results are shown with
     "suggest_rois": "medseg.workflows.importing",
     "scan": "medseg.workflows.conversion",
     "list_series": "medseg.workflows.conversion",
+    "export_inputs": "medseg.workflows.invariance_export",
+    "headline": "medseg.report.invariance_wording",
+    "versus_sentence": "medseg.report.invariance_wording",
     "render": "medseg.workflows.checking",
     "score_table": "medseg.workflows.evaluation",
 }

@@ -51,6 +51,19 @@ class PlanFile(Config):
     low_resolution: PlannedStage | None
     reasons: dict[str, str]
 
+    def decision(self, name: str) -> str:
+        """One of the decisions that `reasons` gives reasons for, in words."""
+        if name == "low_resolution":
+            coarse = self.low_resolution
+            return "no" if coarse is None else f"{_times(coarse.spacing_mm)} mm, patch {_times(coarse.patch)}"
+        value = {
+            "spacing_mm": f"{_times(self.stage.spacing_mm)} mm",
+            "window_hu": f"{self.window_hu[0]:g} to {self.window_hu[1]:g} HU",
+            "patch": f"{_times(self.stage.patch)} voxels, {self.stage.estimate_gib:g} GiB a step",
+            "batch": str(self.stage.batch),
+        }
+        return value[name]
+
     def plan(self) -> Plan:
         """The grid and normalisation of the full-resolution stage."""
         return Plan(
@@ -66,3 +79,7 @@ def read_plan(path: str | Path) -> PlanFile:
         FileReadError, ConfigError: naming file, line and key.
     """
     return read_config(path, PlanFile)
+
+
+def _times(values: tuple[float, ...]) -> str:
+    return " x ".join(f"{value:g}" for value in values)

@@ -62,6 +62,8 @@ def plan(
     gib = read_gib(vram)
     if network not in NETWORKS:
         raise UsageError("unknown network", where="--network", expected="one of " + ", ".join(NETWORKS), got=network)
+    if precision not in get_args(Precision):
+        raise UsageError("unknown precision", where="--precision", expected="bf16 or fp32", got=precision)
     out = Path(out)
     if out.exists() and not overwrite:
         raise OutputExistsError("the plan is there already", where=out.name,
@@ -148,7 +150,7 @@ def _planned(stage: Stage, network: str) -> PlannedStage:
 
 def _why_low(stage: Stage, *, low: bool) -> str:
     seen = f"a patch holds {stage.seen:.0%} of the median case"
-    return f"{seen}, less than 25%" if low else f"none: {seen}"
+    return f"{seen}, less than 25%" if low else seen
 
 
 def _volumes(prints: Sequence[Fingerprint], labels: Mapping[str, int]) -> dict[str, tuple[float, int]]:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import psutil
 
@@ -128,6 +128,8 @@ def preprocess(
         UsageError: `out` holds a store of another plan and `overwrite` is not given.
         InputError: cases failed; all others are stored.
     """
+    if layout not in ("auto", *get_args(Layout)):
+        raise UsageError("unknown layout", where="--layout", expected="blosc2, memmap or auto", got=layout)
     data, found = open_dataset(dataset), plan if isinstance(plan, PlanFile) else read_plan(plan)
     check_labels(found, data.labels)
     wanted = found.plan()
