@@ -1,6 +1,6 @@
-"""Writes the reference of docs/transforms.md from the transforms' own docstrings and defaults.
+"""Writes the tables of docs/transforms.md from the transforms' own docstrings and defaults and from the presets.
 
-    python tools/transforms_page.py          # rewrites the part between the two markers
+    python tools/transforms_page.py          # rewrites what stands between the markers
     python tools/transforms_page.py --check  # exit code 1 when it is out of date
 
 The pictures and their captions are made by docs/images/transforms/draw.py.
@@ -16,11 +16,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from medseg.transforms.presets import PRESETS
 from medseg.transforms.registry import EVERY_STEP
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "transforms.md"
-BEGIN, END = "<!-- reference: tools/transforms_page.py writes what follows -->", "<!-- end of the reference -->"
+MARKS = "<!-- {0}: tools/transforms_page.py writes what follows -->", "<!-- end of the {0} -->"
 WIDTH = 492  # of two slices side by side
 
 
@@ -28,6 +29,15 @@ def reference() -> str:
     """All transforms in the order in which a pipeline should run them."""
     drawn = json.loads((DOCS / "images" / "transforms" / "drawn.json").read_text(encoding="utf-8"))
     return "\n".join(section(step, drawn.get(step.name)) for step in EVERY_STEP)
+
+
+def presets() -> str:
+    """What each preset is, and its steps with their probabilities in the order in which they run."""
+    lines = ["| preset | what | steps (probability) | source |", "|---|---|---|---|"]
+    for name, preset in PRESETS.items():
+        steps = " · ".join(f"{step.name} {step.probability:g}" for step in preset.steps) or "-"
+        lines.append(f"| `{name}` | {preset.about} | {steps} | {preset.source} |")
+    return "\n".join([*lines, ""])
 
 
 def section(step: Any, caption: str | None) -> str:
@@ -38,7 +48,8 @@ def section(step: Any, caption: str | None) -> str:
         words = f"{step.name}: {caption}" if caption else step.name
         lines += [f'<img src="images/transforms/{step.name}.png" width="{WIDTH}" alt="{words}">', ""]
         lines += [f"Shown: {caption}.", ""] if caption else []
-    lines += [names(about), "", "| setting | default | meaning |", "|---|---|---|"]
+    unit = "Any unit." if getattr(step, "works_in", "hu") == "any" else "In HU."
+    lines += [f"{names(about)} {unit}", "", "| setting | default | meaning |", "|---|---|---|"]
     return "\n".join([*lines, *rows(values(step), settings), ""])
 
 
@@ -88,18 +99,20 @@ def names(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def with_reference(text: str) -> str:
-    """The page with the part between its markers written anew."""
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    return f"{before}{BEGIN}\n\n{reference()}\n{END}{after}"
+def rewritten(text: str) -> str:
+    """The page with the parts between its markers written anew."""
+    for name, part in (("presets", presets()), ("reference", reference())):
+        begin, end = (mark.format(name) for mark in MARKS)
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}\n\n{part}\n{end}{rest.partition(end)[2]}"
+    return text
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; tell whether the page is out of date")
     text = PAGE.read_text(encoding="utf-8")
-    new = with_reference(text)
+    new = rewritten(text)
     if parser.parse_args().check:
         print("up to date" if new == text else "docs/transforms.md is out of date: run python tools/transforms_page.py")
         return int(new != text)

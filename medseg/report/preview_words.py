@@ -80,6 +80,8 @@ def _phrase(name: str, value: Any) -> str:
 def _several(words: str, values: Sequence[Any], unit: str) -> str:
     """Up to four numbers or texts as they are; more of them, and whatever has parts of its own, are counted."""
     if len(values) > MOST_NUMBERS or not all(isinstance(value, int | float | str) for value in values):
+        if not words.endswith("s"):
+            return f"{words} of {len(values)} points"
         return f"{len(values)} {words if len(values) > 1 else _singular(words)}"
     shown = ", ".join(value if isinstance(value, str) else _number(value) for value in values)
     return f"{words} {shown}{unit}"

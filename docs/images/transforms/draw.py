@@ -35,7 +35,12 @@ MIRROR_PAIRS = ((2, 3),)  # class indices of the kidneys
 INKS = [int(colour[place : place + 2], 16) for colour in COLOURS for place in (1, 3, 5)]
 LEVEL, FRONT, ZOOM, GAP, GREYS, DRAWS = 13, 45, 2, 4, 40, 8
 CORONAL = ("thick_slices", "missing_slices")
-SHOWN: dict[str, dict[str, Any]] = {"window": {"window_hu": (-1000.0, 400.0)}}  # the others already use the default one
+BEFORE = ("bias_field",)  # its default measures from air in HU
+SQUARE = ("rot90", "transpose")  # which exchange axes of equal length only
+SHOWN: dict[str, dict[str, Any]] = {
+    "window": {"window_hu": (-1000.0, 400.0)},  # the others already use the default one
+    "gradient": {"strength": (0.2, 1.0)},  # the default is made for images of unit deviation, not for 0 to 1
+}
 
 
 def read_case(data: Path) -> dict[str, Any]:
@@ -53,6 +58,13 @@ def read_case(data: Path) -> dict[str, Any]:
         "donor": torch.from_numpy(donor.hu.copy())[None],
         "spacing_mm": target.spacing_mm,
     }
+
+
+def squared(case: dict[str, Any]) -> dict[str, Any]:
+    """The middle of the case, as wide as it is deep."""
+    x, y = case["image"].shape[1:3]
+    box = slice((x - y) // 2, (x - y) // 2 + y)
+    return case | {key: case[key][:, box] for key in ("image", "labels")}
 
 
 def picture(image: Tensor, labels: Tensor, name: str) -> Image.Image:
@@ -89,6 +101,7 @@ def draw(step: Any, case: dict[str, Any]) -> tuple[Image.Image, str]:
     Of a few draws the one that changes the slice most, because the middle of a mild range can hardly be seen.
     """
     step = step.model_copy(update={"probability": 1.0, **SHOWN.get(step.name, {})})
+    case = squared(case) if step.name in SQUARE else case
     pipeline = build_pipeline(TransformsConfig(preset="none", steps=_steps(step)), mirror_pairs=MIRROR_PAIRS)
     still = window_image(case["image"])
     draws = [pipeline.sample(case["image"].shape[1:], case["spacing_mm"], (0, seed)) for seed in range(DRAWS)]
@@ -106,7 +119,8 @@ def _steps(step: Any) -> tuple[Any, ...]:
     """The step on the side of the window where it belongs."""
     if isinstance(step, WindowConfig):
         return (step,)
-    return (WindowConfig(), step) if getattr(step, "works_in", "hu") == "any" else (step, WindowConfig())
+    after = getattr(step, "works_in", "hu") == "any" and step.name not in BEFORE
+    return (WindowConfig(), step) if after else (step, WindowConfig())
 
 
 def _change(image: Tensor, still: Tensor, name: str) -> float:
