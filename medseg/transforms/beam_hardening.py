@@ -39,7 +39,7 @@ class BeamHardeningConfig(StepBase):
     name: Literal["beam_hardening"] = "beam_hardening"
     probability: Probability = 0.1
     water: SizeRange = (0.0, 0.015)
-    bone: SizeRange = (0.02, 0.1)
+    bone: SizeRange = (0.03, 0.15)
 
     def build(self, keys: Keys = DEFAULT_KEYS, **options: Any) -> BeamHardening:
         """The transform; `options` as in `RandomTransform`."""

@@ -18,7 +18,17 @@ def real_spectrum(image: Tensor, axes: Sequence[int]) -> Tensor:
 
 
 def from_spectrum(spectrum: Tensor, lengths: Sequence[int], axes: Sequence[int]) -> Tensor:
-    """The real image with `lengths` voxels along `axes`."""
+    """The real image with `lengths` voxels along `axes`; what no real image can have in its spectrum is left out."""
     if spectrum.device.type != "cpu":
-        return torch.fft.irfftn(spectrum, s=tuple(lengths), dim=tuple(axes))
+        return _from_spectrum_torch(spectrum, lengths, axes)
     return torch.from_numpy(scipy.fft.irfftn(spectrum.numpy(), s=lengths, axes=axes))
+
+
+def _from_spectrum_torch(spectrum: Tensor, lengths: Sequence[int], axes: Sequence[int]) -> Tensor:
+    # Axis by axis, with real ends, because libraries differ in what they make of a spectrum that no real image has.
+    *others, last = axes
+    half = torch.fft.ifftn(spectrum, dim=others) if others else spectrum.clone()
+    half.imag.select(last, 0).zero_()
+    if lengths[-1] % 2 == 0:
+        half.imag.select(last, -1).zero_()
+    return torch.fft.irfft(half, n=lengths[-1], dim=last)
