@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from monai.data.meta_tensor import MetaTensor
 from monai.data.utils import collate_meta_tensor_fn
 from torch import Tensor, nn
 
+from medseg.config import build_config
 from medseg.errors import GeometryError, UsageError
 from medseg.shapes import Triple
 from medseg.transforms.pipeline import Pipeline, build_pipeline
@@ -50,12 +52,13 @@ class BatchAugment(nn.Module):
     def __init__(self, transforms: Pipeline | TransformsConfig | str, **options: Any) -> None:
         super().__init__()
         if isinstance(transforms, str):
-            transforms = TransformsConfig(preset=transforms)  # type: ignore[arg-type]  # checked there
+            transforms = build_config(TransformsConfig, {"preset": transforms})
         if isinstance(transforms, TransformsConfig):
             transforms = build_pipeline(transforms, **options)
         elif options:
             raise UsageError("a pipeline is already built", got=", ".join(options), do="Give these to build_pipeline.")
-        self.pipeline, self.params = transforms, ()
+        self.pipeline, self.params = copy(transforms), ()
+        self.pipeline.allow_missing_keys = True  # labels are an argument of `forward`, which sees that they are there
         self._seed = self._calls = 0
 
     def set_random_state(self, seed: int) -> BatchAugment:
