@@ -136,5 +136,7 @@ def reading_variation(
     )
     if interval is None:
         return Variation(value, None, len(cases), len(columns))
-    low, high = (float(np.sqrt(np.expm1(np.exp(bound)))) for bound in interval)
-    return Variation(value, (low, high), len(cases), len(columns))
+    with np.errstate(over="ignore"):
+        low, high = (float(np.sqrt(np.expm1(np.exp(bound)))) for bound in interval)
+    # a handful of patients may leave the logarithm of the variance without an upper end that a number could hold
+    return Variation(value, (low, high) if np.isfinite(high) else None, len(cases), len(columns))

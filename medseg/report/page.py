@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -102,7 +101,7 @@ def _environment() -> Environment:
 
 def _cell(cell: Cell) -> str:
     if isinstance(cell, Link):
-        return Markup('<a href="{}">{}</a>').format(quote(cell.href), cell.text)
+        return Markup('<a href="{}">{}</a>').format(cell.href, cell.text)
     if isinstance(cell, str):
         return compact(cell)
     return str(cell) if isinstance(cell, int) else number(cell)

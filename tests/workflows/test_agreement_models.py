@@ -12,7 +12,7 @@ import pytest
 from medseg.errors import UsageError
 from medseg.io.nifti import write_labels
 from medseg.workflows import agreement_scoring
-from medseg.workflows.agreement import agree
+from medseg.workflows.agreement import AgreementOptions, agree
 from tests.workflows.test_agreement import GRID, ball, write_study
 
 FAST: dict[str, Any] = {"draws": 300}
@@ -26,6 +26,14 @@ def study(tmp_path_factory) -> Path:
     rng = np.random.default_rng(7)
     for k in range(22):
         write_labels(root / f"small/c{k:02}.nii.gz", ball(5.0, rng), GRID)
+    return root
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory) -> Path:
+    """A few cases, for what does not depend on how many there are."""
+    root = tmp_path_factory.mktemp("short")
+    write_study(root, 5)
     return root
 
 
@@ -108,6 +116,26 @@ def test_several_jobs_give_the_same_file(study, finished, tmp_path):
     assert again == finished[0]
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"secondary": ["1:dice"]}, "--secondary: secondary questions without a primary one"),
+        ({"primary": "1:precision"}, "--metric: unknown metric; expected one of dice"),
+        ({"viewers": -1}, "--viewers: out of range"),
+        ({"empty_policy": "zero"}, "--empty-policy: unknown rule.*diagonal or exclude"),
+        ({"margin": {"1": 0.1, "2:hd95": 1.0}}, "a margin for an unknown label; expected one of 1, got 2:hd95"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(short, tmp_path, options, words):
+    with pytest.raises(UsageError, match=words):
+        agree(raters=short / "raters", model=short / "net", out=tmp_path / "out", **options, **FAST)
+
+
+def test_an_unknown_option_is_no_option(short, tmp_path):
+    with pytest.raises(TypeError, match="margn"):
+        agree(raters=short / "raters", out=tmp_path / "out", margn=0.1)
+
+
 def test_no_job_is_refused(study, tmp_path):
     with pytest.raises(UsageError, match="--jobs"):
         agree(raters=study / "raters", out=tmp_path / "out", jobs=0, **FAST)
@@ -134,29 +162,29 @@ def counted(monkeypatch) -> Counted:
     return scored
 
 
-def test_a_comparison_that_was_cut_off_goes_on_where_it_was(study, counted, tmp_path):
-    counted.most = 9
-    arguments: dict[str, Any] = {"raters": study / "raters", "model": study / "net", "out": tmp_path / "out", **FAST}
+def test_a_comparison_that_was_cut_off_goes_on_where_it_was(short, counted, tmp_path):
+    counted.most = 2
+    arguments: dict[str, Any] = {"raters": short / "raters", "model": short / "net", "out": tmp_path / "out", **FAST}
     with pytest.raises(KeyboardInterrupt):
         agree(**arguments)
-    assert len(list((tmp_path / "out/scored").glob("*.json"))) == 9
+    assert len(list((tmp_path / "out/scored").glob("*.json"))) == 2
     counted.most = 1000
     counted.clear()
     result = agree(**arguments)
-    assert len(counted) == 22 - 9
+    assert len(counted) == 5 - 2
     counted.clear()
     fresh = agree(**(arguments | {"out": tmp_path / "fresh"}))
-    assert len(counted) == 22 and fresh == result
+    assert len(counted) == 5 and fresh == result
 
 
-def test_another_margin_scores_no_case_again(study, counted, tmp_path):
-    arguments: dict[str, Any] = {"raters": study / "raters", "model": study / "net", "out": tmp_path / "out", **FAST}
+def test_another_margin_scores_no_case_again(short, counted, tmp_path):
+    arguments: dict[str, Any] = {"raters": short / "raters", "model": short / "net", "out": tmp_path / "out", **FAST}
     agree(**arguments, margin=0.1)
     counted.clear()
     agree(**arguments, margin=0.2, overwrite=True)
     assert counted == []
     agree(**arguments, tolerance_mm=1.0, overwrite=True)
-    assert len(counted) == 22 and len(list((tmp_path / "out/scored").iterdir())) == 22
+    assert len(counted) == 5 and len(list((tmp_path / "out/scored").iterdir())) == 5
 
 
 def test_a_changed_file_is_scored_again(tmp_path, counted):
@@ -187,13 +215,21 @@ def test_the_primary_question_decides_and_the_others_are_exploratory(tmp_path):
             labels[3, 0, 0] = 2 * rng.integers(2)
             write_labels(tmp_path / f"{name}/c{k:02}.nii.gz", labels, GRID)
     arguments: dict[str, Any] = {"raters": tmp_path / "raters", "model": tmp_path / "net", "margin": 0.1, **FAST}
-    worst = agree(**arguments, out=tmp_path / "worst")["verdict"]["net"]
-    named = agree(**arguments, out=tmp_path / "named", primary="2:dice")
+    arguments |= {"out": tmp_path / "out", "overwrite": True}  # cases are scored once
+    worst = agree(**arguments)["verdict"]["net"]
+    named = agree(**arguments, primary="2:dice")
     assert (worst["label"], worst["class"]) == ("1", "inferior")
     assert named["verdict"]["net"]["label"] == "2" and named["verdict"]["net"]["class"] != "inferior"
     assert set(named["verdict"]["net"]["exploratory_p"]) == {"1:dice"} and named["config"]["primary"] == "2:dice"
     with pytest.raises(UsageError, match="unknown primary question"):
-        agree(**arguments, out=tmp_path / "other", primary="liver:dice")
+        agree(**arguments, primary="liver:dice")
+    with pytest.raises(UsageError, match="no margin for the secondary question 1:hd95; expected 1:hd95=MARGIN"):
+        agree(**arguments, primary="2:dice", secondary=["1:hd95"])
+    options = AgreementOptions(primary="2:dice", secondary=("1:hd95",), seed=4)
+    told = agree(**arguments | {"margin": {"2": 0.1, "1:hd95": 1.5}}, options=options)
+    assert told["config"]["secondary"] == ["1:hd95"] and told["config"]["bootstrap"]["seed"] == 4
+    assert told["verdict"]["net"]["secondary"]["questions"]["1:hd95"]["class"] == "inferior"
+    assert "Confirmatory secondary questions" in (tmp_path / "out/report.html").read_text()
 
 
 def test_blocks_beside_the_difference_say_their_n_and_rule(finished):
@@ -224,7 +260,7 @@ def test_tolerances_come_from_the_readers_of_other_patients(study, tmp_path):
     assert label["human_human"]["nsd"]["mean"] > 0.93  # about 95 % of their surfaces by construction
 
 
-def test_a_registered_plan_makes_the_margin_pre_specified(study, tmp_path):
+def test_a_registered_plan_makes_the_margin_pre_specified(short, tmp_path):
     from datetime import UTC, datetime
 
     from medseg.workflows.registration import register
@@ -232,7 +268,7 @@ def test_a_registered_plan_makes_the_margin_pre_specified(study, tmp_path):
     plan = tmp_path / "plan.yaml"
     plan.write_text("margin: 0.1\nmetric: nsd\ntolerance_mm: 1.5\n")
     register(plan, now=datetime(2020, 1, 1, tzinfo=UTC))
-    arguments: dict[str, Any] = {"raters": study / "raters", "model": study / "net", **FAST}
+    arguments: dict[str, Any] = {"raters": short / "raters", "model": short / "net", **FAST}
     kept = agree(**arguments, out=tmp_path / "kept", plan=plan)
     assert kept["config"]["metric"] == "nsd" and kept["config"]["margin"] == "pre-specified"
     assert "margin -0.100, pre-specified" in kept["verdict"]["net"]["sentence"]
@@ -275,5 +311,7 @@ def test_the_worst_cases_get_a_viewer_page_each(study, tmp_path):
     result = agree(raters=study / "raters", model=study / "small", out=tmp_path / "out", viewers=2, **FAST)
     pages = sorted(path.name for path in (tmp_path / "out/viewer").iterdir())
     assert len(pages) == 2 and all(name.startswith("c") for name in pages)
-    assert all(f"viewer/{name}" in (tmp_path / "out/report.html").read_text() for name in pages)
+    html = (tmp_path / "out/report.html").read_text()
+    assert all(html.count(f'<a href="viewer/{name}">') == 2 for name in pages)  # the list of pages, and the worst cases
+    assert (tmp_path / "out/checklists.md").read_text().startswith("## GRRAS")
     assert "small" in (tmp_path / "out/viewer" / pages[0]).read_text() and result["design"]["models"] == ["small"]
