@@ -83,7 +83,7 @@ def _turn(axis: int, name: str) -> Challenge:
 def _shift(axis: int, name: str) -> Challenge:
     return Challenge(
         f"Shift to {name}", "mm", 0.0, (30, 100), (), (-1000, 1000),
-        f"moved towards the patient's {name} on a canvas that grows with it",
+        f"moved towards the patient's {name} by the nearest whole voxels, on a canvas that grows with it",
         way=lambda grid, dose: shifted(grid, axis, dose),
     )  # fmt: skip
 

@@ -95,10 +95,12 @@ def scaled(grid: Geometry, factor: float) -> Way:
 
 
 def shifted(grid: Geometry, axis: int, distance_mm: float) -> Way:
-    """Shifted along the world axis R, A or S."""
+    """Shifted along the world axis R, A or S, by the nearest whole voxels: nothing but the place changes."""
     shift = np.zeros(3)
     shift[axis] = distance_mm
-    return _moved(grid, np.eye(3), (shift[0], shift[1], shift[2]))
+    steps = np.rint(np.linalg.solve(grid.affine[:3, :3], shift))
+    x, y, z = (grid.affine[:3, :3] @ steps).tolist()
+    return _moved(grid, np.eye(3), (x, y, z))
 
 
 def flipped(grid: Geometry, world: int, dose: float) -> Way:

@@ -13,7 +13,7 @@ from medseg.report.canvas import to_svg
 from medseg.report.invariance_figures import Curve, dose_panel
 from medseg.report.invariance_pictures import WorstCase, picture_svgs
 from medseg.report.invariance_tables import break_table, dose_table, structure_table, transform_table, versus_table
-from medseg.report.invariance_wording import against, dose_number, headline, methods
+from medseg.report.invariance_wording import against, dose_number, headline, methods, versus_sentence
 from medseg.report.methods import provenance_tables
 from medseg.report.palette import BLUE, CLASS_COLOURS, GREY, VERMILION, strokes
 from medseg.report.tables import Table
@@ -41,7 +41,10 @@ def invariance_page(result: Json, pictures: Sequence[WorstCase] = ()) -> str:
         title="Invariance of a model" if len(models) == 1 else "Invariance of several models",
         style=Markup(_environment().get_template("style.css").render()),
         images=_images(pictures),
-        sentences=[(model if len(models) > 1 else "", headline(result, model)) for model in models],
+        sentences=[
+            *((f"{first} against {other}", versus_sentence(result, other)) for other in models[1:]),
+            *((model if len(models) > 1 else "", headline(result, model)) for model in models),
+        ],
         colours=CLASS_COLOURS,
         notes=result["notes"],
         facts=_facts(result),

@@ -70,6 +70,31 @@ def headline(result: Json, model: str) -> str:
     return sentence + f"{len(broken)} of {len(broken) + len(whole)} transforms: {names}."
 
 
+def versus_sentence(result: Json, other: str) -> str:
+    """Over which transforms the first model keeps more or less Dice than another one, by intervals without 0."""
+    first, main = result["models"][0], result["design"]["main_reference"]
+    higher: list[str] = []
+    lower: list[str] = []
+    for name, labels in result["versus"][other].items():
+        ends = labels[ALL][main].get("mean_over_doses", {}).get("ci95")
+        if ends and ends[0] > 0:
+            higher.append(name)
+        elif ends and ends[1] < 0:
+            lower.append(name)
+    total = len(result["versus"][other])
+    unclear = total - len(higher) - len(lower)
+    told = [f"higher with {first} than with {other} in {len(higher)} ({', '.join(titles(higher, result))})"
+            if higher else "",
+            f"lower with {first} than with {other} in {len(lower)} ({', '.join(titles(lower, result))})"
+            if lower else "",
+            f"not shown to differ in {unclear}" if unclear else ""]  # fmt: skip
+    return (
+        f"Of {total} transforms, the mean Dice with {against(main)} over the tested doses is "
+        f"{', '.join(filter(None, told))} (95 % intervals over the same patients, not corrected for the number of "
+        "transforms)."
+    )
+
+
 def titles(names: Sequence[str], result: Json) -> list[str]:
     """The transforms' titles, as in the middle of a sentence."""
     found = [result["config"]["transforms"][name]["title"] for name in names]

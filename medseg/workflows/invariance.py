@@ -28,6 +28,7 @@ from medseg.workflows.invariance_settings import Doses, Plan, build_plan
 from medseg.workflows.outputs import plain
 from medseg.workflows.readings import open_dataset
 from medseg.workflows.readings_case import listed
+from medseg.workflows.readings_labels import ModelLabelsSource
 from medseg.workflows.readings_runs import training_cases
 
 Progress = Callable[[str, int, int, str], None]
@@ -41,6 +42,7 @@ def invariance(
     out: str | Path,
     versus: Sequence[Model] = (),
     predictions: str | Path | None = None,
+    model_labels: ModelLabelsSource = None,
     transforms: Sequence[str] | str | None = None,
     doses: Doses | Sequence[str] | None = None,
     quick: bool = False,
@@ -68,6 +70,7 @@ def invariance(
             inputs.
         predictions: folder of `<transform>/<dose>/<case>.nii.gz` and `identity/<case>.nii.gz` that another tool
             predicted from what `export_inputs` wrote.
+        model_labels: what the label values of `predictions` mean, as in `agree`; by default the data set's own.
         transforms, doses, quick: see `build_plan`; of `predictions` by default the doses that have a folder.
         cases: only the first so many.
         split: only the cases of this split.
@@ -94,10 +97,16 @@ def invariance(
     if predictions is not None and transforms is None and doses is None and not quick:
         doses = found_doses(open_predictions(predictions, source.labels).folder)
         transforms = list(doses)
+    if model_labels is not None and predictions is None:
+        raise UsageError("a map of labels is for --predictions only", where="--model-labels",
+                         do="A run knows its labels; let a function return those of the data set.")  # fmt: skip
     plan = build_plan(transforms, doses, quick=quick, margin=margin, seed=seed)
     cached = check_out(out, overwrite=overwrite)
-    models = _models(source, model if predictions is None else predictions, versus, checkpoint, device, name,
-                     folders=predictions is not None)  # fmt: skip
+    if predictions is None:
+        models = _models([model, *versus], checkpoint, device, name)
+    else:
+        models = _folders(source, [predictions, *versus], model_labels)
+    _check_names(models)
     labels = label_set_of(source, {each.name: each.labels for each in models})
     missing = {each.name: check_predictions(each, [entry.id for entry in chosen], plan.steps, allow=allow_missing)
                for each in models if isinstance(each, PredictedFolder)}  # fmt: skip
@@ -130,34 +139,31 @@ def choose_cases(dataset: Dataset, split: str | None, cases: int | None) -> list
     return list(entries)
 
 
-def _models(
-    dataset: Dataset,
-    first: Model | None,
-    versus: Sequence[Model],
-    checkpoint: str,
-    device: str,
-    name: str | None,
-    *,
-    folders: bool,
-) -> list[Judged]:
-    given = [first, *versus]
-    if len(given) > MOST_MODELS:
-        raise UsageError("too many models", where="--versus", expected=f"at most {MOST_MODELS - 1}",
-                         got=str(len(versus)))  # fmt: skip
+def _models(given: Sequence[Model | None], checkpoint: str, device: str, name: str | None) -> list[Judged]:
     found: list[Judged] = []
     for each in given:
         assert each is not None
-        if folders:
-            if not isinstance(each, str | Path):
-                raise UsageError("a function cannot be compared with a folder of predictions", where="--versus")
-            found.append(open_predictions(each, dataset.labels))
-        else:
-            found.append(open_model(each, checkpoint=checkpoint, device=device, name=None if found else name))
-    names = [each.name for each in found]
+        found.append(open_model(each, checkpoint=checkpoint, device=device, name=None if found else name))
+    return found
+
+
+def _folders(dataset: Dataset, given: Sequence[Model], mapping: ModelLabelsSource) -> list[Judged]:
+    found: list[Judged] = []
+    for each in given:
+        if not isinstance(each, str | Path):
+            raise UsageError("a function cannot be compared with a folder of predictions", where="--versus")
+        found.append(open_predictions(each, dataset.labels, mapping))
+    return found
+
+
+def _check_names(models: Sequence[Judged]) -> None:
+    if len(models) > MOST_MODELS:
+        raise UsageError("too many models", where="--versus", expected=f"at most {MOST_MODELS - 1}",
+                         got=str(len(models) - 1))  # fmt: skip
+    names = [each.name for each in models]
     if len(set(names)) < len(names):
         raise UsageError("two models have one name", where="--versus", got=", ".join(names),
                          do="Rename one of the folders, so that tables and figures can tell them apart.")  # fmt: skip
-    return found
 
 
 def _score_all(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,12 @@ from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelSet, count_values
 from medseg.imaging.prediction import Prediction
 from medseg.imaging.volume import Volume
-from medseg.io.label_files import read_labels
+from medseg.io.label_files import read_label_values, read_labels
 from medseg.shapes import IntArray
 from medseg.workflows.invariance_settings import IDENTITY, Doses, Step, check_dose, check_transform
 from medseg.workflows.outputs import sha256
 from medseg.workflows.readings_case import listed
+from medseg.workflows.readings_labels import ModelLabels, ModelLabelsSource, read_model_labels
 
 Labelled = Callable[[Volume], Any]
 Model = str | Path | Labelled
@@ -41,6 +43,10 @@ class Judged(Protocol):
     def labels(self) -> LabelSet | None: ...
     @property
     def digest(self) -> str | None: ...
+    @property
+    def structures(self) -> tuple[str, ...] | None:
+        """What it looks for; None for everything."""
+        ...
 
     def predict(self, case: str, step: Step | None, seen: Callable[[], Volume], canvas: Geometry) -> IntArray | None:
         """Label values (X, Y, Z on the canvas), or None where there is no prediction; no step: the case as it is."""
@@ -55,6 +61,7 @@ class CalledModel:
     function: Labelled
     labels: LabelSet | None = None
     digest: str | None = None
+    structures: tuple[str, ...] | None = None
 
     def predict(self, case: str, step: Step | None, seen: Callable[[], Volume], canvas: Geometry) -> IntArray | None:
         found = self.function(seen())
@@ -72,15 +79,25 @@ class CalledModel:
 
 @dataclass(frozen=True, eq=False)
 class PredictedFolder:
-    """Files `<transform>/<dose>/<case>.nii.gz` and `identity/<case>.nii.gz` in the data set's label values."""
+    """Files `<transform>/<dose>/<case>.nii.gz` and `identity/<case>.nii.gz`.
+
+    Args:
+        mapping: from the files' label values to names; None where they are the data set's own.
+    """
 
     folder: Path
     labels: LabelSet
+    mapping: ModelLabels | None = None
     digest: str | None = None
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        return _folder_name(self.folder)
+
+    @property
+    def structures(self) -> tuple[str, ...] | None:
+        """Those that a value of the files becomes; the others were not looked for."""
+        return None if self.mapping is None else self.mapping.targets
 
     def path(self, case: str, step: Step | None) -> Path:
         """Where the labels of a case lie."""
@@ -91,9 +108,21 @@ class PredictedFolder:
         if not path.is_file():
             return None
         where = path.relative_to(self.folder).as_posix()
-        found = read_labels(path, self.labels, where=where, tilt="keep")
-        check_same_grid(canvas, found.geometry, where=where, first="its exported input")
-        return found.labels
+        labels, grid = self._read(path, where)
+        check_same_grid(canvas, grid, where=where, first="its exported input")
+        return labels
+
+    def _read(self, path: Path, where: str) -> tuple[IntArray, Geometry]:
+        """Label values of the data set, and their grid."""
+        if self.mapping is None:
+            found = read_labels(path, self.labels, where=where, tilt="keep")
+            return found.labels, found.geometry
+        values, grid = read_label_values(path, where=where, tilt="keep")
+        present = [str(value) for value in count_values(values)[0] if value != 0]
+        indices = np.zeros(values.shape, dtype=np.int16)
+        for value, name in self.mapping.resolve(present, where=where).items():
+            indices[values == int(value)] = self.labels.names.index(name)
+        return self.labels.to_values(indices), grid
 
     def missing(self, cases: Sequence[str], steps: Sequence[Step]) -> list[str]:
         """Files of the layout that are not there."""
@@ -115,7 +144,14 @@ def open_model(model: Model, *, checkpoint: str, device: str, name: str | None =
     from medseg.workflows.run import load_predictor  # torch, which folders of predictions do not need
 
     predictor = load_predictor(model, which=checkpoint, device=device)
-    return CalledModel(name or Path(model).name, predictor, predictor.label_set, _run_digest(Path(model), checkpoint))
+    return CalledModel(
+        name or _folder_name(Path(model)), predictor, predictor.label_set, _run_digest(Path(model), checkpoint)
+    )
+
+
+def _folder_name(folder: Path) -> str:
+    """The folder's own name, also of `.`."""
+    return Path(os.path.abspath(folder)).name
 
 
 def _run_digest(run: Path, checkpoint: str) -> str:
@@ -127,16 +163,23 @@ def _run_digest(run: Path, checkpoint: str) -> str:
     return digest.hexdigest()
 
 
-def open_predictions(folder: str | Path, labels: LabelSet) -> PredictedFolder:
+def open_predictions(folder: str | Path, labels: LabelSet, mapping: ModelLabelsSource = None) -> PredictedFolder:
     """A folder in the layout that `export_inputs` writes.
+
+    Args:
+        mapping: what its label values mean, or the file that says so (as `agree --model-labels`).
 
     Raises:
         FileReadError: there is no such folder.
+        ConfigError, LabelError: a mapping that cannot be read, or that leads to an unknown label.
     """
+    known = read_model_labels(mapping)
+    if known is not None:
+        known.check_targets(labels.foreground)
     if not Path(folder).is_dir():
         raise FileReadError("no such folder", where=Path(folder).name, expected=f"<transform>/<dose>/<case>.nii.gz and "
                             f"{IDENTITY}/<case>.nii.gz", do="Check the path.")  # fmt: skip
-    return PredictedFolder(Path(folder), labels)
+    return PredictedFolder(Path(folder), labels, known)
 
 
 def found_doses(folder: Path) -> Doses:

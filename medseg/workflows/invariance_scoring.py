@@ -67,7 +67,7 @@ def _own(case: ChallengedCase, model: Judged, done: Scores, plan: Plan) -> Label
 def _score(
     case: ChallengedCase, model: Judged, step: Step | None, seen: Callable[[], Volume], untransformed: LabelMap
 ) -> list[DoseScore] | None:
-    labels = case.labels.foreground
+    labels = case.labels.foreground if model.structures is None else model.structures
     if step is None or not step.challenge.changes(case.grid, step.dose):
         return score_dose(untransformed, untransformed, case.references, labels)
     way = case.way(step)

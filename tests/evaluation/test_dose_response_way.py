@@ -57,6 +57,11 @@ def test_a_shift_by_whole_voxels_comes_back_voxel_for_voxel():
     np.testing.assert_array_equal(way.back(way.labels_there(labels(RAS), NAMES), NAMES), labels(RAS))
 
 
+def test_a_shift_is_rounded_to_whole_voxels_and_blurs_nothing():
+    np.testing.assert_array_equal(shifted(RAS, 0, 6.9).there(image(RAS))[3:], image(RAS))
+    assert shifted(RAS, 0, 0.9).is_still
+
+
 def test_a_shift_to_the_right_goes_against_the_first_axis_of_an_lps_grid():
     way = shifted(LPS, 0, 4.0)
     np.testing.assert_array_equal(way.there(image(LPS))[:8], image(LPS))

@@ -192,3 +192,25 @@ def test_an_absent_image_is_told_before_anything_is_predicted(tmp_path):
     (tmp_path / "data/images/c1.nii.gz").unlink()
     with pytest.raises(FileReadError, match="1 images are not there"):
         run(data, tmp_path / "out", transforms="blur")
+
+
+def test_a_run_is_tested_and_patients_of_its_training_are_told(run_folder, phantoms, tmp_path):
+    options = {"transforms": "flip_x", "images": False}
+    unseen = invariance(run_folder, phantoms, out=tmp_path / "unseen", split="test", **options)
+    seen = invariance(run_folder, phantoms, out=tmp_path / "seen", split="train", cases=1, **options)
+    assert unseen["models"] == ["run"]
+    assert [point["dose"] for point in unseen["results"]["run"]["curves"]["flip_x"]["liver"][TRUTH]] == [0, 1]
+    assert not any("training" in note for note in unseen["notes"])
+    assert any("1 of 1 patients were seen by run in training" in note for note in seen["notes"])
+
+
+def test_a_run_of_other_labels_is_refused(run_folder, dataset, tmp_path):
+    with pytest.raises(LabelError, match="run was trained for other labels than those of the data set"):
+        invariance(run_folder, dataset, out=tmp_path / "out", transforms="blur")
+
+
+def test_a_rater_may_not_be_called_like_a_reference(tmp_path):
+    data = make_dataset(tmp_path / "data")
+    data.write_text(data.read_text().replace("[A, B]", "[A, experts]").replace("B: ", "experts: "))
+    with pytest.raises(LabelError, match="a rater is called 'experts'"):
+        run(data, tmp_path / "out", transforms="blur")

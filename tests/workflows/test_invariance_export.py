@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medseg.errors import FileReadError, GeometryError, OutputExistsError, UsageError
-from medseg.io.nifti import read_volume, write_labels
+from medseg.errors import FileReadError, GeometryError, LabelError, OutputExistsError, UsageError
+from medseg.io.nifti import read_label_values, read_volume, write_labels
 from medseg.workflows.invariance import invariance
 from medseg.workflows.invariance_export import export_inputs
+from medseg.workflows.readings_labels import ModelLabels
 from tests.support.sided_blocks import by_side, make_dataset
 
 TESTED = {"transforms": "rotation_z,flip_x,hu_shift,slice_thickness",
@@ -131,3 +132,35 @@ def test_two_folders_are_compared(dataset, inputs, tmp_path):
     result = invariance(None, dataset, predictions=ours, versus=[theirs], out=tmp_path / "out", images=False)
     points = result["versus"]["theirs"]["flip_x"]["all structures"]["truth"]["doses"]
     assert [point["difference"] for point in points] == [0, 0.5]
+
+
+def test_a_map_says_what_another_tools_values_mean(dataset, inputs, tmp_path):
+    folder = predict_all(inputs, tmp_path / "tool")
+    for path in folder.rglob("*.nii.gz"):
+        labels, geometry = read_label_values(path)
+        write_labels(path, labels * 10 + 5 * (labels > 0), geometry)  # left 15, right 25
+    mapped = invariance(None, dataset, predictions=folder, out=tmp_path / "mapped", images=False,
+                        model_labels=ModelLabels(labels={"15": "left", "25": "right"}))  # fmt: skip
+    own = invariance(by_side, dataset, out=tmp_path / "model", images=False, **TESTED)
+    assert mapped["results"]["tool"] == own["results"]["by_side"]
+
+
+def test_a_structure_that_nothing_becomes_was_not_looked_for(dataset, inputs, tmp_path):
+    folder = predict_all(inputs, tmp_path / "tool")
+    result = invariance(None, dataset, predictions=folder, out=tmp_path / "out", images=False,
+                        model_labels=ModelLabels(labels={"1": "left"}, ignore="rest"))  # fmt: skip
+    assert list(result["results"]["tool"]["curves"]["rotation_z"]) == ["all structures", "left"]
+
+
+def test_a_value_that_the_map_does_not_know_is_refused(dataset, inputs, tmp_path):
+    folder = predict_all(inputs, tmp_path / "tool")
+    with pytest.raises(
+        LabelError, match=r"identity/c0\.nii\.gz: structures or values that the map of the model's labels"
+    ):
+        invariance(None, dataset, predictions=folder, out=tmp_path / "out", images=False,
+                   model_labels=ModelLabels(labels={"1": "left"}))  # fmt: skip
+
+
+def test_a_map_of_labels_is_refused_for_a_function(dataset, tmp_path):
+    with pytest.raises(UsageError, match="a map of labels is for --predictions only"):
+        invariance(by_side, dataset, out=tmp_path / "out", model_labels=ModelLabels(labels={"1": "left"}))
