@@ -79,3 +79,10 @@ def test_masks_may_hold_a_pair_with_the_background():
 def test_a_class_beyond_the_type_is_refused():
     with pytest.raises(LabelError, match=r"below 128, got \(1, 200\)"):
         swap_classes(torch.ones(1, 2, 2, 2, dtype=torch.int8), [(1, 200)])
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int16, torch.float32], ids=str)
+def test_on_another_device_no_value_is_ever_read_back(dtype):
+    labels = torch.zeros(3, 4, 4, 4, dtype=dtype, device="meta")  # holds no values, so asking for one is an error
+    swapped = swap_classes(labels, [(0, 1)])
+    assert swapped.dtype == dtype and swapped.shape == labels.shape and swapped.device.type == "meta"

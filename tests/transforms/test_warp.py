@@ -265,3 +265,13 @@ def test_a_crop_undone_lies_in_its_place_amid_air():
     expected[:, 3:13, 0:11, 2:14] = entries.images["image"][:, 3:13, 0:11, 2:14]
     assert torch.equal(back.images["image"], expected)
     assert not back.labels["labels"][:, 13:].any()
+
+
+@every_warp
+def test_on_another_device_no_value_is_ever_read_back(warp):
+    """Tensors on the meta device hold no values: whoever asks for one, and so would wait for a GPU, gets an error."""
+    entries = make_entries().mapped(lambda t: t.to("meta"), lambda t: t.to("meta"))
+    moved = warp_entries(entries, warp)
+    assert moved.shape == warp.target(SHAPE) and moved.images["image"].device.type == "meta"
+    assert moved.labels["labels"].dtype == torch.int16
+    assert unwarp_entries(moved, warp, SHAPE).shape == SHAPE
