@@ -6,6 +6,7 @@ import torch
 from monai.transforms.spatial.array import Affine as MonaiAffine
 from scipy.ndimage import map_coordinates
 
+from medseg.transforms import warp_torch
 from medseg.transforms.deformation import (
     FOLD_FREE,
     AffineParams,
@@ -247,7 +248,7 @@ def _eroded(inside: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.max_pool3d(outside[None, None], 7, stride=1)[0, 0] == 0
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_forward_places_read_at_the_inverse_ones_are_the_voxels_themselves(seed):
     warp, cpu = Warp(SPACING_MM, TURN, ElasticParams(12.0, 12.0 * FOLD_FREE, seed)), torch.device("cpu")
     back = torch.stack(source_places(backward_route(warp, SHAPE), SHAPE, cpu)).double().numpy()
@@ -268,8 +269,9 @@ def test_a_crop_undone_lies_in_its_place_amid_air():
 
 
 @every_warp
-def test_on_another_device_no_value_is_ever_read_back(warp):
+def test_on_another_device_no_value_is_ever_read_back(warp, monkeypatch):
     """Tensors on the meta device hold no values: whoever asks for one, and so would wait for a GPU, gets an error."""
+    monkeypatch.setattr(warp_torch, "STEPS", 1)  # all steps are alike, and the meta device is slow
     entries = make_entries().mapped(lambda t: t.to("meta"), lambda t: t.to("meta"))
     moved = warp_entries(entries, warp)
     assert moved.shape == warp.target(SHAPE) and moved.images["image"].device.type == "meta"
