@@ -8,12 +8,26 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from medseg.data.patches import AIR_HU, PatchDataset, SamplingConfig, batches, cut, rater_target
+from medseg.data.patches import (
+    AIR_HU,
+    PatchDataset,
+    PatchSettings,
+    SamplingConfig,
+    augmented,
+    batches,
+    cut,
+    rater_target,
+)
 from medseg.data.store import StoredCase
 from medseg.shapes import IntTriple
+from medseg.transforms.batch import BatchAugment
 from medseg.transforms.flip import FlipConfig
 from medseg.transforms.intensity import NoiseConfig
+from medseg.transforms.occlusion import OcclusionConfig
+from medseg.transforms.pipeline import build_pipeline
+from medseg.transforms.presets import PRESETS
 from medseg.transforms.spatial import AffineConfig
+from medseg.transforms.steps import TransformsConfig
 
 MakePatches = Callable[..., PatchDataset]
 AUGMENTED = (AffineConfig(probability=1.0), FlipConfig(), NoiseConfig(probability=1.0))
@@ -175,3 +189,70 @@ def test_cut_inside_takes_the_voxels_as_they_are() -> None:
     volume = torch.arange(27).reshape(1, 3, 3, 3)
 
     assert torch.equal(cut(volume, (1, 0, 1), (2, 3, 2), 0), volume[:, 1:, :, 1:])
+
+
+CASES = (case("c1", (20, 18, 16)), case("c2", (9, 20, 20)), case("c3", (8, 8, 20)))
+MARGIN = SamplingConfig(margin_share=0.5)
+PATCH = (8, 8, 8)
+
+
+def settings(*, random_rater: bool = False, donors: bool = False) -> PatchSettings:
+    return PatchSettings(PATCH, MARGIN, classes=3, random_rater=random_rater, seed=0, donors=donors)
+
+
+def both_ways(config: TransformsConfig, workers: int = 0, **more: bool) -> tuple[list, list]:
+    """Batches of two, augmented in the loader, and augmented as a batch afterwards."""
+    pipeline = build_pipeline(config, mirror_pairs=((1, 2),), spacing_mm=(1.5, 1.5, 3), patch_shape=PATCH)
+    in_loader = batches(PatchDataset(CASES, pipeline, settings(**more)), 0, 6, 2, 0)
+    raw = batches(PatchDataset(CASES, None, settings(**more)), 0, 6, 2, workers)
+    augment = BatchAugment(pipeline)
+    return list(in_loader), [augmented(batch, augment, 3, torch.device("cpu")) for batch in raw]
+
+
+def equal(one: dict, other: dict) -> bool:
+    return list(one["id"]) == list(other["id"]) and all(
+        torch.equal(one[key], other[key]) and one[key].dtype == other[key].dtype
+        for key in ("image", "target", "weight")
+    )
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_augmented_as_a_batch_on_the_device_patches_are_bit_identical_to_those_of_the_loader(preset: str) -> None:
+    in_loader, on_device = both_ways(TransformsConfig(preset=preset))  # type: ignore[arg-type]
+
+    assert len(on_device) == 6
+    assert all(equal(one, other) for one, other in zip(in_loader, on_device, strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_raw_batches_are_the_same_from_any_number_of_workers(workers: int) -> None:
+    in_loader, on_device = both_ways(TransformsConfig(), workers, random_rater=True)
+
+    assert all(equal(one, other) for one, other in zip(in_loader, on_device, strict=True))
+
+
+def test_a_raw_patch_is_small_stored_numbers_with_its_margin() -> None:
+    item = PatchDataset(CASES[:1], None, settings())[0]
+
+    assert (item["image"].dtype, item["labels"].dtype) == (torch.int16, torch.int16)
+    assert item["image"].shape == (1, 12, 12, 12)  # 8 and ceil(8 * 0.5 / 2) at either side
+    assert item["seed"] == (0, 0, 0) and item["id"] == "c1"
+
+
+def test_a_donor_is_another_case_and_changes_nothing_else() -> None:
+    marked = [StoredCase(c.id, torch.full_like(c.hu, number), c.labels, c.places) for number, c in enumerate(CASES)]
+    plain, with_donors = (PatchDataset(marked, None, settings(donors=donors)) for donors in (False, True))
+
+    for number in range(30):
+        item, alone = with_donors[number], plain[number]
+        own, others = item["image"].max(), set(item["donor"].unique().tolist()) - {AIR_HU}
+        assert others and own.item() not in others
+        assert torch.equal(item["image"], alone["image"]) and "donor" not in alone
+
+
+def test_tissue_of_the_donor_is_the_same_in_the_loader_and_on_the_device() -> None:
+    tissue = OcclusionConfig(probability=1.0, fills=("tissue",), size_mm=(3, 9))
+
+    in_loader, on_device = both_ways(TransformsConfig(preset="none", steps=(tissue,)), donors=True)
+
+    assert all(equal(one, other) for one, other in zip(in_loader, on_device, strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,44 @@ def test_without_validation_the_last_weights_are_the_best(
     train_steps(new_state(), batches_from(0), LOSS, settings(4, validate_every=2), silent(save=saved.append))
 
     assert saved == [True]
+
+
+def test_what_the_loader_gave_is_prepared_before_the_step(settings: Settings, silent: Silent) -> None:
+    prepared = {"image": torch.zeros(1, 1, 16, 16, 16), "target": torch.zeros(1, 2, 16, 16, 16)}
+    prepared["weight"] = torch.ones(1, 1, 16, 16, 16)
+    given: list[Any] = []
+
+    train_steps(
+        new_state(), ["raw"] * 2, LOSS, settings(2), silent(prepare=lambda batch: given.append(batch) or prepared)
+    )
+
+    assert given == ["raw", "raw"]
+
+
+def test_the_share_of_waiting_counts_the_loader_alone(
+    settings: Settings, batches_from: Batches, silent: Silent
+) -> None:
+    def slow() -> Iterator[dict[str, Any]]:
+        for batch in batches_from(0):
+            time.sleep(0.05)
+            yield batch
+
+    hooks, untouched = silent(), silent()
+    train_steps(new_state(), slow(), LOSS, settings(3), hooks)
+
+    assert hooks.waited >= 0.15
+    assert hooks.wait_share == hooks.waited / (hooks.waited + hooks.stepped)
+    assert untouched.wait_share == 0
+
+
+@pytest.mark.parametrize(
+    "asked, device, place",
+    [("auto", "cpu", "loader"), ("auto", "cuda", "device"), ("loader", "cuda", "loader"), ("device", "cpu", "device")],
+)
+def test_augmentation_is_on_the_device_by_default_where_there_is_one(
+    settings: Settings, asked: str, device: str, place: str
+) -> None:
+    assert settings(augment_on=asked).augments_on(torch.device(device)) == place
 
 
 def test_the_log_tells_mean_loss_rate_and_dice(settings: Settings, batches_from: Batches, silent: Silent) -> None:

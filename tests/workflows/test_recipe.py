@@ -12,7 +12,8 @@ from medseg.errors import ConfigError
 from medseg.models.unet import UNetConfig
 from medseg.preprocessing.plan import Plan, PreprocessingConfig
 from medseg.transforms.intensity import ContrastConfig
-from medseg.transforms.pipeline import TransformsConfig
+from medseg.transforms.presets import PRESETS
+from medseg.transforms.steps import TransformsConfig
 from medseg.transforms.window import WindowConfig
 from medseg.workflows.recipe import Recipe, read_recipe, training_transforms
 
@@ -39,6 +40,24 @@ def written(folder: Path, text: str) -> Path:
         ("data: d\nplan: {patch: [8, 8]}\n", r"my\.yaml:2.*plan\.patch"),
         ("data: d\nfolds: {fold: some}\n", r"my\.yaml:2.*folds\.fold"),
         ("training: {steps: 5}\n", r"data: missing"),
+        ("data: d\ntransforms: {preset: ct_defualt}\n", r"my\.yaml:2.*transforms\.preset.*'nnunet'"),
+        (
+            "data: d\ntransforms:\n  steps:\n    - {name: affin}\n",
+            r"my\.yaml:4.*transforms\.steps\.0\.name: unknown name \(did you mean 'affine'\?\)",
+        ),
+        (
+            "data: d\ntransforms:\n  steps:\n    - {name: flip, probability: 1.5}\n",
+            r"my\.yaml:4.*transforms\.steps\.0\.probability.*less than or equal to 1, got 1\.5",
+        ),
+        (
+            "data: d\ntransforms:\n  steps:\n    - {name: noise, probability: -0.1}\n",
+            r"my\.yaml:4.*transforms\.steps\.0\.probability.*greater than or equal to 0, got -0\.1",
+        ),
+        (
+            "data: d\ntransforms: {preset: none, steps: [{name: window}, {name: noise}]}\n",
+            r"my\.yaml:2.*transforms: noise before the window step, because it works in HU",
+        ),
+        ("data: d\ntraining: {augment_on: gpu}\n", r"my\.yaml:2.*training\.augment_on.*'loader' or 'device'"),
     ],
 )
 def test_a_fault_is_named_with_file_line_and_key(tmp_path: Path, text: str, expected: str) -> None:
@@ -105,11 +124,19 @@ def test_steps_that_work_inside_a_window_learn_the_plans(tmp_path: Path) -> None
     assert contrast.window_hu == (-100, 200)
 
 
-def test_the_default_set_keeps_its_order_and_has_one_window() -> None:
-    names = [step.name for step in transforms(preset="default").steps]
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_keeps_its_order_with_the_plans_window_in_its_place(preset: str) -> None:
+    steps = transforms(preset=preset).complete()
+    names, own = [step.name for step in steps], [step.name for step in PRESETS[preset].steps]
 
-    assert names[-1] == "window"
-    assert names.count("window") == 1
+    assert names == (own if own else ["window"])
+    assert steps[names.index("window")].output == (-6, 6)
+
+
+def test_contrast_of_a_preset_learns_the_plans_window() -> None:
+    assert {step.window_hu for step in transforms(preset="ct_default").steps if step.name in ("contrast", "gamma")} == {
+        (-100, 200)
+    }
 
 
 def test_a_window_step_that_contradicts_the_plan_is_refused() -> None:

@@ -81,7 +81,8 @@ def test_the_test_split_is_never_trained_or_validated_on(run_folder: Path) -> No
         ["raters=majority", "folds.fold=all"],
         ["model={name: unetr, hidden: 16, mlp: 16, heads: 2, features: 4, dropout: 0.1}"],
         ["training.optimizer={name: sgd}", "training.schedule={name: poly}", "sampling.workers=1"],
-        ["transforms={preset: default}", "preprocessing.crop_to_body=false"],
+        ["transforms={preset: ct_default}", "preprocessing.crop_to_body=false"],
+        ["transforms={preset: nnunet_da5}", "training.augment_on=device", "sampling.workers=1"],
     ],
 )
 def test_every_way_of_training_ends_with_a_best_checkpoint(
@@ -92,6 +93,49 @@ def test_every_way_of_training_ends_with_a_best_checkpoint(
     assert training.finished
     assert digest(tmp_path / "run", "best") == digest(tmp_path / "run", "last")
     assert (training.best_dice is None) == ("folds.fold=all" in overrides)
+
+
+def test_augmented_on_the_device_a_run_ends_with_the_same_weights(
+    run_folder: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    train(recipe_file, ["training.augment_on=device"], out=tmp_path / "run")
+
+    assert digest(tmp_path / "run") == digest(run_folder)  # of a run that augmented in the loader
+
+
+def test_the_share_of_time_spent_waiting_for_data_is_said_and_logged(recipe_file: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    train(recipe_file, ["training.steps=1"], out=tmp_path / "run", say=said.append)
+
+    (line,) = [line for line in said if line.startswith("Share of each step spent waiting for data: ")]
+    assert 0 <= int(line.split(": ")[1].split("%")[0]) <= 100
+    assert 0 <= read_log(tmp_path / "run" / "log.jsonl")[0]["wait_share"] <= 1
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_left_and_right_are_flipped_only_if_they_are_declared_as_a_pair(
+    own_data: Path, recipe_file: Path, tmp_path: Path, declared: bool
+) -> None:
+    if not declared:
+        dataset = read_dataset(own_data)
+        write_dataset(replace(dataset, labels=replace(dataset.labels, mirror_pairs=())))
+    said: list[str] = []
+    flip = "transforms={preset: none, steps: [{name: flip, axes: [0, 1]}]}"
+
+    train(recipe_file, [f"data={own_data}", flip, "training.steps=1"], out=tmp_path / "run", say=said.append)
+
+    told = [line for line in said if "Left and right are not flipped" in line and "mirror_pairs" in line]
+    assert len(told) == (0 if declared else 1)
+
+
+def test_tissue_of_another_patient_needs_another_patient(own_data: Path, recipe_file: Path, tmp_path: Path) -> None:
+    dataset = read_dataset(own_data)
+    write_dataset(replace(dataset, cases=dataset.cases[:1]))
+    tissue = "transforms={preset: none, steps: [{name: occlusion, fills: [tissue]}]}"
+
+    with pytest.raises(ConfigError, match=r"tissue of another patient needs two training cases; got 1"):
+        train(recipe_file, [f"data={own_data}", "folds.fold=all", tissue], out=tmp_path / "run")
 
 
 def test_a_patch_larger_than_the_images_is_padded_and_said(recipe_file: Path, tmp_path: Path) -> None:
