@@ -31,6 +31,7 @@ from medseg.transforms.warp import AIR_HU
 BODY_HU = -500.0  # between lung with its vessels and fat: above it lies the body without its air
 COARSE = 32  # pixels along the longer edge, and slices, in which paths through the body are measured
 ANGLES = 24
+SLAB = 32  # slices at a time, which keeps memory low; a slab has its own numbers
 WEDGES = (90, 30, 150)  # degrees; the first holds the streaks that run from left to right, along shoulders and hips
 NOISE_AT_ZERO = 0.05  # share of the largest amplitude that is left at frequency 0; a measured spectrum is not 0 there
 
@@ -113,15 +114,17 @@ class Dose(RandomTransform[DoseParams]):
 
 def dose_noise(image: Tensor, params: DoseParams) -> Tensor:
     """Noise (C, X, Y, Z) for an image in HU, with root mean square 1 over the body; the seed decides what it is."""
-    x, y, z = image.shape[1:]
-    spectrum = _white_spectrum(image, params.seed)
+    channels, x, y, z = image.shape
     amplitude = kernel_amplitude((x, y), params.spacing_mm[:2], params.kernel_mm)
-    coarse = spread(image, params.spacing_mm)
+    filters = constant([amplitude * wedge for wedge in wedges((x, y), params.spacing_mm[:2])], image.device)
+    scales = [to_fine(scale, (*scale.shape[1:3], z)) for scale in spread(image, params.spacing_mm)]
     noise = torch.zeros_like(image)
-    for wedge, scale in zip(wedges((x, y), params.spacing_mm[:2]), coarse, strict=True):
-        weight = constant(amplitude * wedge, image.device)
-        field = from_spectrum(spectrum * weight[None, :, :, None], (x, y), (1, 2))
-        noise += field * to_fine(scale, (x, y, z))
+    for first in range(0, z, SLAB):
+        part = noise[..., first : first + SLAB]
+        spectrum = _white_spectrum((channels, x, y, part.shape[3]), params.seed + first, image.device)
+        for weight, scale in zip(filters, scales, strict=True):
+            field = from_spectrum(spectrum * weight[None, :, :, None], (x, y), (1, 2))
+            part += field * to_fine(scale[..., first : first + SLAB], (x, y, part.shape[3]))
     return noise
 
 
@@ -180,9 +183,8 @@ def _overlap(i: int, j: int) -> float:
     return float((_share(angle, WEDGES[i]) * _share(angle, WEDGES[j])).mean())
 
 
-def _white_spectrum(image: Tensor, seed: int) -> Tensor:
-    """Complex Gaussian numbers (C, X, Y // 2 + 1, Z) whose inverse transform is white noise of variance 1."""
-    channels, x, y, z = image.shape
-    shape = torch.Size((2, channels, x, y // 2 + 1, z))
-    real, imaginary = gaussian_noise(shape, seed, image.device)
-    return torch.complex(real, imaginary) * math.sqrt(x * y / 2)
+def _white_spectrum(shape: tuple[int, int, int, int], seed: int, device: torch.device) -> Tensor:
+    """Complex Gaussian numbers (C, X, Y // 2 + 1, Z), the spectrum of white noise of variance 1 on a grid of `shape`."""
+    channels, x, y, z = shape
+    real, imaginary = gaussian_noise((2, channels, x, y // 2 + 1, z), seed, device) * math.sqrt(x * y / 2)
+    return torch.complex(real, imaginary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from medseg.transforms.projection import constant
 from medseg.transforms.ranges import PositiveRange, Probability, Rng, SizeRange, fires, uniform
 from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform, StepBase
 
+SLAB = 32  # slices at a time, which keeps memory low
 MARGIN = 8  # voxels repeated around the plane beyond the shift, so that its edges do not come in on the other side
 
 
@@ -98,14 +100,16 @@ class Motion(RandomTransform[MotionParams]):
 
 def moved_planes(planes: Tensor, params: MotionParams) -> Tensor:
     """Planes (C, X, Y, N) as reconstructed from views of a body that moved."""
-    _, x, y, _ = planes.shape
-    pads = [int(np.ceil(params.shift_mm / edge)) + MARGIN if n > 1 else 0
-            for n, edge in zip((x, y), params.spacing_mm[:2], strict=True)]  # fmt: skip
-    padded = F.pad(planes, (0, 0, pads[1], pads[1], pads[0], pads[0]), mode="replicate")
-    size = (padded.shape[1], padded.shape[2])
-    phase = torch.from_numpy(_phase(size, params)).to(planes.device, non_blocking=True)
-    moved = from_spectrum(real_spectrum(padded, (1, 2)) * phase[None, :, :, None], size, (1, 2))
-    return moved[:, pads[0] : pads[0] + x, pads[1] : pads[1] + y]
+    pads = [math.ceil(params.shift_mm / edge) + MARGIN if n > 1 else 0
+            for n, edge in zip(planes.shape[1:3], params.spacing_mm[:2], strict=True)]  # fmt: skip
+    x, y = (n + 2 * pad for n, pad in zip(planes.shape[1:3], pads, strict=True))
+    phase = torch.from_numpy(_phase((x, y), params)).to(planes.device, non_blocking=True)[None, :, :, None]
+    moved = torch.empty_like(planes)
+    for first in range(0, planes.shape[3], SLAB):
+        padded = F.pad(planes[..., first : first + SLAB], (0, 0, pads[1], pads[1], pads[0], pads[0]), mode="replicate")
+        whole = from_spectrum(real_spectrum(padded, (1, 2)) * phase, (x, y), (1, 2))
+        moved[..., first : first + SLAB] = whole[:, pads[0] : x - pads[0], pads[1] : y - pads[1]]
+    return moved
 
 
 def shifted_share(view: FloatArray, params: MotionParams) -> FloatArray:
