@@ -88,7 +88,7 @@ def test_sixty_nodules_give_the_same_correlation_by_mean_squares_and_by_likeliho
 
 
 def test_an_interval_that_no_number_can_hold_is_none():
-    """Six patients whose variation is one patient's: the variance of the logarithm reaches 1,187, and exp of it is no number."""
+    """Six patients whose variation is one patient's: exp of a variance of 1,187 is no number."""
     volumes = [[1.0, 1.0 + float(more)] for more in np.random.default_rng(1).exponential(0.2, 6)]
     found = reading_variation([(f"c{k}", f"p{k}", pair) for k, pair in enumerate(volumes)], draws=300)
     assert found.ci95 is None and found.n_patients == 6 and found.value == pytest.approx(0.24, abs=0.01)

@@ -226,7 +226,8 @@ def test_the_primary_question_decides_and_the_others_are_exploratory(tmp_path):
     with pytest.raises(UsageError, match="no margin for the secondary question 1:hd95; expected 1:hd95=MARGIN"):
         agree(**arguments, primary="2:dice", secondary=["1:hd95"])
     options = AgreementOptions(primary="2:dice", secondary=("1:hd95",), seed=4)
-    told = agree(**arguments | {"margin": {"2": 0.1, "1:hd95": 1.5}}, options=options)
+    apart: dict[str, Any] = arguments | {"margin": {"2": 0.1, "1:hd95": 1.5}}
+    told = agree(**apart, options=options)
     assert told["config"]["secondary"] == ["1:hd95"] and told["config"]["bootstrap"]["seed"] == 4
     assert told["verdict"]["net"]["secondary"]["questions"]["1:hd95"]["class"] == "inferior"
     assert "Confirmatory secondary questions" in (tmp_path / "out/report.html").read_text()
