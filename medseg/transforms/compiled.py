@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -37,11 +38,13 @@ def in_slabs(kernel: Callable[..., Any], length: int, *arguments: Any) -> None:
         kernel(0, length, *arguments)
         return
     ends = [length * piece // pieces for piece in range(pieces + 1)]
-    jobs = [_pool(pieces).submit(kernel, a, b, *arguments) for a, b in pairwise(ends)]
+    pool = _pool(pieces, os.getpid())
+    jobs = [pool.submit(kernel, a, b, *arguments) for a, b in pairwise(ends)]
     for job in jobs:
         job.result()
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """One for each process, because a forked one gets a copy without the threads, which would be waited for forever."""
     return ThreadPoolExecutor(threads, thread_name_prefix="medseg-transform")
