@@ -150,7 +150,7 @@ def _check_soft(tensor: Tensor, key: Hashable) -> None:
             f"'{key}' holds floating-point labels that are no soft targets",
             expected="channels = classes that sum to 1 in every voxel",
             got=f"{len(tensor)} channels, sums from {low:.4g} to {high:.4g}",
-            do="Convert class indices to int16.",
+            do="Convert class indices to int16; MONAI's lazy resampling makes floats of them.",
         )
 
 
