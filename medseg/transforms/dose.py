@@ -184,7 +184,7 @@ def _overlap(i: int, j: int) -> float:
 
 
 def _white_spectrum(shape: tuple[int, int, int, int], seed: int, device: torch.device) -> Tensor:
-    """Complex Gaussian numbers (C, X, Y // 2 + 1, Z), the spectrum of white noise of variance 1 on a grid of `shape`."""
+    """Spectrum (C, X, Y // 2 + 1, Z) of white Gaussian noise of variance 1 on a grid of `shape`."""
     channels, x, y, z = shape
     real, imaginary = gaussian_noise((2, channels, x, y // 2 + 1, z), seed, device) * math.sqrt(x * y / 2)
     return torch.complex(real, imaginary)
