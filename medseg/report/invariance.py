@@ -7,10 +7,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
+from medseg.errors import UsageError
 from medseg.evaluation.dose_response_scores import ALL, RESAMPLING, UNTRANSFORMED
 from medseg.report.canvas import to_svg
-from medseg.report.invariance_figures import Curve, dose_panel
+from medseg.report.invariance_figures import PAGE_MM, Curve, dose_figure, dose_panel
 from medseg.report.invariance_pictures import WorstCase, picture_svgs
 from medseg.report.invariance_tables import break_table, dose_table, structure_table, transform_table, versus_table
 from medseg.report.invariance_wording import against, dose_number, headline, methods, versus_sentence
@@ -175,6 +177,41 @@ def _structure_panels(result: Json, model: str) -> list[Markup]:
 def _structure_keys(result: Json, model: str) -> list[dict[str, str]]:
     return [{"name": short(name), "colour": pen.colour, "dash": pen.dash}
             for name, pen in strokes(_shown_structures(result, model)).items()]  # fmt: skip
+
+
+def curves_figure(
+    result: Json, transforms: Sequence[str] | None = None, *, label: str = ALL, width_mm: float = PAGE_MM
+) -> Figure:
+    """The curves of `invariance.json` as one figure: of one model with each reference, of several overlaid.
+
+    Args:
+        transforms: some of the result's; all of them by default.
+        label: a structure, or all together.
+
+    Raises:
+        UsageError: the result has no such transform or structure.
+    """
+    models, main = list(result["models"]), result["design"]["main_reference"]
+    known = result["config"]["transforms"]
+    chosen = list(known) if transforms is None else list(transforms)
+    for name in chosen:
+        if name not in known:
+            raise UsageError(f"no transform '{name}' in the result", expected="one of " + ", ".join(known))
+    if label not in (ALL, *result["design"]["labels"]):
+        raise UsageError(
+            f"no structure '{label}' in the result", expected=", ".join([ALL, *result["design"]["labels"]])
+        )
+    pens = strokes([], models)
+    panels = {
+        name: _one_model(result, models[0], name, main, label) if len(models) == 1 else
+        [Curve(_points(result, model, name, label, main), pens[model].colour, mark=MARKS[place])
+         for place, model in enumerate(models)]
+        for name in chosen
+    }  # fmt: skip
+    first = panels[chosen[0]]
+    names = models if len(models) > 1 else [key["name"].partition(" (")[0] for key in _keys(result)]
+    title = f"Dice with {against(main)}" if len(models) > 1 else ""
+    return dose_figure(panels, known, dict(zip(names, first, strict=True)), title=title, width_mm=width_mm)
 
 
 def _points(result: Json, model: str, transform: str, label: str, reference: str) -> Sequence[Json]:

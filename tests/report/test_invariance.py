@@ -5,9 +5,10 @@ import re
 import numpy as np
 import pytest
 
+from medseg.errors import UsageError
 from medseg.imaging.geometry import Geometry
 from medseg.report.canvas import to_svg
-from medseg.report.invariance import invariance_page
+from medseg.report.invariance import curves_figure, invariance_page
 from medseg.report.invariance_figures import Curve, dose_panel
 from medseg.report.invariance_pictures import WorstCase, slice_overlay
 from medseg.report.invariance_tables import break_table, structure_table, versus_table
@@ -177,3 +178,27 @@ def test_the_patients_right_stands_on_the_left_and_the_front_on_top():
     mask = np.zeros(grid.shape, dtype=bool)
     mask[5, 7, 0] = True  # right, front
     assert slice_overlay("c1", "", grid, {}, ("unet", mask), None).masks["unet"][0, 0]
+
+
+def test_a_figure_for_a_paper_has_a_panel_for_each_chosen_transform_and_a_legend():
+    figure = curves_figure(result(), ["scale", "rotation_z"], width_mm=120)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["Scale", "Rotation about foot-head"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()][:2] == [
+        "Dice with the truth", "Dice with its own untransformed prediction",
+    ]  # fmt: skip
+    assert figure.get_size_inches()[0] == pytest.approx(120 / 25.4)
+
+
+def test_a_figure_of_several_models_names_them_and_what_dice_is_with():
+    figure = curves_figure(result(models=("_with", "without")), label="liver")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["_with", "without"]
+    assert figure.legends[0].get_title().get_text() == "Dice with the truth"
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"transforms": ["blur"]}, "no transform 'blur' in the result"),
+    ({"label": "spleen"}, "no structure 'spleen' in the result; expected all structures, liver, kidney"),
+])  # fmt: skip
+def test_a_figure_of_what_was_not_tested_is_refused(options, message):
+    with pytest.raises(UsageError, match=message):
+        curves_figure(result(), **options)

@@ -12,6 +12,7 @@ from medseg.imaging.labels import LabelSet
 from medseg.imaging.volume import Volume
 from medseg.io.nifti import write_labels
 from medseg.workflows.invariance import invariance
+from medseg.workflows.invariance_files import invariance_figure
 from tests.support.sided_blocks import GRID, NAMES, body, by_side, make_dataset
 
 ALL, TRUTH, OWN = "all structures", "truth", "untransformed prediction"
@@ -22,6 +23,7 @@ def no_page(request, monkeypatch):
     """Drawing takes longer than everything else: only tests that look at the page have one."""
     if "page" not in request.node.name and "images" not in request.node.name:
         monkeypatch.setattr("medseg.workflows.invariance_files.invariance_page", lambda result, pictures: "")
+        monkeypatch.setattr("medseg.workflows.invariance_files.save", lambda figure, path: None)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +110,17 @@ def test_the_file_is_what_the_call_returns_and_the_page_needs_nothing_else(datas
     assert "contains patient images" in page
     assert "http" not in page.replace("http-equiv", "")
     assert str(tmp_path) not in page
+    assert (tmp_path / "out" / "figures" / "curves.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_figure_page_is_drawn_again_from_the_result(dataset, tmp_path):
+    run(dataset, tmp_path / "out", transforms="blur", doses=["blur=1"])
+    drawn = invariance_figure(tmp_path / "out", tmp_path / "curve.svg", transforms=["blur"])
+    assert drawn.read_text().count("<svg") == 1
+    with pytest.raises(OutputExistsError):
+        invariance_figure(tmp_path / "out", tmp_path / "curve.svg")
+    with pytest.raises(FileReadError, match="not what `medseg invariance` wrote"):
+        invariance_figure(dataset, tmp_path / "other.svg")
 
 
 def test_no_images_leaves_outlines(dataset, tmp_path):
@@ -214,3 +227,17 @@ def test_a_rater_may_not_be_called_like_a_reference(tmp_path):
     data.write_text(data.read_text().replace("[A, B]", "[A, experts]").replace("B: ", "experts: "))
     with pytest.raises(LabelError, match="a rater is called 'experts'"):
         run(data, tmp_path / "out", transforms="blur")
+
+
+def test_experts_with_a_mask_for_each_structure_are_scored_structure_by_structure(tmp_path):
+    data = make_dataset(tmp_path / "data", cases=1)
+    for name, value in (("left", 1), ("right", 2)):
+        mask = body(0) == value
+        if name == "right":
+            mask |= body(0) == 1  # overlaps the other one
+        write_labels(tmp_path / f"data/masks/{name}.nii.gz", mask.astype(np.uint8), GRID)
+    masks = "A: {masks: {left: masks/left.nii.gz, right: masks/right.nii.gz}}"
+    data.write_text(data.read_text().replace("A: labels/A/c0.nii.gz", masks))
+    result = run(data, tmp_path / "out", transforms="flip_x")
+    assert means(result, "flip_x", "A", "left") == {0: 1, 1: 1}
+    assert means(result, "flip_x", "A", "right") == {0: pytest.approx(2 / 3), 1: pytest.approx(2 / 3)}

@@ -30,6 +30,7 @@ def inputs(dataset, tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def no_page(monkeypatch):
     monkeypatch.setattr("medseg.workflows.invariance_files.invariance_page", lambda result, pictures: "")
+    monkeypatch.setattr("medseg.workflows.invariance_files.save", lambda figure, path: None)
 
 
 def predict_all(inputs: Path, out: Path, left_out=()) -> Path:

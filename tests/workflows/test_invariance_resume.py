@@ -33,6 +33,7 @@ def asked(monkeypatch) -> list:
     monkeypatch.setattr("medseg.workflows.invariance.open_model", open_model)
     monkeypatch.setattr("medseg.workflows.invariance.worst_pictures", lambda *args, **options: [])
     monkeypatch.setattr("medseg.workflows.invariance_files.invariance_page", lambda result, pictures: "")
+    monkeypatch.setattr("medseg.workflows.invariance_files.save", lambda figure, path: None)
     return asked
 
 
@@ -88,6 +89,7 @@ def test_a_line_that_was_cut_off_is_computed_again(dataset, tmp_path, asked):
 
 def test_a_function_cannot_be_vouched_for_and_keeps_nothing(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr("medseg.workflows.invariance_files.invariance_page", lambda result, pictures: "")
+    monkeypatch.setattr("medseg.workflows.invariance_files.save", lambda figure, path: None)
     invariance(by_side, dataset, out=tmp_path / "out", **OPTIONS)
     assert not (tmp_path / "out/scored").exists()
 
