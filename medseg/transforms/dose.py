@@ -117,7 +117,7 @@ def dose_noise(image: Tensor, params: DoseParams) -> Tensor:
     channels, x, y, z = image.shape
     amplitude = kernel_amplitude((x, y), params.spacing_mm[:2], params.kernel_mm)
     filters = constant([amplitude * wedge for wedge in wedges((x, y), params.spacing_mm[:2])], image.device)
-    scales = [to_fine(scale, (*scale.shape[1:3], z)) for scale in spread(image, params.spacing_mm)]
+    scales = [to_fine(scale, (scale.shape[1], scale.shape[2], z)) for scale in spread(image, params.spacing_mm)]
     noise = torch.zeros_like(image)
     for first in range(0, z, SLAB):
         part = noise[..., first : first + SLAB]
