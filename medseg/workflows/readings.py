@@ -33,7 +33,7 @@ from medseg.workflows.readings_models import FoundModels, find_models, source_of
 from medseg.workflows.readings_naming import CaseSources, settle_names
 from medseg.workflows.readings_options import ReadingOptions
 from medseg.workflows.readings_read import ReadImages, ReadSources
-from medseg.workflows.readings_runs import check_unseen
+from medseg.workflows.readings_runs import check_unseen, learned_raters
 from medseg.workflows.readings_sources import Source
 
 __all__ = ["CaseFacts", "ModelLabels", "Models", "ReadCase", "ReadingOptions", "Readings", "check_same_lattice",
@@ -70,7 +70,8 @@ def dataset_readings(
     _check_raters(dataset.raters, "dataset.yaml")
     folders = model_folders(predictions, (*dataset.raters, TRUTH))
     images = {case: (entry.image, entry.image_options) for case, entry in chosen.items()}
-    check_unseen(options.runs_of(list(folders)), {case: entry.patient for case, entry in chosen.items()},
+    runs = options.runs_of(list(folders))
+    check_unseen(runs, {case: entry.patient for case, entry in chosen.items()},
                  {entry.id: entry.patient for entry in dataset.cases})  # fmt: skip
     models = find_models(folders, list(chosen), images, options, allow_missing=allow_missing)
     cases = [CaseSources(case, entry.patient, models.of(case), {}) for case, entry in chosen.items()]
@@ -92,6 +93,7 @@ def dataset_readings(
         image=ReadImages(dataset=dataset, entries=chosen),
         notes=models.notes,
         anonymous=dataset.anonymous,
+        trained_on=learned_raters(runs, dataset),
         soft_files=models.soft_files,
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from medseg.config import read_yaml
 from medseg.data.folds import read_folds, split_fold
 from medseg.errors import ConfigError, FileReadError, UsageError
+from medseg.io.manifest import Dataset
 from medseg.workflows.readings_case import listed
 
 FOLDS_FILE, RECIPE_FILE = "folds.json", "recipe.yaml"
@@ -34,6 +35,25 @@ def training_cases(run: Path) -> set[str]:
         learned, validated = split_fold(read_folds(folder / FOLDS_FILE), fold)
         seen.update(learned, validated)
     return seen
+
+
+def learned_raters(runs: Mapping[str, Path], dataset: Dataset) -> dict[str, tuple[str, ...]]:
+    """Model to the raters from whose outlines it learned: those who read a case of this data set that its run saw.
+
+    Nobody for anonymous raters, who are other people in every case.
+
+    Raises:
+        FileReadError, ConfigError: see `training_cases`.
+    """
+    if dataset.anonymous:
+        return {}
+    found: dict[str, tuple[str, ...]] = {}
+    for model, run in runs.items():
+        seen = training_cases(run)
+        readers = {rater for entry in dataset.cases if entry.id in seen for rater in entry.raters}
+        if readers:
+            found[model] = tuple(rater for rater in dataset.raters if rater in readers)
+    return found
 
 
 def check_unseen(runs: Mapping[str, Path], cases: Mapping[str, str], known: Mapping[str, str]) -> None:

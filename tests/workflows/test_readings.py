@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from medseg.workflows.readings import (
     folder_readings,
     manifest_readings,
 )
+from medseg.workflows.readings_runs import learned_raters
 from tests.support.reading_files import GRID, box, write_boxes, write_structures
 
 
@@ -340,3 +342,16 @@ def test_a_run_belongs_to_a_model_that_is_there(raters, tmp_path):
         folder_readings(raters, model, options=ReadingOptions(runs={"other": run}))
     with pytest.raises(FileReadError, match="net: not a run folder"):
         folder_readings(raters, model, options=ReadingOptions(runs=model))
+
+
+def test_raters_of_the_cases_that_a_run_saw_are_those_it_learned_from(tmp_path):
+    """The run saw c2 and c7, which A and C read; B read only what was kept aside."""
+    run = write_run(tmp_path / "run")
+    read = {"c1": "AB", "c2": "A", "c7": "AC"}
+    entries = tuple(
+        CaseEntry(case, tmp_path / "ct.nii.gz", {rater: LabelFile(tmp_path / f"{rater}.nii.gz") for rater in raters})
+        for case, raters in read.items()
+    )
+    dataset = Dataset(tmp_path, LabelSet({"background": 0, "liver": 1}), ("A", "B", "C"), entries)
+    assert learned_raters({"net": run}, dataset) == {"net": ("A", "C")}
+    assert learned_raters({"net": run}, replace(dataset, anonymous=True)) == {}
