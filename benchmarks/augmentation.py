@@ -52,8 +52,8 @@ class Effort:
     draws: int
 
 
-FULL = Effort(128, Rounds(7, 60), 30)
-QUICK = Effort(80, Rounds(3, 2.5), 8)
+FULL = Effort(128, Rounds(7, 30), 30)
+QUICK = Effort(80, Rounds(3, 2.0), 8)
 
 
 def affine(sample: Sample, effort: Effort, peer: Callable[[Sample], Side], labels: Labels = "nearest") -> Contest:

@@ -99,7 +99,7 @@ def settle(compose: Any, sample: Sample) -> None:
         if type(blur).__name__ != "GaussianBlurTransform":
             continue
         drawn, blur.p_per_channel = blur.blur_sigma, 1
-        for sigma in np.linspace(*drawn, 11):
+        for sigma in np.linspace(*drawn, 5):
             blur.blur_sigma = (sigma, sigma)
             blur(image=sample.middle(sample.standardised).clone())
         blur.blur_sigma = drawn

@@ -26,6 +26,7 @@ from medseg.report.preview_views import Scene, build_scene, preview_grid, views
 from medseg.report.preview_words import told, told_of
 from medseg.shapes import IntArray, Triple
 from medseg.transforms import Pipeline, TransformsConfig, WindowConfig, WindowHu, build_pipeline
+from medseg.transforms.contrast_phase import ContrastPhaseConfig
 from medseg.transforms.registry import AnyStep
 from medseg.workflows.recipe import read_recipe
 
@@ -89,15 +90,16 @@ def augment_preview(
     """
     _check_page_path(Path(out))
     config, name = _config(preset, recipe)
-    shown = _single(config, steps)
+    _check_names(config, steps)
     subject = _subject(Path(source), case, spacing_mm, reading)
+    config, note = _possible(config, subject)
     scene = build_scene(subject.volume, subject.readings, subject.labels, _shown(config), images)
     page = Preview(
         _facts(subject, name, seed),
         scene,
         _panel(scene, _pipeline(config.at_inference(), subject), subject, (seed, 0)),
-        _whole(scene, config, subject, samples, seed),
-        [_row(scene, config, place, subject, seed) for place in shown],
+        _whole(scene, config, subject, samples, seed, note),
+        [_row(scene, config, place, subject, seed) for place in _single(config, steps)],
     )
     write_text(out, preview_page(page))
     return Path(out)
@@ -119,14 +121,26 @@ def _config(preset: str | None, recipe: str | Path | None) -> tuple[TransformsCo
     return build_config(TransformsConfig, {"preset": name}, source="--preset"), name
 
 
-def _single(config: TransformsConfig, names: Sequence[str] | None) -> list[int]:
-    """Places of the steps that are shown one by one: those named, else all that can act."""
-    steps = config.complete()
-    known = list(dict.fromkeys(step.name for step in steps))
+def _check_names(config: TransformsConfig, names: Sequence[str] | None) -> None:
+    known = list(dict.fromkeys(step.name for step in config.complete()))
     for name in names or ():
         if name not in known:
             raise UsageError(f"the set has no '{name}'{nearest(name, known)}", where="--steps",
                              expected=", ".join(known) or "nothing")  # fmt: skip
+
+
+def _possible(config: TransformsConfig, subject: Subject) -> tuple[TransformsConfig, str]:
+    """The steps that this case allows, and a sentence about those that it does not."""
+    steps = config.complete()
+    kept = tuple(step for step in steps if subject.readings or not isinstance(step, ContrastPhaseConfig))
+    if len(kept) == len(steps):
+        return config, ""
+    return TransformsConfig(preset="none", steps=kept), "Without contrast phase, which needs labels."
+
+
+def _single(config: TransformsConfig, names: Sequence[str] | None) -> list[int]:
+    """Places of the steps that are shown one by one: those named, else all that can act."""
+    steps = config.complete()
     if names is not None:
         return [place for place, step in enumerate(steps) if step.name in names]
     return [place for place, step in enumerate(steps) if step.probability > 0 and not _is_fixed(step)]
@@ -196,10 +210,10 @@ def _panel(scene: Scene, pipeline: Pipeline, subject: Subject, seed: Sequence[in
     return Panel(views(scene, result["image"][0].numpy(), readings), tuple(filter(None, lines)))
 
 
-def _whole(scene: Scene, config: TransformsConfig, subject: Subject, samples: int, seed: int) -> Row:
+def _whole(scene: Scene, config: TransformsConfig, subject: Subject, samples: int, seed: int, note: str) -> Row:
     pipeline = _pipeline(config, subject)
     panels = [_panel(scene, pipeline, subject, (seed, draw), named=True) for draw in range(samples)]
-    return Row(f"{samples} samples of the whole set", tuple(panels), "Every transform at its own probability.")
+    return Row(f"{samples} samples of the whole set", tuple(panels), f"Every transform at its own probability. {note}")
 
 
 def _row(scene: Scene, config: TransformsConfig, place: int, subject: Subject, seed: int) -> Row:

@@ -91,6 +91,12 @@ def test_a_dicom_series_is_shown_without_labels_under_a_hashed_name(tmp_path: Pa
     assert html.count("<svg") == 2 * (1 + 1 + 2)  # original, one sample, two of the affine
 
 
+def test_what_needs_labels_is_left_out_of_a_case_without_and_the_page_says_so(tmp_path: Path) -> None:
+    html = page(augment_preview(LIDC, out=tmp_path / "a.html", preset="ct_strong", samples=1, steps=["contrast_phase"]))
+
+    assert rows(html) == [] and "Without contrast phase, which needs labels." in html
+
+
 def test_the_case_may_be_named(phantoms: Path, tmp_path: Path) -> None:
     name = read_dataset(phantoms).cases[2].id
 
