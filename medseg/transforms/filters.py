@@ -13,8 +13,9 @@ from torch import Tensor
 
 from medseg.shapes import FloatArray, Triple
 from medseg.transforms.compiled import in_slabs
-from medseg.transforms.kernels_filter import blur_planes, mix_rows, mix_within
+from medseg.transforms.kernels_filter import blur_planes, mix_planes
 
+Taps = tuple[np.ndarray, FloatArray]  # voxels of an axis and their weights, (new length, count) each
 LEAST_SIGMA = 0.1  # in voxels; the neighbours would weigh less than 1e-21
 
 
@@ -60,37 +61,40 @@ def gaussian_weights(sigma: float) -> list[float]:
     return [weight / total for weight in weights]
 
 
-def mixed_along(image: Tensor, axis: int, places: np.ndarray, weights: FloatArray) -> Tensor:
-    """The image with `axis` replaced: each new voxel the sum of `weights` times the voxels at `places`.
+def mixed(image: Tensor, taps: tuple[Taps | None, Taps | None, Taps | None]) -> Tensor:
+    """(C, X, Y, Z) on another grid, whose voxels are weighted sums of the image's along one axis after the other.
 
     Args:
-        image: float32, any number of axes.
-        axis: of the image.
-        places: (new length, taps) voxels of the axis.
-        weights: (new length, taps).
+        image: float32.
+        taps: for each axis the voxels (new length, count) and their weights; None where the axis stays.
     """
     if image.device.type != "cpu":
-        return mixed_along_twin(image, axis, places, weights)
-    shape = [*image.shape[:axis], len(places), *image.shape[axis + 1 :]]
-    out, source = image.new_empty(shape), image.contiguous().numpy()
-    outer, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
-    numbers = places.astype(np.int64), weights.astype(np.float32)
-    if inner == 1:
-        in_slabs(mix_within, outer, source.reshape(outer, -1), out.numpy().reshape(outer, -1), *numbers)
-    else:
-        old, new = source.reshape(outer, -1, inner), out.numpy().reshape(outer, -1, inner)
-        in_slabs(mix_rows, outer * len(places), old, new, *numbers)
+        return mixed_twin(image, taps)
+    sides = [side or whole_taps(n) for side, n in zip(taps, image.shape[1:], strict=True)]
+    numbers = [array for places, shares in sides for array in (places.astype(np.int64), shares.astype(np.float32))]
+    out = image.new_empty(len(image), *(len(places) for places, _ in sides))
+    for old, new in zip(image.contiguous().numpy(), out.numpy(), strict=True):
+        in_slabs(mix_planes, len(new), old, new, *numbers)
     return out
 
 
-def mixed_along_twin(image: Tensor, axis: int, places: np.ndarray, weights: FloatArray) -> Tensor:
+def mixed_twin(image: Tensor, taps: tuple[Taps | None, Taps | None, Taps | None]) -> Tensor:
     """The same by torch."""
-    view = [-1 if dim == axis else 1 for dim in range(image.ndim)]
-    index, share = on_device(places, image), on_device(weights.astype(np.float32), image)
-    total = image.index_select(axis, index[:, 0]) * share[:, 0].view(view)
-    for tap in range(1, places.shape[1]):
-        total += image.index_select(axis, index[:, tap]) * share[:, tap].view(view)
-    return total
+    for axis, side in enumerate(taps, 1):
+        if side is None:
+            continue
+        view = [-1 if dim == axis else 1 for dim in range(image.ndim)]
+        index, shares = on_device(side[0], image), on_device(side[1].astype(np.float32), image)
+        total = image.index_select(axis, index[:, 0]) * shares[:, 0].view(view)
+        for tap in range(1, side[0].shape[1]):
+            total += image.index_select(axis, index[:, tap]) * shares[:, tap].view(view)
+        image = total
+    return image
+
+
+def whole_taps(count: int) -> Taps:
+    """Of an axis that stays as it is."""
+    return np.arange(count)[:, None], np.ones((count, 1))
 
 
 def on_device(values: np.ndarray, like: Tensor) -> Tensor:

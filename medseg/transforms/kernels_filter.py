@@ -44,29 +44,35 @@ def _add_pair(before, after, weight, out):
 
 
 @compiled
-def mix_rows(first, last, source, out, places, weights):
-    """Rows `first` to `last` of (outer, length, inner): each a weighted sum of the source's rows at `places`."""
-    length = out.shape[1]
-    for row in range(first, last):
-        outer, i = row // length, row % length
-        _weighted(source[outer, places[i, 0]], weights[i, 0], out[outer, i])
-        for tap in range(1, places.shape[1]):
-            _add(source[outer, places[i, tap]], weights[i, tap], out[outer, i])
-
-
-@compiled
 def _add(values, weight, out):
     for i in range(out.size):
         out[i] += values[i] * weight
 
 
 @compiled
-def mix_within(first, last, source, out, places, weights):
-    """The same along the last axis of (lines, length), for the lines `first` to `last`."""
-    for line in range(first, last):
-        old, new = source[line], out[line]
-        for i in range(new.size):
-            value = old[places[i, 0]] * weights[i, 0]
-            for tap in range(1, places.shape[1]):
-                value += old[places[i, tap]] * weights[i, tap]
-            new[i] = value
+def mix_planes(first, last, source, out, x_taps, x_shares, y_taps, y_shares, z_taps, z_shares):
+    """Planes `first` to `last` of a grid whose voxels are weighted sums of the source's, one axis after the other.
+
+    Taps are the source's voxels (new length, count) of an axis, shares their weights.
+    """
+    plane = np.empty((source.shape[1], source.shape[2]), np.float32)
+    second = np.empty((out.shape[1], source.shape[2]), np.float32)
+    for x in range(first, last):
+        _weighted(source[x_taps[x, 0]].reshape(-1), x_shares[x, 0], plane.reshape(-1))
+        for tap in range(1, x_taps.shape[1]):
+            _add(source[x_taps[x, tap]].reshape(-1), x_shares[x, tap], plane.reshape(-1))
+        for y in range(second.shape[0]):
+            _weighted(plane[y_taps[y, 0]], y_shares[y, 0], second[y])
+            for tap in range(1, y_taps.shape[1]):
+                _add(plane[y_taps[y, tap]], y_shares[y, tap], second[y])
+        for y in range(second.shape[0]):
+            _mix_line(second[y], out[x, y], z_taps, z_shares)
+
+
+@compiled
+def _mix_line(old, new, taps, shares):
+    for i in range(new.size):
+        value = old[taps[i, 0]] * shares[i, 0]
+        for tap in range(1, taps.shape[1]):
+            value += old[taps[i, tap]] * shares[i, tap]
+        new[i] = value

@@ -14,7 +14,7 @@ from medseg.transforms.channels import Channels, each_channel, on_channels, some
 from medseg.transforms.compiled import in_slabs
 from medseg.transforms.filters import on_device
 from medseg.transforms.kernels_median import LEVELS, running_median
-from medseg.transforms.points import statistics
+from medseg.transforms.points import about, statistics
 from medseg.transforms.ranges import CountRange, Probability, Rng, WorksIn, fires, whole
 from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform, StepBase
 
@@ -77,21 +77,18 @@ def median_of(channel: Tensor, size: int) -> Tensor:
     low, step = float(own.low), (float(own.high) - float(own.low)) / (LEVELS - 1)
     if step == 0:
         return channel
-    levels = ((channel[0] - low) / step + 0.5).to(torch.int16).numpy()
-    padded = np.pad(levels, _margins(size), mode="symmetric")
-    planes, lines, pitch = padded.shape
-    # So many places that a cube may begin at each; those that would run over the end of a line are cut off below
-    out = np.empty((len(levels), (lines - size) * pitch + pitch - size + 1), np.int16)
-    in_slabs(running_median, len(out), padded.reshape(planes, -1), out, pitch, size, size**3 // 2)
-    lined = np.pad(out, ((0, 0), (0, size - 1))).reshape(len(out), -1, pitch)[:, :, : levels.shape[2]]
-    return (torch.from_numpy(np.ascontiguousarray(lined)).float() * step + low)[None]
+    levels = about(channel[0], 1 / step, centre=low, target=0.5).to(torch.int16).numpy()
+    padded, out = np.pad(levels, _margins(size), mode="symmetric"), torch.empty_like(channel)
+    in_slabs(running_median, len(levels), padded, out[0].numpy(), size, size**3 // 2, np.float32(low), np.float32(step))
+    return out
 
 
 def median_twin(channel: Tensor, size: int) -> Tensor:
     """The same by torch, plane by plane, because all cubes of an image at once would not fit into memory."""
     low, high = torch.aminmax(channel)
-    step = (high - low) / (LEVELS - 1)
-    levels = ((channel[0] - low) / torch.where(step == 0, 1.0, step) + 0.5).floor()
+    step = (high.double() - low.double()) / (LEVELS - 1)
+    per_value = (1 / torch.where(step == 0, 1.0, step)).float()
+    levels = ((channel[0] - low) * per_value + 0.5).floor()
     for axis, length in enumerate(levels.shape):
         mirrored = np.pad(np.arange(length), _margins(size), mode="symmetric")
         levels = levels.index_select(axis, on_device(mirrored, channel))
@@ -99,7 +96,7 @@ def median_twin(channel: Tensor, size: int) -> Tensor:
     for x in range(channel.shape[1]):
         cubes = levels[x : x + size].unfold(1, size, 1).unfold(2, size, 1)
         planes.append(cubes.movedim(0, -1).flatten(2).kthvalue(size**3 // 2 + 1, dim=-1).values)
-    return (torch.stack(planes) * step + low)[None]
+    return (torch.stack(planes) * step.float() + low)[None]
 
 
 def _margins(size: int) -> tuple[int, int]:

@@ -10,9 +10,9 @@ import numpy as np
 from pydantic import AfterValidator
 from torch import Tensor
 
-from medseg.shapes import FloatArray, IntTriple, Triple
+from medseg.shapes import IntTriple, Triple
 from medseg.transforms.channels import Channels, on_channels, some_channels
-from medseg.transforms.filters import blurred, mixed_along
+from medseg.transforms.filters import Taps, blurred, mixed
 from medseg.transforms.ranges import (
     Axis,
     CoarseRange,
@@ -30,7 +30,6 @@ from medseg.transforms.ranges import (
 from medseg.transforms.transform import DEFAULT_KEYS, Keys, RandomTransform, StepBase
 
 Sampling = Literal["mean", "nearest"]
-Taps = tuple[np.ndarray, FloatArray]  # voxels and weights, (new length, taps) each
 
 
 def _some(axes: tuple[int, ...]) -> tuple[int, ...]:
@@ -201,14 +200,13 @@ class ThickSlices(RandomTransform[LowResolutionParams]):
 
 def coarsened(image: Tensor, shape: IntTriple, sampling: Sampling = "mean") -> Tensor:
     """(C, X, Y, Z) brought to a coarse grid of this shape and interpolated linearly back."""
-    taps = mean_taps if sampling == "mean" else nearest_taps
-    axes = [axis for axis, (n, coarse) in enumerate(zip(image.shape[1:], shape, strict=True), 1) if n != coarse]
-    result = image
-    for axis in axes:
-        result = mixed_along(result, axis, *taps(image.shape[axis], shape[axis - 1]))
-    for axis in reversed(axes):  # the axis whose voxels lie side by side first, while there are few of them
-        result = mixed_along(result, axis, *linear_taps(shape[axis - 1], image.shape[axis]))
-    return result
+    taps, sizes = mean_taps if sampling == "mean" else nearest_taps, image.shape[1:]
+    if tuple(sizes) == shape:
+        return image
+    pairs = list(zip(sizes, shape, strict=True))
+    x, y, z = (None if n == coarse else taps(n, coarse) for n, coarse in pairs)
+    back = [None if n == coarse else linear_taps(coarse, n) for n, coarse in pairs]
+    return mixed(mixed(image, (x, y, z)), (back[0], back[1], back[2]))
 
 
 def mean_taps(count: int, length: int) -> Taps:
@@ -231,15 +229,3 @@ def linear_taps(count: int, length: int) -> Taps:
     first = np.floor(place).astype(np.int64)
     share = place - first
     return np.stack([first, np.minimum(first + 1, count - 1)], axis=1), np.stack([1 - share, share], axis=1)
-
-
-def box_means(image: Tensor, axis: int, length: int) -> Tensor:
-    """The image with `axis` cut into `length` equal pieces, each the mean of what it covers, parts of voxels included.
-
-    Example:
-        >>> import torch
-        >>> box_means(torch.tensor([0.0, 3.0, 6.0]), 0, 2)
-        tensor([1., 5.])
-    """
-    count = image.shape[axis]
-    return image if length == count else mixed_along(image, axis, *mean_taps(count, length))

@@ -6,7 +6,7 @@ import torch
 from monai.transforms.intensity.array import GaussianSmooth
 from scipy.ndimage import gaussian_filter
 
-from medseg.transforms.filters import blurred, blurred_twin, gaussian_weights, mixed_along, mixed_along_twin
+from medseg.transforms.filters import blurred, blurred_twin, gaussian_weights, mixed, mixed_twin
 from medseg.transforms.resolution import linear_taps, mean_taps, nearest_taps
 
 SHAPES = [(1, 1, 1), (1, 9, 8), (9, 1, 8), (9, 8, 1), (13, 2, 3), (12, 11, 10)]
@@ -57,22 +57,29 @@ def test_weights_sum_to_one_and_fall():
     assert weights[0] + 2 * sum(weights[1:]) == pytest.approx(1) and weights == sorted(weights, reverse=True)
 
 
-@pytest.mark.parametrize("axis", [0, 1, 2, 3])
+@pytest.mark.parametrize("kept", [(), (0,), (1,), (2,), (0, 2)])
 @pytest.mark.parametrize("taps", [mean_taps, nearest_taps, linear_taps])
-def test_mixing_along_an_axis_by_torch_is_the_same(axis, taps):
+def test_mixing_by_torch_is_the_same(kept, taps):
     image = make_image((7, 5, 6), channels=4)
-    places, weights = taps(image.shape[axis], 3)
-    ours, twin = mixed_along(image, axis, places, weights), mixed_along_twin(image, axis, places, weights)
-    torch.testing.assert_close(ours, twin, atol=1e-6, rtol=0)
+    sides = tuple(None if axis in kept else taps(n, 3) for axis, n in enumerate((7, 5, 6)))
+    torch.testing.assert_close(mixed(image, sides), mixed_twin(image, sides), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("axis", [1, 2, 3])
-def test_mixing_is_the_product_with_a_matrix(axis):
-    image, matrix = make_image((7, 5, 6)), np.zeros((4, make_image((7, 5, 6)).shape[axis]))
-    places, weights = mean_taps(image.shape[axis], 4)
-    np.add.at(matrix, (np.arange(4)[:, None], places), weights)
-    expected = np.moveaxis(np.tensordot(matrix, image.double().numpy(), (1, axis)), 0, axis)
-    np.testing.assert_allclose(mixed_along(image, axis, places, weights).numpy(), expected, atol=1e-6)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_mixing_is_the_product_with_a_matrix_along_each_axis(shape):
+    image, sides = make_image(shape), tuple(mean_taps(n, (n + 1) // 2) for n in shape)
+    matrices = [np.zeros((len(places), n)) for (places, _), n in zip(sides, shape, strict=True)]
+    for matrix, (places, weights) in zip(matrices, sides, strict=True):
+        np.add.at(matrix, (np.arange(len(places))[:, None], places), weights)
+    expected = np.einsum("cxyz,ix,jy,kz->cijk", image.double().numpy(), *matrices)
+    np.testing.assert_allclose(mixed(image, sides).numpy(), expected, atol=1e-6)
+
+
+def test_mixing_does_not_depend_on_the_number_of_threads():
+    image, sides = make_image((33, 9, 10)), (mean_taps(33, 20), None, linear_taps(10, 17))
+    once = mixed(image, sides)
+    torch.set_num_threads(3)
+    assert torch.equal(mixed(image, sides), once)
 
 
 @pytest.mark.parametrize("taps", [mean_taps, nearest_taps, linear_taps])

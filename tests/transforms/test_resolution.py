@@ -7,13 +7,14 @@ import torch
 from medseg.config import build_config
 from medseg.errors import ConfigError
 from medseg.transforms.channels import Channels
+from medseg.transforms.filters import mixed
 from medseg.transforms.resolution import (
     BlurConfig,
     BlurParams,
     LowResolutionConfig,
     LowResolutionParams,
     ThickSlicesConfig,
-    box_means,
+    mean_taps,
 )
 
 
@@ -59,16 +60,17 @@ def test_low_resolution_keeps_shape_and_mean_and_loses_detail():
     assert float(coarse[:, 2:-2, 2:-2, 2:-2].mean()) == pytest.approx(0.5, abs=0.03)
 
 
-def test_box_means_over_whole_voxels_equal_numpy():
+def test_means_over_whole_voxels_equal_numpy():
     image = torch.rand(1, 12, 3, 4)
     expected = image.reshape(1, 4, 3, 3, 4).mean(2)
-    torch.testing.assert_close(box_means(image, 1, 4), expected)
+    torch.testing.assert_close(mixed(image, (mean_taps(12, 4), None, None)), expected)
 
 
 @pytest.mark.parametrize("length", [1, 2, 5, 7, 9, 10])
-def test_box_means_keep_the_mean_when_voxels_are_shared(length):
+def test_means_keep_the_mean_when_voxels_are_shared(length):
     image = torch.rand(1, 2, 10, 3)
-    torch.testing.assert_close(box_means(image, 2, length).mean(2), image.mean(2))
+    means = mixed(image, (None, mean_taps(10, length), None))
+    torch.testing.assert_close(means.mean(2), image.mean(2))
 
 
 def test_a_coarse_grid_equal_to_the_own_changes_nothing():
