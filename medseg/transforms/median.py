@@ -68,8 +68,8 @@ class Median(RandomTransform[MedianParams]):
 def median_of(channel: Tensor, size: int) -> Tensor:
     """(1, X, Y, Z), each voxel the median of the cube around it, to 1/16384 of the image's range.
 
-    The image is mirrored at its border, and of an
-    even number of voxels the upper of both middle ones counts, as in scipy.ndimage.
+    The image is mirrored at its border, and of an even number of voxels the upper of both middle ones counts, as in
+    scipy.ndimage.
     """
     if channel.device.type != "cpu":
         return median_twin(channel, size)
