@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ FINER = 0.95
 SIDE, MOST_PIXELS = 230.0, 200
 WIDTHS = (2.0, 1.0)  # of the first and the last reader's line: equal outlines show as bands
 TITLES = ("axial", "coronal")
+SEEN = 0.1  # of the largest change of any slice: less of it can hardly be seen on a plane
 Indices = npt.NDArray[np.integer]
 
 
@@ -97,6 +98,24 @@ def views(scene: Scene, image: FloatArray, readings: Sequence[Indices]) -> tuple
     """
     return tuple(_svg(scene, _moved(cut, image.shape), image, readings, title)
                  for cut, title in zip(scene.cuts, TITLES, strict=False))  # fmt: skip
+
+
+def where_it_acts(scene: Scene, before: FloatArray, after: FloatArray) -> tuple[Scene, tuple[str, ...]]:
+    """The scene with planes moved to where a change is largest, and which planes those are, in words.
+
+    A plane stays where it shows a good part of the change, and where the two images differ in shape.
+    """
+    if before.shape != after.shape:
+        return scene, ()
+    difference = np.abs(after - before)
+    cuts, told = [], []
+    for cut, title in zip(scene.cuts, TITLES, strict=False):
+        changes = difference.mean(axis=tuple({0, 1, 2} - {cut.voxel}))
+        if changes[cut.index] < SEEN * changes.max():
+            cut = replace(cut, index=int(changes.argmax()))
+            told.append(f"{title} slice {cut.index - scene.cuts[len(cuts)].index:+d}".replace("-", "−"))
+        cuts.append(cut)
+    return replace(scene, cuts=cuts), tuple(told)
 
 
 def _moved(cut: Cut, shape: tuple[int, ...]) -> Cut:

@@ -22,9 +22,9 @@ from medseg.io.readers import find_reader
 from medseg.preprocessing.standardise import standardise_labels
 from medseg.report.png import WINDOW_HU
 from medseg.report.preview_page import GENERATOR, Panel, Preview, Row, preview_page
-from medseg.report.preview_views import Scene, build_scene, preview_grid, views
+from medseg.report.preview_views import Scene, build_scene, preview_grid, views, where_it_acts
 from medseg.report.preview_words import told, told_of
-from medseg.shapes import IntArray, Triple
+from medseg.shapes import FloatArray, IntArray, Triple
 from medseg.transforms import Pipeline, TransformsConfig, WindowConfig, WindowHu, build_pipeline
 from medseg.transforms.contrast_phase import ContrastPhaseConfig
 from medseg.transforms.registry import AnyStep
@@ -196,23 +196,34 @@ def _pipeline(config: TransformsConfig, subject: Subject) -> Pipeline:
     return build_pipeline(config, mirror_pairs=subject.labels.mirror_indices, allow_missing_keys=True)
 
 
-def _panel(scene: Scene, pipeline: Pipeline, subject: Subject, seed: Sequence[int], *, named: bool = False) -> Panel:
-    """One sample; its parameters with the names of the steps where there are several."""
+def _panel(
+    scene: Scene, pipeline: Pipeline, subject: Subject, seed: Sequence[int], *, plain: FloatArray | None = None
+) -> Panel:
+    """One sample.
+
+    Args:
+        plain: the image without the one transform that is shown, so that the planes can follow it; None where there are
+            several transforms, whose names then stand before their parameters.
+    """
     grid = subject.volume.geometry
     drawn = pipeline.sample(grid.shape, grid.spacing_mm, seed)
     result = pipeline.apply(subject.sample, drawn)
     readings = result["labels"].numpy() if subject.readings else ()
     lines = [
-        told_of(name, params) if named else ", ".join(told(params))
+        told_of(name, params) if plain is None else ", ".join(told(params))
         for (name, transform), params in zip(pipeline.transforms, drawn, strict=True)
         if params is not None and not (isinstance(transform, WindowHu) and _is_fixed(transform.config))
     ]
-    return Panel(views(scene, result["image"][0].numpy(), readings), tuple(filter(None, lines)))
+    image = result["image"][0].numpy()
+    if plain is not None:
+        scene, moved = where_it_acts(scene, plain, image)
+        lines += [f"shown where it acts: {', '.join(moved)}"] if moved else []
+    return Panel(views(scene, image, readings), tuple(filter(None, lines)))
 
 
 def _whole(scene: Scene, config: TransformsConfig, subject: Subject, samples: int, seed: int, note: str) -> Row:
     pipeline = _pipeline(config, subject)
-    panels = [_panel(scene, pipeline, subject, (seed, draw), named=True) for draw in range(samples)]
+    panels = [_panel(scene, pipeline, subject, (seed, draw)) for draw in range(samples)]
     return Row(f"{samples} samples of the whole set", tuple(panels), f"Every transform at its own probability. {note}")
 
 
@@ -226,5 +237,6 @@ def _row(scene: Scene, config: TransformsConfig, place: int, subject: Subject, s
         if other is step or isinstance(other, WindowConfig)
     )
     pipeline = _pipeline(TransformsConfig(preset="none", steps=kept), subject)
-    panels = [_panel(scene, pipeline, subject, (seed, draw)) for draw in range(SINGLE_SAMPLES)]
+    plain = _pipeline(config.at_inference(), subject)(subject.sample, seed=(seed,))["image"][0].numpy()
+    panels = [_panel(scene, pipeline, subject, (seed, draw), plain=plain) for draw in range(SINGLE_SAMPLES)]
     return Row(step.name.replace("_", " "), tuple(panels), f"probability {step.probability:g}")

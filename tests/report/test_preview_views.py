@@ -8,7 +8,7 @@ import pytest
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelSet
 from medseg.imaging.volume import Volume
-from medseg.report.preview_views import MOST_VOXELS, build_scene, preview_grid, views
+from medseg.report.preview_views import MOST_VOXELS, build_scene, preview_grid, views, where_it_acts
 
 LABELS = LabelSet({"background": 0, "left": 7, "right": 9})
 
@@ -58,6 +58,28 @@ def test_a_result_of_another_shape_is_drawn_too() -> None:
     drawn = views(scene, volume.hu.transpose(2, 0, 1), [indices.transpose(2, 0, 1)])
 
     assert len(drawn) == 2 and all("<svg" in svg for svg in drawn)
+
+
+def test_planes_move_to_a_change_that_they_do_not_show_and_to_no_other() -> None:
+    volume, indices = small_case()
+    scene = build_scene(volume, {"A": indices}, LABELS, (-160, 240))
+    level = scene.cuts[0].index
+    after = volume.hu.copy()
+    after[:, :, level + 2] += 50
+
+    moved, told = where_it_acts(scene, volume.hu, after)
+
+    assert [cut.index for cut in moved.cuts] == [level + 2, scene.cuts[1].index]
+    assert told == ("axial slice +2",)
+
+
+def test_planes_stay_where_the_change_is_everywhere() -> None:
+    volume, indices = small_case()
+    scene = build_scene(volume, {"A": indices}, LABELS, (-160, 240))
+
+    moved, told = where_it_acts(scene, volume.hu, volume.hu + 1)
+
+    assert [cut.index for cut in moved.cuts] == [cut.index for cut in scene.cuts] and told == ()
 
 
 def test_the_ends_of_the_window_are_black_and_white() -> None:
