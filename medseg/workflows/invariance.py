@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,7 @@ def invariance(
     tests = [ChallengedCase(source, entry, labels) for entry in chosen]
     lines, kept = _score_all(tests, models, plan, cached, progress)
     tested = Tested(source, [case.entry for case in tests], [each.name for each in models], labels, plan, lines,
-                    notes=_notes(source, chosen, model, versus), missing=missing, split=split)  # fmt: skip
+                    notes=_notes(source, chosen, model, versus, missing), missing=missing, split=split)  # fmt: skip
     result = plain(summarise(tested))
     pictures = worst_pictures(result, tested, models[0], images=images, progress=progress)
     folder = open_out(out)
@@ -188,9 +188,16 @@ def _score_all(
     return lines, kept
 
 
-def _notes(dataset: Dataset, chosen: Sequence[CaseEntry], model: Model | None, versus: Sequence[Model]) -> list[str]:
+def _notes(
+    dataset: Dataset,
+    chosen: Sequence[CaseEntry],
+    model: Model | None,
+    versus: Sequence[Model],
+    missing: Mapping[str, Sequence[str]],
+) -> list[str]:
     """What a reader of the report must know about the input."""
-    notes = []
+    notes = [f"{len(files)} predictions of {name} are missing; what they would have shown is left out."
+             for name, files in missing.items() if files]  # fmt: skip
     if not any(entry.raters or entry.truth for entry in chosen):
         notes.append("The data set has no reference: only the equivariance is told, nothing about accuracy.")
     patients = {entry.patient for entry in chosen}

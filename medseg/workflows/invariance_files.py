@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from medseg.errors import FileReadError, OutputExistsError
 from medseg.evaluation.dose_response_challenges import CHALLENGES
 from medseg.evaluation.dose_response_scores import ALL
@@ -15,6 +17,7 @@ from medseg.report.figure_file import save
 from medseg.report.invariance import curves_figure, invariance_page
 from medseg.report.invariance_figures import PAGE_MM
 from medseg.report.invariance_pictures import WorstCase
+from medseg.report.invariance_tables import break_table
 from medseg.workflows.invariance_result import SCHEMA, Tested
 from medseg.workflows.outputs import plain, write_csv, write_json
 
@@ -57,6 +60,20 @@ def invariance_figure(
                                 do="Choose another name, or pass --overwrite.")  # fmt: skip
     save(curves_figure(read_invariance(result), transforms, label=label, width_mm=width_mm), out)
     return Path(out)
+
+
+def threshold_table(result: Mapping[str, Any]) -> Table:
+    """Where the first model breaks, for the screen: a line for each transform and side."""
+    found = break_table(result, result["models"][0])
+    shown = [
+        place for place, column in enumerate(found.columns) if column == "transform" or column.endswith("breaks at")
+    ]
+    table = Table(title=found.title, title_justify="left", caption=found.note, caption_justify="left")
+    for place in shown:
+        table.add_column(found.columns[place])
+    for row in found.rows:
+        table.add_row(*(str(row[place]) for place in shown))
+    return table
 
 
 def read_invariance(path: str | Path) -> dict[str, Any]:

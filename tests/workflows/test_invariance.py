@@ -12,7 +12,7 @@ from medseg.imaging.labels import LabelSet
 from medseg.imaging.volume import Volume
 from medseg.io.nifti import write_labels
 from medseg.workflows.invariance import invariance
-from medseg.workflows.invariance_files import invariance_figure
+from medseg.workflows.invariance_files import invariance_figure, threshold_table
 from tests.support.sided_blocks import GRID, NAMES, body, by_side, make_dataset
 
 ALL, TRUTH, OWN = "all structures", "truth", "untransformed prediction"
@@ -49,6 +49,8 @@ def test_an_hu_shift_breaks_a_threshold_exactly_between_the_last_kept_and_the_fi
     result = run(dataset, tmp_path / "out", transforms="hu_shift", doses=["hu_shift=-60,-40,90"])
     assert means(result, "hu_shift") == {-60: 0, -40: 1, 0: 1, 90: 1}
     assert breaks(result, "hu_shift") == {"below": pytest.approx(-41), "above": None}  # 0.05 of the way from -40
+    shown = list(threshold_table(result).columns[1].cells)
+    assert [text.partition(" (")[0] for text in shown] == ["−41 HU", "not within the tested doses"]
 
 
 def test_a_model_that_goes_by_side_is_equivariant_to_flips_because_names_are_swapped(dataset, tmp_path):

@@ -85,6 +85,7 @@ def test_missing_predictions_are_left_out_on_request(dataset, inputs, tmp_path):
     assert "rotation_z" in result["config"]["transforms"]
     assert [point["dose"] for point in result["results"]["tool"]["curves"]["rotation_z"]["left"]["truth"]] == [0]
     assert result["design"]["cases_without_untransformed"] == {"tool": ["c0"]}
+    assert any("2 predictions of tool are missing" in note for note in result["notes"])
 
 
 def test_predictions_on_another_grid_than_their_input_are_refused(dataset, inputs, tmp_path):
