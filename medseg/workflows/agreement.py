@@ -14,6 +14,7 @@ from medseg.evaluation.agreement import Json, LabelAgreement, Protocol
 from medseg.evaluation.damaged import standard_damages
 from medseg.evaluation.degrade import Damage, read_damage
 from medseg.evaluation.self_checks import null_control_entry
+from medseg.evaluation.surface_rules import surface_rule
 from medseg.io.manifest import Dataset
 from medseg.report.page import Table
 from medseg.workflows.agreement_cache import check_out, open_out
@@ -79,6 +80,7 @@ def agree(
         asked.fleet,
         asked.seed,
         cache,
+        surface_rule(asked.surface),
     )
     scored = score_readings(source, scoring, on_case)
     protocol = judged.protocol(asked, scored.labels, source)
@@ -87,7 +89,7 @@ def agree(
     protocol = replace(protocol, margin_source=checked.status)
     found = [label_entry(label, scored, source, scoring, protocol) for label in scored.labels]
     _add_checks(found, scored, source, protocol, tolerances, null_control=asked.null_control)
-    result, deciding = assemble(source, scored, found, protocol, asked.split)
+    result, deciding = assemble(source, scored, found, protocol, asked)
     if judged.registration:
         result["config"]["registration"] = asdict(checked)
     slices = overlays(source, found, deciding, protocol, asked.images)

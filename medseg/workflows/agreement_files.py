@@ -17,6 +17,7 @@ from medseg.report.checklists import checklists_markdown
 from medseg.report.drawings import Drawings
 from medseg.report.overlay import Overlay
 from medseg.report.page import Table, agreement_page
+from medseg.report.wording import number, structure
 from medseg.workflows.outputs import write_csv, write_json
 from medseg.workflows.readings import Readings
 from medseg.workflows.slices import case_overlay, shown_cases
@@ -84,8 +85,8 @@ def overlays(
     for name, row in shown_cases(rows):
         volume = source.image(row.case) if images and source.image else None
         value = row.difference if not np.isnan(row.difference) else row.human_human
-        what = f"D {value:+.3f}" if not np.isnan(row.difference) else f"readers {value:.3f}"
-        title = f"{name} case, {row.label}: {what} ({METRICS[protocol.metric].title})"
+        what = f"D {number(value, signed=True)}" if not np.isnan(row.difference) else f"readers {number(value)}"
+        title = f"{name} case, {structure(row.label)}: {what} ({METRICS[protocol.metric].title})"
         drawn.append(case_overlay(source.read(row.case), row.label, title, volume))
     return drawn
 

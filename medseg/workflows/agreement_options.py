@@ -13,6 +13,7 @@ from medseg.errors import UsageError
 from medseg.evaluation.entries import EmptyPolicy
 from medseg.evaluation.metrics import SYMMETRIC
 from medseg.evaluation.statistics import DRAWS
+from medseg.evaluation.surface_rules import SURFEL, VOXEL, Elements
 from medseg.workflows.fleet import Fleet
 
 FEWEST_DRAWS = 100
@@ -32,6 +33,7 @@ class AgreementOptions:
         margin: positive, in the metric's unit, for every label or by label; none: nothing is judged.
         tolerance_mm: of NSD, one for all labels or by label (2 mm for a label not there), or `readers`: from the
             readers' own distances in other patients; 2 mm by default.
+        surface: what NSD is a share of: `surfel`, area of marching-cubes elements, or `voxel`, number of border voxels.
         plan: a registered plan; it gives what is not given here, and a run that follows it is pre-specified.
         empty_policy: a distance to nothing counts as the image's `diagonal` in plain means, or is left out (`exclude`).
         null_control: each reader in turn plays the model.
@@ -57,6 +59,7 @@ class AgreementOptions:
     secondary: Sequence[str] = ()
     margin: Margin = None
     tolerance_mm: Tolerances = None
+    surface: Elements = SURFEL
     plan: str | Path | None = None
     empty_policy: EmptyPolicy = "diagonal"
     null_control: bool = False
@@ -76,6 +79,9 @@ class AgreementOptions:
     def __post_init__(self) -> None:
         check_metric(self.metric)
         check_margin(self.margin)
+        if self.surface not in (SURFEL, VOXEL):
+            raise UsageError("no such surface", where="--surface", expected=f"{SURFEL} or {VOXEL}",
+                             got=repr(self.surface))  # fmt: skip
         if self.seed < 0:
             raise UsageError("out of range", where="--seed", expected="0 or above", got=str(self.seed))
         if self.draws < FEWEST_DRAWS:

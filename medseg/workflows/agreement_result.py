@@ -11,18 +11,20 @@ from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.paired import identical_readings
 from medseg.evaluation.ranking_entry import ranking_entry
 from medseg.evaluation.statistics import INTERVAL_RULE
-from medseg.evaluation.surface_rules import MEDSEG
+from medseg.evaluation.surface_rules import SURFEL, VOXEL, surface_rule
 from medseg.evaluation.verdict import Study
 from medseg.evaluation.words import counted
+from medseg.workflows.agreement_options import AgreementOptions
 from medseg.workflows.agreement_scoring import Scored, models_of
 from medseg.workflows.outputs import provenance
 from medseg.workflows.readings import Readings
 
 SCHEMA = "medseg.agreement/1"
+SURFACES = {SURFEL: "marching-cubes surfel areas", VOXEL: "numbers of border voxels"}
 
 
 def assemble(
-    source: Readings, scored: Scored, found: Sequence[LabelAgreement], protocol: Protocol, split: str | None
+    source: Readings, scored: Scored, found: Sequence[LabelAgreement], protocol: Protocol, asked: AgreementOptions
 ) -> tuple[Json, str | None]:
     """The content of the file and the label that decided for the first model."""
     patients = {case.patient for case in scored.cases}
@@ -35,7 +37,7 @@ def assemble(
     }
     result: Json = {
         "schema": SCHEMA,
-        "config": _config(scored, protocol, split),
+        "config": _config(scored, protocol, asked),
         "design": _design(source, scored),
         "labels": {label.label: label.entry for label in found},
         "verdict": verdicts,
@@ -59,16 +61,16 @@ def _design(source: Readings, scored: Scored) -> Json:
          if source.trained_on else {})  # fmt: skip
 
 
-def _config(scored: Scored, protocol: Protocol, split: str | None) -> Json:
+def _config(scored: Scored, protocol: Protocol, asked: AgreementOptions) -> Json:
+    rule = surface_rule(asked.surface)
     return {
         "metric": protocol.metric,
         "primary": str(protocol.primary) if protocol.primary else None,
         "secondary": [str(question) for question in protocol.secondary],
         "margin": protocol.margin_source if protocol.margins else None,
-        "surface": MEDSEG.nsd,
-        "surface_rule": "marching-cubes surfel areas for NSD, border voxels for distances; "
-        "outside the image is background",
-        "surface_definition": MEDSEG.as_dict(),
+        "surface": rule.nsd,
+        "surface_rule": f"{SURFACES[rule.nsd]} for NSD, border voxels for distances; outside the image is background",
+        "surface_definition": rule.as_dict(),
         "percentile_rule": "larger of the two directed 95th percentiles, linear",
         "interval_rule": INTERVAL_RULE,
         "empty_policy": protocol.empty_policy,
@@ -77,7 +79,7 @@ def _config(scored: Scored, protocol: Protocol, split: str | None) -> Json:
         "domain_mm": MARGIN_MM,
         "tolerance_mm": {label: protocol.tolerance_of(label) for label in scored.labels},
         "guard_margin": protocol.guard_margin,
-        "split": split,
+        "split": asked.split,
         "bootstrap": {"draws": protocol.draws, "seed": protocol.seed, "cluster": "patient"},
     }
 

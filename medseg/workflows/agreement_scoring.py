@@ -17,6 +17,7 @@ from medseg.evaluation.missingness import read_case
 from medseg.evaluation.paired import CaseScores
 from medseg.evaluation.repeats import repeated_pairs
 from medseg.evaluation.scoring import Boxes, Pair, Tolerance, others_of, score_case
+from medseg.evaluation.surface_rules import MEDSEG, SurfaceRule
 from medseg.evaluation.voxel_agreement import VoxelAgreement, score_voxels
 from medseg.imaging.regions import Reading
 from medseg.workflows.agreement_cache import ScoreCache, case_key
@@ -41,6 +42,7 @@ class Scoring:
         fleet: who scores; results do not depend on it.
         seed: of damage that is drawn.
         cache: where finished cases lie, or None.
+        rule: whose definition of a surface.
     """
 
     tolerance_mm: Tolerance = 2.0
@@ -50,6 +52,7 @@ class Scoring:
     fleet: Fleet = SERIAL
     seed: int = 0
     cache: ScoreCache | None = None
+    rule: SurfaceRule = MEDSEG
 
     @property
     def damaged(self) -> dict[str, str]:
@@ -65,6 +68,7 @@ class Scoring:
             "damaged": self.damaged,
             "lesions": None if self.lesions is None else list(self.lesions),
             "seed": self.seed,
+            "surface": self.rule.as_dict(),
         }
 
 
@@ -232,6 +236,7 @@ def _pairs_scored(
         tolerance_mm=scoring.tolerance_mm,
         pairs=pairs,
         leave_one_out=raters,
+        rule=scoring.rule,
         keep_gaps=True,
         threads=1 if scoring.fleet.jobs > 1 else None,
         boxes=boxes,

@@ -18,7 +18,7 @@ from medseg.imaging.geometry import Geometry, reorient
 from medseg.io.nifti import write_labels
 from medseg.report.tables import Link, Table
 from medseg.report.viewer import ViewedCase, viewer_page
-from medseg.report.wording import number
+from medseg.report.wording import number, structure
 from medseg.workflows.agreement_scoring import models_of
 from medseg.workflows.readings import Readings, check_same_lattice
 
@@ -37,7 +37,7 @@ def write_viewers(
 ) -> None:
     """Writes one page per case into `folder/viewer`, one case in memory at a time."""
     for row in rows:
-        title = f"{row.label}: D {row.difference:+.3f} ({METRICS[protocol.metric].title})"
+        title = f"{structure(row.label)}: D {number(row.difference, signed=True)} ({METRICS[protocol.metric].title})"
         page = viewer_page(_viewed(source, row, title, images), nifti_bytes, models_of(source))
         write_text(folder / FOLDER / file_name(row.case), page)
 

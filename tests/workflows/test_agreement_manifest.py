@@ -27,7 +27,8 @@ def found(tmp_path_factory) -> tuple[dict[str, Any], str]:
             write_labels(root / name / f"c{k}.nii.gz", labels, GRID)
             lines.append(f"c{k},{name},{name}/c{k}.nii.gz,{role},{'A' if name == 'net' else ''}")
     (root / "m.csv").write_text("\n".join(lines) + "\n")
-    result = agree(manifest=root / "m.csv", out=root / "out", margin=0.1, empty_policy="exclude", **FAST)
+    told: dict[str, Any] = {"empty_policy": "exclude", "surface": "voxel"}
+    result = agree(manifest=root / "m.csv", out=root / "out", margin=0.1, **told, **FAST)
     return result, (root / "out/report.html").read_text()
 
 
@@ -55,4 +56,9 @@ def test_readers_from_whom_the_model_learned_stand_apart(found):
 def test_the_page_prints_rules_references_and_planning(found):
     result, html = found
     assert result["config"]["interval_rule"] in html and "Planning" in html and "Schuirmann" in html
-    assert result["config"]["surface_definition"]["surface"] == "surfel"
+
+
+def test_nsd_by_border_voxels_says_so(found):
+    result, _ = found
+    assert result["config"]["surface"] == result["config"]["surface_definition"]["surface"] == "voxel"
+    assert "numbers of border voxels" in result["config"]["surface_rule"]

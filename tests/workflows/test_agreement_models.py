@@ -122,6 +122,7 @@ def test_several_jobs_give_the_same_file(study, finished, tmp_path):
         ({"secondary": ["1:dice"]}, "--secondary: secondary questions without a primary one"),
         ({"primary": "1:precision"}, "--metric: unknown metric; expected one of dice"),
         ({"viewers": -1}, "--viewers: out of range"),
+        ({"surface": "skin"}, "--surface: no such surface; expected surfel or voxel"),
         ({"empty_policy": "zero"}, "--empty-policy: unknown rule.*diagonal or exclude"),
         ({"margin": {"1": 0.1, "2:hd95": 1.0}}, "a margin for an unknown label; expected one of 1, got 2:hd95"),
     ],
