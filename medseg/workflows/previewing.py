@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,10 @@ class Subject:
     labels: LabelSet
 
     @property
-    def sample(self) -> dict[str, Any]:
+    def sample(self) -> dict[Hashable, Any]:
         """As a transform takes it."""
         spacing = self.volume.geometry.spacing_mm
-        image = {"image": torch.from_numpy(self.volume.hu)[None], "spacing_mm": spacing}
+        image: dict[Hashable, Any] = {"image": torch.from_numpy(self.volume.hu)[None], "spacing_mm": spacing}
         if not self.readings:
             return image
         return image | {"labels": torch.from_numpy(np.stack([*self.readings.values()]))}
