@@ -140,7 +140,7 @@ def _outside(tensor: Tensor, params: TruncationParams) -> Tensor | None:
     mask = beyond_field((tensor.shape[1], tensor.shape[2]), params)
     if not mask.any():
         return None
-    return torch.from_numpy(np.ascontiguousarray(mask))[..., None].to(tensor.device, non_blocking=True)
+    return torch.from_numpy(np.array(mask))[..., None].to(tensor.device, non_blocking=True)
 
 
 def beyond_field(shape: tuple[int, int], params: TruncationParams) -> BoolArray:

@@ -189,6 +189,28 @@ def test_a_batch_is_the_loop_over_its_items(step: AnyStep) -> None:
 
 
 @every_step
+def test_on_another_device_no_value_is_asked_for(step: AnyStep) -> None:
+    transform, labels = build(step), torch.zeros(2, 3, *SHAPE, dtype=torch.int16, device="meta")
+    images = torch.zeros(2, 1, *SHAPE, device="meta")  # a device that knows shapes alone: every question raises
+    soft = torch.zeros(2, 4, *SHAPE, device="meta")
+
+    for seed in range(0, 120, 30):
+        params = [drawn(transform, seed=seed)] * 2
+        for targets in (labels, soft):
+            new_images, new_targets = apply_batch(transform, images, targets, params)
+            assert new_targets is not None
+            assert (new_images.device.type, new_images.dtype, new_images.shape) == ("meta", images.dtype, images.shape)
+            assert (new_targets.device.type, new_targets.dtype) == ("meta", targets.dtype)
+
+
+@pytest.mark.parametrize("ask", [Tensor.item, Tensor.tolist, Tensor.numpy, Tensor.cpu, Tensor.nonzero, bool],
+                         ids=["item", "tolist", "numpy", "cpu", "nonzero", "bool"])  # fmt: skip
+def test_the_device_of_the_test_above_does_refuse_questions(ask: Any) -> None:
+    with pytest.raises((RuntimeError, TypeError, NotImplementedError)):
+        ask(torch.zeros(1, device="meta"))
+
+
+@every_step
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int32, torch.int64])
 def test_labels_of_every_integer_type_move_as_int16_ones_do(step: AnyStep, dtype: torch.dtype) -> None:
     transform, sample = build(step), body()
