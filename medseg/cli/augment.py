@@ -9,7 +9,7 @@ import typer
 
 from medseg import workflows
 from medseg.cli.options import AllowMissing, Device, Gaps, NanHu, Out, Overwrite, Split, Tilt
-from medseg.cli.screen import names, progress_bars, say, triple
+from medseg.cli.screen import names, progress_bars, say, show, triple
 from medseg.errors import UsageError
 
 
@@ -78,6 +78,7 @@ def invariance(
             checkpoint=checkpoint, device=device, images=images, allow_missing=allow_missing, overwrite=overwrite,
             progress=progress,
         )  # fmt: skip
+    show(workflows.threshold_table(result))
     first, *others = result["models"]
     say(workflows.headline(result, first))
     for other in others:

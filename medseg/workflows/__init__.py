@@ -16,7 +16,7 @@ VERBS = {
     "preprocess": "medseg.workflows.preprocessing",
     "train": "medseg.workflows.training",
     "predict": "medseg.workflows.prediction",
-    "invariance": "medseg.workflows.invariance",
+    "invariance": "medseg.workflows.dose_response",
     "evaluate": "medseg.workflows.evaluation",
     "agree": "medseg.workflows.agreement",
     "register": "medseg.workflows.registration",
@@ -35,6 +35,8 @@ BESIDES = {  # what the verbs take and what their results are shown with
     "export_inputs": "medseg.workflows.invariance_export",
     "headline": "medseg.report.invariance_wording",
     "versus_sentence": "medseg.report.invariance_wording",
+    "threshold_table": "medseg.workflows.invariance_files",
+    "invariance_figure": "medseg.workflows.invariance_files",
     "render": "medseg.workflows.checking",
     "score_table": "medseg.workflows.evaluation",
 }

@@ -13,7 +13,7 @@ from medseg.files import replaced_folder, write_text
 from medseg.imaging.labels import LabelSet
 from medseg.io.manifest import Dataset
 from medseg.io.nifti import write_volume
-from medseg.workflows.invariance import choose_cases
+from medseg.workflows.dose_response import choose_cases
 from medseg.workflows.invariance_case import ChallengedCase
 from medseg.workflows.invariance_settings import IDENTITY, Doses, Plan, Step, build_plan
 from medseg.workflows.outputs import plain

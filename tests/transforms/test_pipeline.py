@@ -149,7 +149,8 @@ def test_switching_one_transform_off_leaves_what_the_others_draw():
 
 
 def test_two_steps_of_one_name_draw_differently():
-    first, second = make_pipeline(ALWAYS[NAMES.index("noise")], ALWAYS[NAMES.index("noise")]).sample(SHAPE, (1, 1, 1), (0, 0))
+    noise = ALWAYS[NAMES.index("noise")]
+    first, second = make_pipeline(noise, noise).sample(SHAPE, (1, 1, 1), (0, 0))
     assert first != second
 
 

@@ -11,7 +11,7 @@ from medseg.errors import FileReadError, GeometryError, LabelError, OutputExists
 from medseg.imaging.labels import LabelSet
 from medseg.imaging.volume import Volume
 from medseg.io.nifti import write_labels
-from medseg.workflows.invariance import invariance
+from medseg.workflows.dose_response import invariance
 from medseg.workflows.invariance_files import invariance_figure, threshold_table
 from tests.support.sided_blocks import GRID, NAMES, body, by_side, make_dataset
 

@@ -8,7 +8,7 @@ import pytest
 
 from medseg.errors import FileReadError, GeometryError, LabelError, OutputExistsError, UsageError
 from medseg.io.nifti import read_label_values, read_volume, write_labels
-from medseg.workflows.invariance import invariance
+from medseg.workflows.dose_response import invariance
 from medseg.workflows.invariance_export import export_inputs
 from medseg.workflows.readings_labels import ModelLabels
 from tests.support.sided_blocks import by_side, make_dataset

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from medseg.workflows.invariance import invariance
+from medseg.workflows.dose_response import invariance
 from medseg.workflows.invariance_models import CalledModel
 from tests.support.sided_blocks import NAMES, by_side, make_dataset
 
@@ -30,8 +30,8 @@ def asked(monkeypatch) -> list:
     def open_model(folder, **options):
         return CalledModel(Path(folder).name, model, NAMES, digest=str(folder))
 
-    monkeypatch.setattr("medseg.workflows.invariance.open_model", open_model)
-    monkeypatch.setattr("medseg.workflows.invariance.worst_pictures", lambda *args, **options: [])
+    monkeypatch.setattr("medseg.workflows.dose_response.open_model", open_model)
+    monkeypatch.setattr("medseg.workflows.dose_response.worst_pictures", lambda *args, **options: [])
     monkeypatch.setattr("medseg.workflows.invariance_files.invariance_page", lambda result, pictures: "")
     monkeypatch.setattr("medseg.workflows.invariance_files.save", lambda figure, path: None)
     return asked
