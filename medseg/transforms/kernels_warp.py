@@ -13,7 +13,7 @@ from medseg.shapes import FloatArray, IntArray
 from medseg.transforms.compiled import compiled
 from medseg.transforms.deformation import Route
 
-ZERO = np.float32(0)
+ZERO, HALF = np.float32(0), np.float32(0.5)
 MOST_STEPS = 100  # of the substitution for an inverse; random moves at the bound need about 15
 CLOSE = 1e-4  # voxels; a step by less ends the substitution
 
@@ -217,7 +217,7 @@ def _take_row(nearest: IntArray, source: IntArray, moved: IntArray) -> None:
 
 @compiled
 def _majority_row(route: Route, places: FloatArray, nearest: IntArray, source: IntArray, moved: IntArray) -> None:
-    """The class with the largest share among the eight neighbours; of equal ones that of the lower neighbour."""
+    """The class with the largest share among the eight neighbours; of equal ones that of the nearest neighbour."""
     nx, ny, nz = route.source
     around, share = np.empty(8, dtype=source.dtype), np.empty(8, dtype=np.float32)
     for z in range(places.shape[1]):
@@ -227,11 +227,14 @@ def _majority_row(route: Route, places: FloatArray, nearest: IntArray, source: I
         i, dx, u = _corner(places[0, z], nx, ny * nz)
         j, dy, v = _corner(places[1, z], ny, nz)
         k, dz, w = _corner(places[2, z], nz, 1)
+        near = -1
         for reader in range(source.shape[0]):
-            if not _all_alike(source[reader], i + j + k, dx, dy, dz, around):
-                _shares(u, v, w, share)
-                _put_largest_first(around, share)
-            moved[reader, z] = around[0]
+            if _all_alike(source[reader], i + j + k, dx, dy, dz, around):
+                moved[reader, z] = around[0]
+                continue
+            if near < 0:
+                near = _shares(u, v, w, share)
+            moved[reader, z] = around[_largest(around, share, near)]
 
 
 @compiled
@@ -248,23 +251,33 @@ def _all_alike(line: IntArray, at: int, dx: int, dy: int, dz: int, around: IntAr
 
 
 @compiled
-def _shares(u: Single, v: Single, w: Single, share: FloatArray) -> None:
-    for corner in range(8):
-        a, b, c = corner >> 2, (corner >> 1) & 1, corner & 1
-        share[corner] = (u if a else 1 - u) * (v if b else 1 - v) * (w if c else 1 - w)
+def _shares(u: Single, v: Single, w: Single, share: FloatArray) -> int:
+    """Puts the weights of the eight corners into `share`; the nearest corner."""
+    for corner in range(4):
+        both = (u if corner > 1 else 1 - u) * (v if corner % 2 else 1 - v)
+        share[2 * corner], share[2 * corner + 1] = both * (1 - w), both * w
+    return (4 if u > HALF else 0) + (2 if v > HALF else 0) + (1 if w > HALF else 0)
 
 
 @compiled
-def _put_largest_first(around: IntArray, share: FloatArray) -> None:
-    best, most = around[0], ZERO
+def _largest(around: IntArray, share: FloatArray, near: int) -> int:
+    """The corner whose class has the largest share, and of equal ones `near`."""
+    best, most = near, _total(around, share, near)
+    if most > HALF:
+        return best
     for corner in range(8):
-        total = ZERO
-        for other in range(8):
-            if around[other] == around[corner]:
-                total += share[other]
+        total = _total(around, share, corner)
         if total > most:
-            best, most = around[corner], total
-    around[0] = best
+            best, most = corner, total
+    return best
+
+
+@compiled
+def _total(around: IntArray, share: FloatArray, corner: int) -> Single:
+    total = ZERO
+    for other in range(8):
+        total += share[other] if around[other] == around[corner] else ZERO
+    return total
 
 
 @compiled

@@ -65,7 +65,7 @@ def nearest(labels: Tensor, route: Route, places: Places, inside: Tensor) -> Ten
 
 
 def majority(labels: Tensor, route: Route, places: Places, inside: Tensor) -> Tensor:
-    """The class with the largest share among the eight neighbours; of equal ones that of the lower neighbour."""
+    """The class with the largest share among the eight neighbours; of equal ones that of the nearest neighbour."""
     lower, upper, share = [], [], []
     for place, n in zip(places, route.source, strict=True):
         held = place.clamp(0, n - 1)
@@ -79,9 +79,10 @@ def majority(labels: Tensor, route: Route, places: Places, inside: Tensor) -> Te
         found.append(_taken(labels, [upper[axis] if bit else lower[axis] for axis, bit in enumerate(bits)]))
         x, y, z = (share[axis] if bit else 1 - share[axis] for axis, bit in enumerate(bits))
         weights.append(x * y * z)
-    best, most = found[0], torch.zeros_like(found[0], dtype=torch.float32)
-    for label in found:
-        total = torch.zeros_like(most)
+    near = [torch.where(part > 0.5, above, below) for below, above, part in zip(lower, upper, share, strict=True)]
+    best, most = _taken(labels, near), torch.full_like(share[0], -1.0).expand(labels.shape[:1] + share[0].shape)
+    for label in [best, *found]:
+        total = torch.zeros_like(share[0])
         for other, weight in zip(found, weights, strict=True):
             total = total + torch.where(other == label, weight, 0.0)
         best, most = torch.where(total > most, label, best), torch.maximum(total, most)

@@ -277,3 +277,13 @@ def test_on_another_device_no_value_is_ever_read_back(warp, monkeypatch):
     assert moved.shape == warp.target(SHAPE) and moved.images["image"].device.type == "meta"
     assert moved.labels["labels"].dtype == torch.int16
     assert unwarp_entries(moved, warp, SHAPE).shape == SHAPE
+
+
+@pytest.mark.parametrize(("shift", "nearest"), [(0.4999999, 5), (0.5000001, 0)])
+def test_of_two_equal_shares_the_nearest_voxel_has_its_way(shift, nearest):
+    labels = torch.zeros(1, 4, 4, 1, dtype=torch.int16)
+    labels[0, 0, 0], labels[0, 1, 1] = 5, 5  # at (1/4, 1/2) both classes hold 3/8 + 1/8
+    warp = Warp((1.0, 1.0, 1.0), AffineParams(translation_mm=(-0.25, -shift, 0.0)), interpolation="linear_argmax")
+    shares = warp_labels(torch.stack([labels[0] == 0, labels[0] == 5]).float(), warp)[:, 0, 0, 0]
+    assert shares.tolist() == pytest.approx([0.5, 0.5])
+    assert warp_labels(labels, warp)[0, 0, 0, 0] == nearest
