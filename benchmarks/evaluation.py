@@ -42,6 +42,7 @@ from medseg.evaluation.scoring import PairScore, score_case
 from medseg.evaluation.staple import staple_map
 from medseg.evaluation.statistics import mean_intervals
 from medseg.evaluation.surface_rules import DEFAULT_TOLERANCE_MM, PARITY
+from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelMap
 from medseg.shapes import BoolArray, IntTriple
 
@@ -222,15 +223,19 @@ def measure_bootstrap(study: Study, effort: Effort) -> Row:
 
 
 def measure_panoptica(study: Study, effort: Effort) -> Row:
-    """All pairs at once against panoptica on one pair, in its own environment, times ten."""
+    """All pairs at once against ten times panoptica on one pair, in its own environment; for both on a grid of 1 mm."""
+    grid = Geometry(study.shape, np.eye(4))
+    readings = {name: LabelMap(reading.labels, grid, inputs.LABELS) for name, reading in study.readings.items()}
     masks = {f"{side}/{label}": study.mask(side, label) for side in "AB" for label in inputs.LABELS.foreground}
 
     def difference(ours: Sequence[PairScore], theirs: Mapping[str, peers.Numbers]) -> str:
         return same_scores(ours, {("A", "B", label): numbers for label, numbers in theirs.items()})
 
     try:
-        with Elsewhere(masks, inputs.SPACING_MM, DEFAULT_TOLERANCE_MM) as peer:
-            comparison = Comparison(lambda: score_case(study.readings), peer, difference)
+        with Elsewhere(masks, (1.0, 1.0, 1.0), DEFAULT_TOLERANCE_MM) as peer:
+            comparison = Comparison(
+                lambda: score_case(readings, rule=PARITY["monai"]), peer, difference
+            )  # border voxels
             row = measure(PANOPTICA, PANOPTICA_LEAST, lambda: comparison, effort)
     except (OSError, subprocess.SubprocessError) as error:
         return Row(PANOPTICA, PANOPTICA_LEAST, reason=f"panoptica cannot be installed: {type(error).__name__}")
