@@ -62,13 +62,14 @@ def training_transforms(recipe: Recipe, plan: Plan) -> TransformsConfig:
     """
     steps = recipe.transforms.complete()
     place = next((number for number, step in enumerate(steps) if isinstance(step, WindowConfig)), len(steps))
-    jitter = {"probability": 1.0, "jitter_hu": 0.0}
-    for step in steps[place : place + 1]:
-        if "window_hu" in step.model_fields_set and step.window_hu != plan.window_hu:
+    jitter = WindowConfig()
+    if place < len(steps) and isinstance(given := steps[place], WindowConfig):
+        if "window_hu" in given.model_fields_set and given.window_hu != plan.window_hu:
             raise ConfigError("the window step names another window than the plan", where="transforms",
-                              expected=f"{plan.window_hu}", got=f"{step.window_hu}",
+                              expected=f"{plan.window_hu}", got=f"{given.window_hu}",
                               do="Set plan.window_hu and leave window_hu out of the window step.")  # fmt: skip
-        jitter = {"probability": step.probability, "jitter_hu": step.jitter_hu}
-    window = WindowConfig(window_hu=plan.window_hu, output=normalised_window(plan), **jitter)  # type: ignore[arg-type]
+        jitter = given
+    window = WindowConfig(window_hu=plan.window_hu, output=normalised_window(plan), probability=jitter.probability,
+                          jitter_hu=jitter.jitter_hu)  # fmt: skip
     steps = with_window((*steps[:place], window, *steps[place + 1 :]), plan.window_hu)
     return TransformsConfig(preset="none", steps=steps)
