@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -95,3 +95,21 @@ def triple(text: str | None, option: str) -> tuple[float, float, float] | None:
     except ValueError:
         raise UsageError("not three numbers", where=option, expected="2,2,4", got=text) from None
     return x, y, z
+
+
+def by_name(texts: Sequence[str] | None) -> str | dict[str, str] | None:
+    """`NAME=VALUE` texts by name; one text without a name as it is.
+
+    Raises:
+        UsageError: several texts, and one without a name.
+
+    >>> by_name(["runs/a"]), by_name(["ours=runs/a", "theirs=runs/b"])
+    ('runs/a', {'ours': 'runs/a', 'theirs': 'runs/b'})
+    """
+    if not texts:
+        return None
+    if len(texts) == 1 and "=" not in texts[0]:
+        return texts[0]
+    if unnamed := [text for text in texts if "=" not in text]:
+        raise UsageError("no name", where=unnamed[0], expected="NAME=VALUE where there are several")
+    return dict(text.split("=", 1) for text in texts)

@@ -27,6 +27,7 @@ VERBS = {
     "demo": "medseg.workflows.demonstration",
 }
 BESIDES = {  # what the verbs take and what their results are shown with
+    "AgreementOptions": "medseg.workflows.agreement_options",
     "ReadingOptions": "medseg.workflows.readings_options",
     "ImportOptions": "medseg.workflows.importing",
     "suggest_rois": "medseg.workflows.importing",
