@@ -79,7 +79,7 @@ def test_a_resumed_run_ends_with_bit_identical_weights(
 def test_training_lowers_the_loss(settings: Settings, batches_from: Batches, silent: Silent) -> None:
     hooks = silent()
 
-    train_steps(new_state(), batches_from(0), LOSS, settings(12), hooks)
+    train_steps(new_state(), batches_from(0), LOSS, settings(12, AdamWConfig(learning_rate=3e-2)), hooks)
 
     assert hooks.losses[-1] < 0.8 * hooks.losses[0]
 
