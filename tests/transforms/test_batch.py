@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from monai.data.meta_tensor import MetaTensor
@@ -151,7 +153,6 @@ def test_wrong_calls_say_what_is_wrong(call, error, message):
         call(augment, *pair())
 
 
-@pytest.mark.filterwarnings("ignore")  # Lightning's own: torch's older tree functions, advice on workers
 def import_lightning() -> Any:
     """The library; skipped where it is not whole, as beside a torchvision that was built for another torch."""
     try:
@@ -161,6 +162,7 @@ def import_lightning() -> Any:
     return pytorch_lightning
 
 
+@pytest.mark.filterwarnings("ignore")  # Lightning's own: torch's older tree functions, advice on workers
 def test_lightning_augments_each_batch_after_its_transfer():
     lightning = import_lightning()
 
