@@ -59,7 +59,7 @@ class Plan:
         if self.size != self.shape:
             box = [slice(first, first + length) for first, length in zip(self.start, self.size, strict=True)]
             entries = entries.mapped(lambda t: t[:, *box], lambda t: t[:, *box])
-        for act in self.acts:
+        for act in _window_as_read(self.acts):
             entries = _with_donor_in_window(act.transform.apply_entries(entries, act.params), act)
         return entries
 
@@ -99,7 +99,7 @@ def plan_acts(drawn: Drawn, shape: IntTriple, patch_shape: IntTriple | None) -> 
         GeometryError: the patch is larger than the sample.
     """
     steps, whole = _fused(drawn), (0, 0, 0)
-    if patch_shape is None or patch_shape == shape:
+    if patch_shape is None or tuple(patch_shape) == shape:
         return Plan(shape, whole, shape, _on_grids(steps, shape))
     if any(wanted > there for wanted, there in zip(patch_shape, shape, strict=True)):
         raise GeometryError("the patch is larger than the sample", expected=f"at most {shape}", got=str(patch_shape),
@@ -111,6 +111,25 @@ def plan_acts(drawn: Drawn, shape: IntTriple, patch_shape: IntTriple | None) -> 
         return Plan(shape, whole, shape, _on_grids(steps, shape))
     x, y, z = ((n - wanted) // 2 for n, wanted in zip(shape, patch_shape, strict=True))
     return Plan(shape, (x, y, z), patch_shape, _on_grids(steps, patch_shape))
+
+
+def _window_as_read(acts: tuple[Act, ...]) -> tuple[Act, ...]:
+    """The acts with a window and the resampling after it exchanged: HU are clipped as they are read.
+
+    The result is the same but for rounding, because clipping still comes before interpolation and a linear scale may
+    as well come after it. So only the patch is scaled, not the much larger sample that it is taken from.
+    """
+    if len(acts) < 2 or not isinstance(acts[0].transform, WindowHu) or not isinstance(acts[1].params, Warp):
+        return acts
+    window, move = acts[0], acts[1]
+    low, high = ends = window.params.window_hu
+    bottom, top = window.transform.config.output
+    outside = move.params.outside_hu
+    if outside is not None and not min(bottom, top) <= outside <= max(bottom, top):
+        return acts  # no HU within the window becomes this value
+    beyond = outside if outside is None else low + (outside - bottom) / (top - bottom) * (high - low)
+    warp = replace(move.params, clip_hu=ends, outside_hu=beyond)
+    return (replace(move, params=warp), replace(window, shape=warp.target(move.shape)), *acts[2:])
 
 
 def grid_after(

@@ -75,6 +75,7 @@ class Warp:
         patch_shape: of the result, None for the source's own. The anatomy moves about the centre of the patch.
         patch_start: voxel of the source at which the patch begins; None cuts it from the middle.
         interpolation: of integer labels: `nearest`, or `linear_argmax`, the class with the largest interpolated share.
+        clip_hu: image voxels are clipped to it as they are read; None reads them as they are.
     """
 
     spacing_mm: Triple
@@ -84,6 +85,7 @@ class Warp:
     patch_shape: IntTriple | None = None
     patch_start: IntTriple | None = None
     interpolation: LabelInterpolation = "nearest"
+    clip_hu: tuple[float, float] | None = None
 
     def joined(self, other: Warp) -> Warp | None:
         """Both in one, affine before elastic; None where one resampling cannot do what both say.

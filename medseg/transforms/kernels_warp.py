@@ -29,11 +29,14 @@ class Shares(NamedTuple):
         source: (C, voxels) float32.
         outside: (C,) float32, of voxels from beyond the source.
         moved: (C, X, Y, Z) float32, written.
+        low, high: values of the source are clipped to them as they are read.
     """
 
     source: FloatArray
     outside: FloatArray
     moved: FloatArray
+    low: Single
+    high: Single
 
 
 class Classes(NamedTuple):
@@ -181,6 +184,11 @@ def _corner(place: Single, count: int, stride: int) -> tuple[Whole, int, Single]
 
 
 @compiled
+def _clipped(value: Single, shares: Shares) -> Single:
+    return min(max(value, shares.low), shares.high)
+
+
+@compiled
 def _linear_row(route: Route, places: FloatArray, nearest: IntArray, shares: Shares, moved: FloatArray) -> None:
     nx, ny, nz = route.source
     for z in range(places.shape[1]):
@@ -194,12 +202,12 @@ def _linear_row(route: Route, places: FloatArray, nearest: IntArray, shares: Sha
         at = i + j + k
         for channel in range(moved.shape[0]):
             line = shares.source[channel]  # unsigned indices spare the test for negative ones
-            a, b = line[np.uintp(at)], line[np.uintp(at + dy)]
-            c, d = line[np.uintp(at + dx)], line[np.uintp(at + dx + dy)]
-            a += w * (line[np.uintp(at + dz)] - a)
-            b += w * (line[np.uintp(at + dy + dz)] - b)
-            c += w * (line[np.uintp(at + dx + dz)] - c)
-            d += w * (line[np.uintp(at + dx + dy + dz)] - d)
+            a, b = _clipped(line[np.uintp(at)], shares), _clipped(line[np.uintp(at + dy)], shares)
+            c, d = _clipped(line[np.uintp(at + dx)], shares), _clipped(line[np.uintp(at + dx + dy)], shares)
+            a += w * (_clipped(line[np.uintp(at + dz)], shares) - a)
+            b += w * (_clipped(line[np.uintp(at + dy + dz)], shares) - b)
+            c += w * (_clipped(line[np.uintp(at + dx + dz)], shares) - c)
+            d += w * (_clipped(line[np.uintp(at + dx + dy + dz)], shares) - d)
             a += v * (b - a)
             c += v * (d - c)
             moved[channel, z] = a + u * (c - a)

@@ -48,6 +48,8 @@ __all__ = [
     "warp_labels",
 ]
 
+UNCLIPPED = (-np.inf, np.inf)
+Given = tuple[Tensor, list[float], tuple[float, float]]  # values, those beyond the source, ends to clip to
 # Nearest and majority labels are only copied and compared, so integers of a size may share one compiled loop.
 BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -57,7 +59,7 @@ def warp_image(image: Tensor, warp: Warp) -> Tensor:
 
     Within the outer half of a border voxel its value is repeated, so that image and labels end at the same place.
     """
-    return _resampled([(image, _outside_image(image, warp))], forward_route(warp, _spatial(image)), warp)[0]
+    return _resampled([_given_image(image, warp)], forward_route(warp, _spatial(image)), warp)[0]
 
 
 def warp_labels(labels: Tensor, warp: Warp) -> Tensor:
@@ -68,7 +70,7 @@ def warp_labels(labels: Tensor, warp: Warp) -> Tensor:
     (C, X, Y, Z) are interpolated class by class, which keeps their sum of 1; beyond the image the background becomes 1
     and all else 0.
     """
-    return _resampled([(labels, _outside_labels(labels))], forward_route(warp, _spatial(labels)), warp)[0]
+    return _resampled([_given_labels(labels)], forward_route(warp, _spatial(labels)), warp)[0]
 
 
 def warp_entries(entries: Entries, warp: Warp) -> Entries:
@@ -86,63 +88,62 @@ def unwarp_entries(entries: Entries, warp: Warp, shape: IntTriple) -> Entries:
 
 
 def _moved(entries: Entries, route: Route, target: IntTriple, warp: Warp) -> Entries:
-    given = [(image, _outside_image(image, warp)) for image in entries.images.values()]
-    given += [(labels, _outside_labels(labels)) for labels in entries.labels.values()]
+    given = [_given_image(image, warp) for image in entries.images.values()]
+    given += [_given_labels(labels) for labels in entries.labels.values()]
     moved = iter(_resampled(given, route, warp, target))
     images = {key: next(moved) for key in entries.images}
     return replace(entries, images=images, labels={key: next(moved) for key in entries.labels})
 
 
-def _outside_image(image: Tensor, warp: Warp) -> list[float]:
-    return [AIR_HU if warp.outside_hu is None else warp.outside_hu] * len(image)
+def _given_image(image: Tensor, warp: Warp) -> Given:
+    outside = AIR_HU if warp.outside_hu is None else warp.outside_hu
+    return image, [outside] * len(image), warp.clip_hu or UNCLIPPED
 
 
-def _outside_labels(labels: Tensor) -> list[float]:
-    return [1.0] + [0.0] * (len(labels) - 1)
+def _given_labels(labels: Tensor) -> Given:
+    return labels, [1.0] + [0.0] * (len(labels) - 1), UNCLIPPED
 
 
-def _resampled(
-    given: Sequence[tuple[Tensor, list[float]]], route: Route, warp: Warp, target: IntTriple | None = None
-) -> list[Tensor]:
+def _resampled(given: Sequence[Given], route: Route, warp: Warp, target: IntTriple | None = None) -> list[Tensor]:
     """Every tensor along the route, with its values beyond the source."""
     target = target or warp.target(route.source)
     box = plain_box(route, target)
     if box is not None:
-        return [tensor[:, *box].clone() for tensor, _ in given]
+        return [
+            tensor[:, *box].clamp(*clip) if clip != UNCLIPPED else tensor[:, *box].clone() for tensor, _, clip in given
+        ]
     majority = warp.interpolation == "linear_argmax"
     if given[0][0].device.type == "cpu":
         return _by_loops(given, route, target, majority)
     return by_torch(given, route, target, majority)
 
 
-def by_torch(
-    given: Sequence[tuple[Tensor, list[float]]], route: Route, target: IntTriple, majority: bool
-) -> list[Tensor]:
+def by_torch(given: Sequence[Given], route: Route, target: IntTriple, majority: bool) -> list[Tensor]:
     """The torch operations of any device, which tests also run on the CPU."""
     places = warp_torch.source_places(route, target, given[0][0].device)
     inside = warp_torch.inside_source(route, places)
     take = warp_torch.majority if majority else warp_torch.nearest
     return [
-        warp_torch.linear(tensor, places, inside, outside)
+        warp_torch.linear(tensor.clamp(*clip), places, inside, outside)
         if tensor.is_floating_point()
         else take(tensor, route, places, inside)
-        for tensor, outside in given
+        for tensor, outside, clip in given
     ]
 
 
-def _by_loops(
-    given: Sequence[tuple[Tensor, list[float]]], route: Route, target: IntTriple, majority: bool
-) -> list[Tensor]:
+def _by_loops(given: Sequence[Given], route: Route, target: IntTriple, majority: bool) -> list[Tensor]:
     """One pass for each pair of an interpolated and an integer tensor, so one for an image with its labels."""
-    results = [torch.empty(len(tensor), *target, dtype=tensor.dtype) for tensor, _ in given]
+    results = [torch.empty(len(tensor), *target, dtype=tensor.dtype) for tensor, _, _ in given]
     shares, classes = [], []
-    for (tensor, outside), result in zip(given, results, strict=True):
+    for (tensor, outside, clip), result in zip(given, results, strict=True):
         if tensor.is_floating_point():
-            shares.append(Shares(_flat(tensor), np.array(outside, dtype=np.float32), result.numpy()))
+            low, high = (np.float32(end) for end in clip)
+            shares.append(Shares(_flat(tensor), np.array(outside, dtype=np.float32), result.numpy(), low, high))
         else:
             bits = BITS[tensor.element_size()]
             classes.append(Classes(_flat(tensor.view(bits)), result.view(bits).numpy(), majority))
-    no_shares = Shares(np.empty((0, 1), np.float32), np.empty(0, np.float32), np.empty((0, *target), np.float32))
+    nothing, end = np.empty((0, *target), np.float32), np.float32(0)
+    no_shares = Shares(np.empty((0, 1), np.float32), np.empty(0, np.float32), nothing, end, end)
     no_classes = Classes(np.empty((0, 1), np.int16), np.empty((0, *target), np.int16), majority)
     for both in zip_longest(shares, classes):
         in_slabs(warp_slab, target[0], route, both[0] or no_shares, both[1] or no_classes)
