@@ -271,7 +271,7 @@ def verdict(
         found["primary"] = str(named)
         found["exploratory_p"] = {str(question): p for question, p in decision.exploratory.items()}
         if secondary:
-            found["secondary"] = secondary_entry(secondary, decision.secondary, protocol)
+            found["secondary"] = secondary_entry(secondary, decision.secondary, protocol, class_)
     return found, worst.label
 
 

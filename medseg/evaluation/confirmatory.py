@@ -13,13 +13,14 @@ from medseg.evaluation.paired import CaseAgreement
 from medseg.evaluation.presence import Presence
 from medseg.evaluation.primary import Answer, Question
 from medseg.evaluation.statistics import Interval, patient_means
-from medseg.evaluation.verdict import classify, guarded
+from medseg.evaluation.verdict import EQUIVALENT, NON_INFERIOR, classify, guarded
 
 ALPHA = 0.025  # one-sided, as the ends of a two-sided 95 % interval
+PASSED = (EQUIVALENT, NON_INFERIOR)
 SECONDARY_RULE = (
     "confirmatory only if the primary question is answered non-inferior or equivalent: one-sided t test that D lies "
-    "above minus the margin, adjusted by Holm over the secondary questions and held against 0.025; the interval and "
-    "the class are not adjusted"
+    "above minus the margin, adjusted by Holm over the secondary questions and held against 0.025; shown where that "
+    "holds and the question's own class, which is not adjusted, is non-inferior or equivalent"
 )
 
 
@@ -49,9 +50,12 @@ def secondary_answers(
 
 
 def secondary_entry(
-    answers: Mapping[Question, tuple[Answer, Interval]], adjusted: Mapping[Question, float], protocol: Protocol
+    answers: Mapping[Question, tuple[Answer, Interval]],
+    adjusted: Mapping[Question, float],
+    protocol: Protocol,
+    primary_class: str,
 ) -> Json:
-    """By question D, class, p before and after Holm, and whether it is shown."""
+    """By question D, class, p before and after Holm, and whether it is shown: never where the primary one is not."""
     found: Json = {}
     for question, (answer, interval) in answers.items():
         p = adjusted.get(question, float("nan"))
@@ -61,6 +65,6 @@ def secondary_entry(
             "class": answer.class_,
             "p": answer.p,
             "p_holm": p,
-            "shown": bool(p < ALPHA),
+            "shown": bool(p < ALPHA) and primary_class in PASSED and answer.class_ in PASSED,
         }
     return {"questions": found, "rule": SECONDARY_RULE}

@@ -96,7 +96,8 @@ def icc(
     names = np.arange(len(values)).astype(str).tolist() if patients is None else list(patients)
     owners = [name for name, keep in zip(names, full.tolist(), strict=True) if keep]
     squares = mean_squares(rows)
-    found = {form: float(value) for form, value in _forms(_array(squares), n, k).items()}
+    estimates = {form: float(value) for form, value in _forms(_array(squares), n, k).items()}
+    found = {form: value if np.isfinite(value) else np.nan for form, value in estimates.items()}
     clustered = len(set(owners)) < n
     if clustered:
         intervals = _drawn_intervals(rows, owners, draws, seed)
@@ -115,9 +116,13 @@ def mean_squares(rows: FloatArray) -> MeanSquares:
     centred = rows - rows.mean()  # values far from 0 would lose their small differences
     by_case, by_reader = centred.mean(axis=1), centred.mean(axis=0)
     residual = centred - by_case[:, None] - by_reader[None, :]
-    readers, error = float(n * np.sum(by_reader**2)), float(np.sum(residual**2))
+    rounding = 1e-20 * float(np.sum(centred**2))  # equal cases or readers leave the rounding of their means
+    cases, readers, error = (
+        0.0 if total <= rounding else total
+        for total in (float(k * np.sum(by_case**2)), float(n * np.sum(by_reader**2)), float(np.sum(residual**2)))
+    )
     return MeanSquares(
-        float(k * np.sum(by_case**2)) / (n - 1),
+        cases / (n - 1),
         readers / (k - 1),
         error / ((n - 1) * (k - 1)),
         (readers + error) / (n * (k - 1)),

@@ -20,6 +20,7 @@ from medseg.evaluation.scoring import Boxes, Pair, Tolerance, others_of, score_c
 from medseg.evaluation.surface_rules import MEDSEG, SurfaceRule
 from medseg.evaluation.voxel_agreement import VoxelAgreement, score_voxels
 from medseg.imaging.regions import Reading
+from medseg.workflows.agreement_absent import with_absent
 from medseg.workflows.agreement_cache import ScoreCache, case_key
 from medseg.workflows.agreement_case import CaseResult
 from medseg.workflows.agreement_soft import probability_scores, sample_scores
@@ -160,7 +161,8 @@ def score_readings(source: Readings, scoring: Scoring, on_case: Progress | None 
         name: sum(name not in result.readers for result in results) for name in (*source.raters, *models_of(source))
     }
     order = list(labels) if source.labels else sorted(labels, key=int)
-    return Scored(tuple(order), tuple(results), missing)
+    whole = [with_absent(result, order, source.raters, models_of(source)) for result in results]
+    return Scored(tuple(order), tuple(whole), missing)
 
 
 @dataclass(frozen=True)
@@ -245,6 +247,7 @@ def _pairs_scored(
 
 
 def _values_in(case: ReadCase) -> tuple[str, ...]:
-    """The labels of a bare case, by value."""
-    names = {name for reading in case.readings.values() for name in reading.label_set.foreground}
+    """The labels of a bare case, by value; one that only a truth holds was missed by everybody."""
+    readings = [*case.readings.values(), *([] if case.truth is None else [case.truth])]
+    names = {name for reading in readings for name in reading.label_set.foreground}
     return tuple(sorted(names, key=int))

@@ -31,10 +31,12 @@ class CaseFacts:
         labels: reader to the labels that the reading is about: those that occur in a map of bare values, else those
             that were looked for.
         resampled: model to what resampling did to its labels.
+        open_ended: who does not say what was looked for: a label that their map does not hold was not found.
     """
 
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     resampled: Mapping[str, Resampled] = field(default_factory=dict)
+    open_ended: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,8 @@ class Readings:
 
 def facts_of(readings: Mapping[str, Reading], resampled: Mapping[str, Resampled]) -> CaseFacts:
     """The facts of one case."""
-    return CaseFacts({name: _labels_of(reading) for name, reading in readings.items()}, resampled)
+    open_ended = tuple(name for name, reading in readings.items() if _is_open_ended(reading))
+    return CaseFacts({name: _labels_of(reading) for name, reading in readings.items()}, resampled, open_ended)
 
 
 def listed(names: Sequence[str], most: int = LISTED) -> str:
@@ -162,9 +165,11 @@ def unknown_model(name: str, models: Sequence[str], where: str) -> UsageError:
 
 def _labels_of(reading: Reading) -> tuple[str, ...]:
     names = reading.label_set.foreground
-    if isinstance(reading, LabelMap) and reading.labelled is None:
-        return names
-    return tuple(name for name in names if reading.was_read(name))
+    return names if _is_open_ended(reading) else tuple(name for name in names if reading.was_read(name))
+
+
+def _is_open_ended(reading: Reading) -> bool:
+    return isinstance(reading, LabelMap) and reading.labelled is None
 
 
 def _different_labels(names: Sequence[str], facts: Sequence[CaseFacts], consequence: str) -> Iterator[str]:

@@ -41,3 +41,25 @@ def test_two_secondary_questions_are_adjusted_by_holm():
 
 def test_without_secondary_questions_there_is_no_block():
     assert "secondary" not in judged(Protocol(margins={"x": 0.05}, draws=500, primary=DICE))
+
+
+def test_nothing_secondary_is_shown_where_the_primary_question_is_not():
+    protocol = Protocol(margins={"x": 0.001}, draws=500, primary=DICE, secondary={HD95: 4.0}, guard_margin=0.2)
+    found = judged(protocol)
+    assert found["class"] == "inconclusive"
+    assert found["secondary"]["questions"]["x:hd95"]["p_holm"] < 0.025
+    assert not found["secondary"]["questions"]["x:hd95"]["shown"]
+
+
+def test_a_secondary_question_of_too_few_patients_is_not_shown():
+    few = Question("y", "dice")
+    protocol = Protocol(
+        margins={"x": 0.05, "y": 0.05}, draws=500, primary=DICE, secondary={few: 0.05}, guard_margin=0.2
+    )
+    rare = [case(k, 0.80, 0.80 + 0.001 * (-1) ** k, label="y") for k in range(10)]
+    found = [
+        label_agreement(study(), "x", RATERS, ["M"], protocol),
+        label_agreement(rare, "y", RATERS, ["M"], protocol),
+    ]
+    entry = verdict(found, "M", Study(24, 24, 3), protocol)[0]["secondary"]["questions"]["y:dice"]
+    assert entry["p_holm"] < 0.025 and entry["class"] == "descriptive" and not entry["shown"]

@@ -90,3 +90,9 @@ def test_drawn_intervals_are_close_to_f_where_cases_are_many():
 @pytest.mark.parametrize("table", [np.zeros((0, 3)), np.ones((1, 3)), np.ones((5, 1))])
 def test_too_little_has_no_correlation(table):
     assert icc(table) is None
+
+
+def test_cases_that_are_all_alike_have_no_reliability_of_means():
+    found = icc(np.tile(np.log([0.73, 0.91, 1.37]), (21, 1))).forms
+    assert np.isnan(found["icc1k"].value) and found["icc1k"].ci95 is None  # 0 between cases: minus infinity
+    assert found["icc21"].value == 0.0 and found["icc11"].value == pytest.approx(-0.5)
