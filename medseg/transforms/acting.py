@@ -119,11 +119,11 @@ def _window_as_read(acts: tuple[Act, ...]) -> tuple[Act, ...]:
     The result is the same but for rounding, because clipping still comes before interpolation and a linear scale may
     as well come after it. So only the patch is scaled, not the much larger sample that it is taken from.
     """
-    if len(acts) < 2 or not isinstance(acts[0].transform, WindowHu) or not isinstance(acts[1].params, Warp):
+    if len(acts) < 2 or not isinstance(reading := acts[0].transform, WindowHu) or not isinstance(acts[1].params, Warp):
         return acts
     window, move = acts[0], acts[1]
     low, high = ends = window.params.window_hu
-    bottom, top = window.transform.config.output
+    bottom, top = reading.config.output
     outside = move.params.outside_hu
     if outside is not None and not min(bottom, top) <= outside <= max(bottom, top):
         return acts  # no HU within the window becomes this value
