@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from medseg.config import build_config
 from medseg.errors import GeometryError, UsageError
 from medseg.shapes import Triple
+from medseg.transforms.entries import checked_spacing
 from medseg.transforms.pipeline import Pipeline, build_pipeline
 from medseg.transforms.steps import TransformsConfig
 from medseg.transforms.transform import RandomTransform
@@ -89,7 +90,8 @@ class BatchAugment(nn.Module):
                 in a batch of one there is none.
 
         Raises:
-            UsageError: not one seed, parameter set, label or donor for each item.
+            UsageError: the batch is empty; not one seed, parameter set, label or donor for each item; a spacing here
+                and one in the pipeline.
             GeometryError, LabelError, VoxelError: as in `entries.read_entries`; results of different shapes.
         """
         moved = self.each(images, labels, seeds=seeds, params=params, spacing_mm=spacing_mm, donors=donors)
@@ -142,10 +144,13 @@ class BatchAugment(nn.Module):
     def _samples(
         self, images: Items, labels: Items | None, spacing_mm: Triple | Sequence[Triple] | None, donors: Items | None
     ) -> list[Sample]:
-        count = len(images)
+        count = _count(images)
         if donors is None and count > 1 and self.pipeline.needs_donor:
             donors = [images[(i + 1) % count] for i in range(count)]
         spacings = _each_spacing(spacing_mm, count)
+        if spacings is not None and self.pipeline.spacing_mm is not None:
+            raise UsageError("the spacing is given twice", where="spacing_mm", expected="one in the call or before",
+                             got=f"{self.pipeline.spacing_mm} before")  # fmt: skip
         for name, items in (("labels", labels), ("donors", donors), ("spacing_mm", spacings)):
             if items is not None and len(items) != count:
                 raise UsageError(f"not one of {name} for each image", expected=str(count), got=str(len(items)))
@@ -175,11 +180,20 @@ def _at_rest(transform: RandomTransform[Any]) -> WindowParams | None:
     return WindowParams(transform.config.window_hu) if isinstance(transform, WindowHu) else None
 
 
+def _count(images: Items) -> int:
+    if isinstance(images, Tensor) and images.ndim != 5:
+        raise GeometryError("no batch", expected="(B, C, X, Y, Z)", got=str(tuple(images.shape)),
+                            do="Add the axes that are missing in front.")  # fmt: skip
+    if not len(images):
+        raise UsageError("the batch is empty", expected="one item at least")
+    return len(images)
+
+
 def _each_spacing(spacing_mm: Any, count: int) -> Sequence[Triple] | None:
     if spacing_mm is None:
         return None
     values = np.asarray(spacing_mm, dtype=float)
-    return [tuple(row) for row in np.broadcast_to(values, (count, 3)).tolist()] if values.ndim == 1 else values.tolist()
+    return [checked_spacing(spacing_mm)] * count if values.ndim < 2 else values.tolist()
 
 
 def _stacked(items: list[Tensor]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from medseg.errors import GeometryError, LabelError, UsageError, VoxelError
 from medseg.shapes import FloatArray, IntTriple, Triple
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
+WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}  # torch hardly computes these
 SUM_TOLERANCE = 1e-3  # soft targets stored as float16 miss 1 by up to 5e-4
 
 
@@ -63,12 +64,16 @@ def read_entries(
     The spacing is the argument, else the entry `spacing_mm` of the sample, else a MetaTensor's, else 1 mm.
 
     Raises:
-        UsageError: a key is not in the sample, or none is.
-        GeometryError: an entry has other than four axes, or another grid than the first.
+        UsageError: the sample is no dictionary, a key is not in it, or none is.
+        GeometryError: an entry has other than four axes, or another grid than the first; the spacing is no three
+            positive lengths.
         LabelError: integers under an image key, or labels that are neither integers nor sum to 1 over the channels.
         VoxelError: an image on the CPU holds NaN or infinite voxels. On other devices values are not looked at,
             because the host would have to wait for them.
     """
+    if not isinstance(sample, Mapping):
+        raise UsageError("the sample is no dictionary", expected=f"one with {', '.join(map(str, keys))}",
+                         got=type(sample).__name__)  # fmt: skip
     images, labels = {}, {}
     for key in keys:
         if key not in sample:
@@ -87,7 +92,26 @@ def read_entries(
             raise GeometryError(f"'{key}' and '{first}' are on different grids",
                                 expected=str(shapes[first]), got=str(shape))  # fmt: skip
     donor = _checked(_tensor(sample["donor"], "donor"), "donor", is_label=False) if "donor" in sample else None
-    return Entries(images, labels, spacing_mm or _spacing(sample, first), donor)
+    spacing_mm = spacing_mm if spacing_mm is not None else _spacing(sample, first)
+    return Entries(images, labels, checked_spacing(spacing_mm), donor)
+
+
+def checked_spacing(spacing_mm: Any) -> Triple:
+    """Three lengths in mm as plain numbers, whatever sequence they came in.
+
+    Raises:
+        GeometryError: they are no three positive lengths.
+
+    Example:
+        >>> checked_spacing(np.float32([1.5, 1.5, 3]))
+        (1.5, 1.5, 3.0)
+    """
+    values = [float(value) for value in spacing_mm] if isinstance(spacing_mm, Iterable) else [spacing_mm]
+    if len(values) != 3 or not all(0 < value < float("inf") for value in values):
+        raise GeometryError("not a spacing", where="spacing_mm", expected="three positive lengths in mm (X, Y, Z)",
+                            got=str(spacing_mm))  # fmt: skip
+    x, y, z = values
+    return x, y, z
 
 
 def write_entries(
@@ -126,6 +150,7 @@ def _checked(tensor: Tensor, key: Hashable, *, is_label: bool) -> Tensor:
         if tensor.device.type == "cpu":
             (_check_soft if is_label else _check_finite)(tensor, key)
         return tensor
+    tensor = tensor.to(WIDER.get(tensor.dtype, tensor.dtype))
     if tensor.dtype not in INTEGERS:
         raise LabelError(f"'{key}' has an unsuitable type", expected="int16 labels", got=str(tensor.dtype))
     if not is_label:
@@ -144,20 +169,21 @@ def _check_finite(tensor: Tensor, key: Hashable) -> None:
 
 
 def _check_soft(tensor: Tensor, key: Hashable) -> None:
-    low, high = torch.aminmax(tensor.sum(0))
-    if len(tensor) < 2 or abs(low - 1) > SUM_TOLERANCE or abs(high - 1) > SUM_TOLERANCE:
+    low, high = torch.aminmax(tensor.sum(0))  # NaN, if there is one
+    if len(tensor) < 2 or not (low >= 1 - SUM_TOLERANCE and high <= 1 + SUM_TOLERANCE):
         raise LabelError(
             f"'{key}' holds floating-point labels that are no soft targets",
             expected="channels = classes that sum to 1 in every voxel",
             got=f"{len(tensor)} channels, sums from {low:.4g} to {high:.4g}",
-            do="Convert class indices to int16; MONAI's lazy resampling makes floats of them.",
+            do="Convert class indices to int16; MONAI's LoadImaged and lazy resampling make floats of them.",
         )
+    if (least := float(tensor.min())) < -SUM_TOLERANCE:
+        raise LabelError(f"'{key}' holds negative shares", expected="soft targets from 0 to 1", got=f"{least:.4g}")
 
 
-def _spacing(sample: Mapping[Hashable, Any], key: Hashable) -> Triple:
+def _spacing(sample: Mapping[Hashable, Any], key: Hashable) -> Any:
     if "spacing_mm" in sample:
-        x, y, z = (float(value) for value in sample["spacing_mm"])
-        return x, y, z
+        return sample["spacing_mm"]
     value = sample[key]
     if isinstance(value, MetaTensor):
         x, y, z = torch.linalg.vector_norm(value.affine[:3, :3].double(), dim=0).tolist()
@@ -165,7 +191,15 @@ def _spacing(sample: Mapping[Hashable, Any], key: Hashable) -> Triple:
     return 1.0, 1.0, 1.0
 
 
+def _kept_where_equal(old: Tensor, new: Tensor) -> Tensor:
+    """Float64 is computed in float32; what a transform left alone keeps all of its digits."""
+    if old.dtype != torch.float64 or old.shape != new.shape:
+        return new
+    return torch.where(old.float() == new, old, new.double())
+
+
 def _like(old: Any, tensor: Tensor, voxel_map: FloatArray | None) -> Any:
+    tensor = _kept_where_equal(_tensor(old, "entry"), tensor)
     if isinstance(old, np.ndarray):
         return tensor.numpy().astype(old.dtype.newbyteorder("="), copy=False)
     tensor = tensor.to(old.dtype)

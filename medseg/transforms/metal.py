@@ -128,6 +128,7 @@ class Metal(RandomTransform[MetalParams]):
     def apply_image(self, image: Tensor, params: MetalParams) -> Tensor:
         if not params.inserts:
             return image
+        image = image.contiguous()  # another order of voxels in memory would be summed in another order
         first, last = params.whole_slices
         plane = image[..., first:last].mean(dim=(0, 3))
         places = [_place(plane, insert, params.spacing_mm) for insert in params.inserts]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from monai.transforms.inverse import InvertibleTransform
 from monai.transforms.transform import MapTransform, Randomizable
 
-from medseg.errors import LabelError, UsageError
+from medseg.errors import GeometryError, LabelError, UsageError
 from medseg.shapes import IntTriple, Triple
 from medseg.transforms.acting import Plan, grid_after, plan_acts
 from medseg.transforms.entries import Entries, read_entries, write_entries
@@ -46,6 +46,9 @@ class Pipeline(MapTransform, Randomizable, InvertibleTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)  # type: ignore[arg-type]  # MONAI's own alias is narrower in name only
+        if patch_shape is not None and (len(patch_shape) != 3 or min(patch_shape) < 1):
+            raise GeometryError("no shape of a patch", where="patch_shape", expected="three numbers of voxels above 0",
+                                got=str(patch_shape))  # fmt: skip
         self.transforms, self.label_keys, self.spacing_mm = tuple(transforms), tuple(label_keys), spacing_mm
         self.patch_shape, self.params = patch_shape, ()
 
@@ -80,7 +83,7 @@ class Pipeline(MapTransform, Randomizable, InvertibleTransform):
         Raises:
             UsageError: they are of other transforms.
         """
-        names = [str(item.get("name")) for item in data]
+        names = [str(item.get("name")) if isinstance(item, Mapping) else str(item) for item in data]
         if names != [name for name, _ in self.transforms]:
             raise UsageError("parameters of another pipeline", expected=", ".join(name for name, _ in self.transforms),
                              got=", ".join(names))  # fmt: skip
@@ -187,14 +190,16 @@ def build_pipeline(
         allow_missing_keys: whether labels may be absent, as at inference.
 
     Raises:
-        LabelError: classes name a side, have no mirror pair, and a step would make left look like right.
+        LabelError: classes name a side, have no mirror pair, and a step would make left look like right; `mirror_pairs`
+            does not pair classes one to one.
+        GeometryError: `patch_shape` is no three numbers of voxels.
     """
     steps = config.complete()
     advice = mirror_advice(label_names, mirror_pairs)
     if advice.sentence and steps != without_left_right_flips(steps, left_right_axis):
         raise LabelError("a flip would give classes the name of the wrong side", where="mirror_pairs",
                          expected="a mirror pair for " + ", ".join(advice.unpaired),
-                         do="Declare the pairs, or take the steps from steps.without_left_right_flips.")  # fmt: skip
+                         do="Declare the pairs, or drop such flips (without_left_right_flips).")  # fmt: skip
     keys = (image_key, *label_keys)
     transforms = []
     for step in steps:
@@ -208,7 +213,7 @@ def build_pipeline(
 
 
 def _streams(names: Sequence[str], seed: Sequence[int]) -> list[np.random.Generator]:
-    words = [int(word) for word in seed]
+    words = [int(word) for word in seed] if isinstance(seed, Iterable) and not isinstance(seed, str) else []
     if not words or min(words) < 0 or words != list(seed):
         raise UsageError("not a seed", expected="whole numbers such as (seed, epoch, case, patch)", got=str(seed))
     seen: Counter[str] = Counter()

@@ -103,6 +103,7 @@ NNUNET = (
         scale_draw="reciprocal",
         scale_probability=0.2,
         in_plane_rotation_deg=180,
+        interpolation="linear_argmax",
         outside_hu=0,
     ),
     GaussianNoiseConfig(probability=0.1, sigma=(0, 0.1)),
@@ -128,6 +129,7 @@ NNUNET_DA5 = (
         scale_draw="reciprocal",
         scale_probability=0.2,
         in_plane_rotation_deg=180,
+        interpolation="linear_argmax",
         outside_hu=0,
     ),
     Rot90Config(probability=0.375, axes=ALL_AXES),  # 0.5, of which a quarter are turns by 0 degrees

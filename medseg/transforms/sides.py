@@ -94,9 +94,13 @@ def checked_pairs(mirror_pairs: Pairs, left_right_axis: int) -> tuple[tuple[int,
     """The pairs, if they pair classes one to one and the axis exists.
 
     Raises:
-        LabelError: a class is in two pairs, is paired with itself, or is negative.
+        LabelError: these are no pairs of indices; a class is in two pairs, is paired with itself, or is negative.
         UsageError: the axis is not 0, 1 or 2.
     """
+    if not all(isinstance(pair, Sequence) and not isinstance(pair, str) and len(pair) == 2 and
+               all(isinstance(index, int | np.integer) for index in pair) for pair in mirror_pairs):  # fmt: skip
+        raise LabelError("not pairs of classes", where="mirror_pairs", expected="class indices such as [(2, 3)]",
+                         got=str([*mirror_pairs]))  # fmt: skip
     paired = [index for pair in mirror_pairs for index in pair]
     if len(set(paired)) < len(paired) or min(paired, default=0) < 0:
         raise LabelError("mirror_pairs does not pair classes one to one", got=str([*mirror_pairs]))

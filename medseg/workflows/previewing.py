@@ -27,6 +27,7 @@ from medseg.report.preview_words import told, told_of
 from medseg.shapes import FloatArray, IntArray, Triple
 from medseg.transforms import Pipeline, TransformsConfig, WindowConfig, WindowHu, build_pipeline
 from medseg.transforms.contrast_phase import ContrastPhaseConfig
+from medseg.transforms.entries import checked_spacing
 from medseg.transforms.registry import AnyStep
 from medseg.workflows.recipe import read_recipe
 
@@ -86,9 +87,11 @@ def augment_preview(
         UsageError: both preset and recipe are given, or `case` or `steps` name what is not there.
         ConfigError: no such preset, or a fault in the recipe.
         OutputExistsError: `out` is a file of another kind; nothing has been read then.
+        GeometryError: `spacing_mm` is no three positive lengths.
         FileReadError, GeometryError, LabelError, VoxelError, DicomError: see the readers.
     """
     _check_page_path(Path(out))
+    spacing_mm = None if spacing_mm is None else checked_spacing(spacing_mm)
     config, name = _config(preset, recipe)
     _check_names(config, steps)
     subject = _subject(Path(source), case, spacing_mm, reading)

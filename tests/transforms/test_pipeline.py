@@ -166,7 +166,7 @@ def test_labels_may_be_absent_when_said_so():
     assert set(pipeline({"image": torch.zeros(1, 8, 8, 8)}, seed=(0,))) == {"image"}
 
 
-@pytest.mark.parametrize("seed", [(), (1, -1), (0.5,)])
+@pytest.mark.parametrize("seed", [(), (1, -1), (0.5,), 3])
 def test_what_is_no_seed_is_refused(seed):
     with pytest.raises(UsageError, match="whole numbers"):
         make_pipeline(*ALWAYS)(make_sample(), seed=seed)

@@ -91,6 +91,11 @@ def test_thick_slices_turn_in_their_plane_alone_and_by_any_angle_in_nnunet():
     assert np.abs(angles[:, 2]).max() > 90
 
 
+@pytest.mark.parametrize("preset", ["nnunet", "nnunet_da5"])
+def test_labels_are_interpolated_before_the_argmax_as_in_nnunet(preset):
+    assert next(step for step in steps(preset) if step.name == "affine").interpolation == "linear_argmax"
+
+
 def test_segresnet_does_what_auto3dseg_does_as_often():
     assert [(step.name, step.probability) for step in steps("monai_segresnet")[1:]] == [
         ("affine", 0.2),

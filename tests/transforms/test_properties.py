@@ -96,6 +96,27 @@ def test_unmoved_parameters_give_the_sample_back_bit_by_bit(step: AnyStep) -> No
     assert torch.equal(result["labels"], sample["labels"])
 
 
+@pytest.mark.parametrize("step", [step for step in EVERY_STEP if step.name != "window"], ids=lambda step: step.name)
+def test_unmoved_parameters_keep_every_digit_of_double_precision(step: AnyStep) -> None:
+    transform, sample = build(step), body()
+    sample["image"] = sample["image"].double() + 1e-9  # more than float32 can hold
+
+    result = transform.apply(sample, replace(drawn(transform), **STILL[step.name]))
+
+    assert torch.equal(result["image"], sample["image"])
+
+
+@every_step
+def test_the_order_of_voxels_in_memory_makes_no_difference(step: AnyStep) -> None:
+    transform, sample = build(step), body()
+    params = drawn(transform)
+    turned = {key: value.transpose(1, 3).contiguous().transpose(1, 3) for key, value in sample.items()}
+
+    result, expected = transform.apply(turned, params), transform.apply(sample, params)
+
+    assert torch.equal(result["image"], expected["image"]) and torch.equal(result["labels"], expected["labels"])
+
+
 @every_step
 @pytest.mark.parametrize("shape", THIN, ids=str)
 def test_images_of_one_voxel_are_taken(step: AnyStep, shape: tuple[int, int, int]) -> None:
@@ -211,7 +232,7 @@ def test_the_device_of_the_test_above_does_refuse_questions(ask: Any) -> None:
 
 
 @every_step
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int32, torch.int64])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int32, torch.int64, torch.uint16, torch.uint64])
 def test_labels_of_every_integer_type_move_as_int16_ones_do(step: AnyStep, dtype: torch.dtype) -> None:
     transform, sample = build(step), body()
     params, labels = drawn(transform), sample["labels"].clamp(min=0)

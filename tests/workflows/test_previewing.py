@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medseg.errors import ConfigError, OutputExistsError, UsageError
+from medseg.errors import ConfigError, GeometryError, OutputExistsError, UsageError
 from medseg.io.manifest import read_dataset
 from medseg.workflows.previewing import augment_preview
 
@@ -139,3 +139,8 @@ def test_preset_and_recipe_exclude_each_other(phantoms: Path, noise_recipe: Path
 def test_a_case_of_a_single_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--case"):
         augment_preview(LIDC, out=tmp_path / "a.html", case="c001")
+
+
+def test_a_spacing_below_zero_is_refused(phantoms: Path, tmp_path: Path) -> None:
+    with pytest.raises(GeometryError, match="three positive lengths"):
+        augment_preview(phantoms, out=tmp_path / "a.html", spacing_mm=(2, -2, 2))
