@@ -49,6 +49,15 @@ class PairScore:
         empty = int(self.volume_a_ml == 0) + int(self.volume_b_ml == 0)  # numpy's booleans add up to a boolean
         return ("", "one_empty", "both_empty")[empty]
 
+    def as_record(self) -> dict[str, str | float]:
+        """One flat row, as in `pairs.csv`: `pandas.DataFrame(pair.as_record() for pair in scores)` is a tidy table.
+
+        >>> sorted(PairScore("liver", "A", "B", {"dice": 0.9}, 1.5, 1.4).as_record())
+        ['a', 'b', 'dice', 'flag', 'label', 'volume_a_ml', 'volume_b_ml']
+        """
+        volumes = {"volume_a_ml": self.volume_a_ml, "volume_b_ml": self.volume_b_ml}
+        return {"label": self.label, "a": self.a, "b": self.b, **self.values, **volumes, "flag": self.flag}
+
 
 @dataclass(frozen=True, eq=False)
 class Seat:

@@ -11,6 +11,7 @@ import numpy as np
 
 from medseg.evaluation.consensus import TIE, majority
 from medseg.evaluation.desk import Desk, Pair, PairScore, measure_pair
+from medseg.evaluation.given_masks import given_masks
 from medseg.evaluation.overlap import overlap
 from medseg.evaluation.surface import DEFAULT_TOLERANCE_MM, Surface
 from medseg.evaluation.surface_rules import MEDSEG, SurfaceRule
@@ -33,12 +34,16 @@ def score_pair(
 ) -> dict[str, float]:
     """All METRICS of two masks (X, Y, Z): shares 0 to 1, distances in mm; NaN where both masks are empty.
 
+    Raises:
+        GeometryError, UsageError: masks of different shapes, label maps or probabilities; see `given_masks`.
+
     >>> cube = np.ones((3, 3, 3), dtype=bool)
     >>> scores = score_pair(cube, cube, (1.0, 1.0, 1.0))
     >>> scores["dice"], scores["nsd"], scores["hd95"]
     (1.0, 1.0, 0.0)
     """
-    a, b = _cropped([np.asarray(reference, dtype=bool), np.asarray(prediction, dtype=bool)])
+    given = given_masks({"reference": reference, "prediction": prediction}, spacing_mm)
+    a, b = _cropped([given["reference"], given["prediction"]])
     return measure_pair((Surface(a, spacing_mm), Surface(b, spacing_mm)), overlap(a, b, spacing_mm), tolerance_mm, rule)
 
 
@@ -64,9 +69,13 @@ def score_masks(
         keep_gaps: keep each pair's distances, some kilobytes, for NSD at other tolerances and curves.
 
     Two empty masks score 1 for overlap when any of `masks` is not empty (they agree on its absence), else NaN.
+
+    Raises:
+        GeometryError, UsageError: masks of different shapes, label maps or probabilities; see `given_masks`.
     """
     wanted = list(combinations(masks, 2) if pairs is None else pairs)
-    return Desk(masks, read or {}, spacing_mm).scores(label, wanted, rule, tolerance_mm, keep_gaps=keep_gaps)
+    given = given_masks(masks, spacing_mm)
+    return Desk(given, read or {}, spacing_mm).scores(label, wanted, rule, tolerance_mm, keep_gaps=keep_gaps)
 
 
 def score_case(

@@ -50,14 +50,8 @@ def pair_rows(cases: Sequence[CaseScores], raters: Sequence[str], models: Sequen
         {
             "case": case.case,
             "patient": case.patient,
-            "label": score.label,
-            "a": score.a,
-            "b": score.b,
+            **score.as_record(),
             "kind": kind,
-            **score.values,
-            "volume_a_ml": score.volume_a_ml,
-            "volume_b_ml": score.volume_b_ml,
-            "flag": score.flag,
         }
         for case in cases
         for score in case.scores
