@@ -4,8 +4,8 @@ The command line's verbs are functions of the same names in `medseg.workflows`:
 
 >>> from medseg import workflows
 >>> sorted(workflows.VERBS)
-['agree', 'check', 'convert', 'demo', 'evaluate', 'export', 'figure', 'import_', 'phantom',
- 'predict', 'register', 'train']
+['agree', 'augment_preview', 'check', 'convert', 'demo', 'evaluate', 'export', 'figure', 'import_',
+     'invariance', 'phantom', 'plan', 'predict', 'preprocess', 'register', 'train']
 """
 
 __version__ = "0.1.0"

@@ -163,7 +163,7 @@ def read_damage(text: str) -> Damage:
         UsageError: an unknown kind or an amount that is no number; the forms are listed.
 
     >>> str(read_damage("shift:3,0,-3")), str(read_damage("drop:0.2"))
-    ('shift by 3, 0, -3 mm', 'drop 20% of the lesions')
+    ('shift by 3, 0, -3 mm', 'drop 20 % of the lesions')
     """
     kind, _, amount = text.partition(":")
     fault = UsageError("unknown damage", expected=FORMS, got=repr(text))

@@ -19,7 +19,7 @@ def matrix(scores: np.ndarray, metric: str = "dice") -> PairwiseMatrix:
     scores = np.array(scores, dtype=float)
     np.fill_diagonal(scores, np.nan)
     number = np.isfinite(scores).astype(np.int64)
-    return PairwiseMatrix("x", metric, tuple("ABCDEF"[: len(scores)]), scores, number, number)
+    return PairwiseMatrix("x", metric, tuple("ABCDEF"[: len(scores)]), scores, number, number, "rule")
 
 
 @given(st.integers(0, 10_000), st.integers(3, 7))

@@ -17,7 +17,7 @@ from medseg.transforms.registry import EVERY_STEP
 from medseg.transforms.spatial import AffineConfig
 from medseg.transforms.steps import _changed
 from medseg.transforms.warp import AffineParams, Warp, warp_image, warp_labels
-from medseg.transforms.window import WindowConfig
+from medseg.transforms.window import WindowConfig, window_image
 
 SHAPE = (21, 17, 13)  # odd, so that no axis divides evenly between threads
 PAIRS = ((1, 2),)
@@ -280,3 +280,16 @@ def test_affine_of_a_cut_patch_points_at_the_same_anatomy(steps):
 def test_patch_larger_than_the_sample_is_refused():
     with pytest.raises(GeometryError, match="Pad the sample"):
         build_pipeline(TransformsConfig(), patch_shape=(64, 8, 8))(make_sample(), seed=(0,))
+
+
+@pytest.mark.parametrize("outside", [0.3, "repeat"])
+def test_a_window_before_a_resampling_is_the_window_of_the_whole_sample(outside):
+    turn = AffineConfig(probability=1, rotation_deg=25, outside_hu=outside)
+    both = make_pipeline(WindowConfig(window_hu=(-100, 100)), turn)
+    sample, seed = make_sample(), (3, 1)
+    windowed = sample | {"image": window_image(sample["image"], (-100, 100))}
+
+    result, expected = both(sample, seed=seed), make_pipeline(turn)(windowed, seed=seed)
+
+    assert torch.allclose(result["image"], expected["image"], atol=1e-5)
+    assert torch.equal(result["labels"], expected["labels"])

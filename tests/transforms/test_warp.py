@@ -17,7 +17,7 @@ from medseg.transforms.deformation import (
     voxel_map,
 )
 from medseg.transforms.entries import Entries
-from medseg.transforms.warp import by_torch, unwarp_entries, warp_entries, warp_image, warp_labels
+from medseg.transforms.warp import UNCLIPPED, by_torch, unwarp_entries, warp_entries, warp_image, warp_labels
 from medseg.transforms.warp_torch import source_places
 
 SHAPE, SPACING_MM = (26, 22, 15), (1.0, 1.2, 2.0)
@@ -30,6 +30,7 @@ WARPS = {
     "patch": Warp(SPACING_MM, TURN, BEND, patch_shape=(16, 12, 9)),
     "corner patch": Warp(SPACING_MM, TURN, patch_shape=(16, 12, 9), patch_start=(0, 10, 6)),
     "repeat": Warp(SPACING_MM, TURN, BEND, outside_hu=None),
+    "clipped": Warp(SPACING_MM, TURN, BEND, clip_hu=(-50.0, 80.0)),
     "argmax": Warp(SPACING_MM, TURN, BEND, interpolation="linear_argmax"),
 }
 INTEGERS = [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
@@ -50,8 +51,9 @@ def smooth_image(shape) -> torch.Tensor:
 
 
 def twin(entries: Entries, route, target, warp) -> list[torch.Tensor]:
-    given = [(image, [warp.outside_hu or -1024.0] * len(image)) for image in entries.images.values()]
-    given += [(labels, [1.0] + [0.0] * (len(labels) - 1)) for labels in entries.labels.values()]
+    ends = warp.clip_hu or UNCLIPPED
+    given = [(image, [warp.outside_hu or -1024.0] * len(image), ends) for image in entries.images.values()]
+    given += [(labels, [1.0] + [0.0] * (len(labels) - 1), UNCLIPPED) for labels in entries.labels.values()]
     return by_torch(given, route, target, warp.interpolation == "linear_argmax")
 
 
