@@ -65,7 +65,7 @@ def headline(result: Json, model: str) -> str:
     broken, whole = split_by_break(result, model)
     sentence = f"Mean Dice with {against(main)} falls by more than {dose_number(margin)} within the tested doses of "
     if not broken:
-        return sentence + f"none of the {len(whole)} transforms."
+        return sentence + ("no transform (1 tested)." if len(whole) == 1 else f"none of the {len(whole)} transforms.")
     names = ", ".join(titles(broken, result))
     return sentence + f"{len(broken)} of {len(broken) + len(whole)} transforms: {names}."
 
