@@ -114,8 +114,8 @@ def agree(
                                  insecure_cluster=insecure_cluster, secondary=tuple(secondary or ()), surface=surface,
                                  empty_policy=empty_policy,
                                  on_case=counting(progress, "Comparing"))  # fmt: skip
-    for verdict in result["verdict"].values():
-        say(verdict["sentence"])
+    for name, verdict in result["verdict"].items():
+        say((f"{name}: " if len(result["verdict"]) > 1 else "") + verdict["sentence"])
     say(f"Report: {out / 'report.html'}")
 
 

@@ -75,7 +75,9 @@ def values(text: str | None, option: str) -> float | dict[str, float] | None:
             return float(text)
         return {name.strip(): float(value) for name, _, value in (part.rpartition("=") for part in text.split(","))}
     except ValueError:
-        raise UsageError("no number", where=option, expected="0.05, or liver=0.05,lesion=0.2", got=text) from None
+        word = ", or readers" if option == "--tolerance" else ""
+        expected = f"0.05, or liver=0.05,lesion=0.2{word}"
+        raise UsageError("no number", where=option, expected=expected, got=text) from None
 
 
 def triple(text: str | None, option: str) -> tuple[float, float, float] | None:
