@@ -139,7 +139,7 @@ def model_folders(models: Models, taken: Iterable[str] = ()) -> dict[str, Path]:
 
 def _named(given: str | Path) -> tuple[str, Path]:
     name, equals, rest = str(given).partition("=")
-    if isinstance(given, str) and equals and name and rest and not Path(given).exists() and "/" not in name:
+    if equals and name and rest and not Path(given).exists() and "/" not in name:
         return name, Path(rest)
     return Path(given).resolve().name or "model", Path(given)
 

@@ -13,6 +13,7 @@ from medseg.errors import UsageError
 from medseg.io.nifti import write_labels
 from medseg.workflows import agreement_scoring
 from medseg.workflows.agreement import AgreementOptions, agree
+from medseg.workflows.readings_files import model_folders
 from tests.workflows.test_agreement import GRID, ball, write_study
 
 FAST: dict[str, Any] = {"draws": 300}
@@ -317,3 +318,8 @@ def test_the_worst_cases_get_a_viewer_page_each(study, tmp_path):
     assert all(html.count(f'<a href="viewer/{name}">') == 2 for name in pages)  # the list of pages, and the worst cases
     assert (tmp_path / "out/checklists.md").read_text().startswith("## GRRAS")
     assert "small" in (tmp_path / "out/viewer" / pages[0]).read_text() and result["design"]["models"] == ["small"]
+
+
+def test_a_model_may_be_named_before_its_folder_as_the_command_line_hands_it_over(tmp_path):
+    given = [Path(f"first={tmp_path / 'a' / 'net'}"), Path(f"second={tmp_path / 'b' / 'net'}")]
+    assert model_folders(given) == {"first": tmp_path / "a" / "net", "second": tmp_path / "b" / "net"}
