@@ -107,9 +107,7 @@ def _planning(agreement: Agreement) -> str:
         for found in entry.get("models", {}).values()
         if (found.get("planning") or {}).get("n_for_80pct") is not None
     ]
-    return (
-        f" Patients for 80 % power at the margin, from the spread that was seen: {_first(wanted)}" if wanted else ""
-    )
+    return f" Patients for 80 % power at the margin, from the spread that was seen: {_first(wanted)}" if wanted else ""
 
 
 def _independence(agreement: Agreement) -> str:
