@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 import torch
@@ -22,9 +22,9 @@ def compiled(function: F) -> F:
     """
     options = {"nogil": True, "error_model": "numpy"}
     try:
-        return numba.njit(cache=True, **options)(function)
+        return cast(F, numba.njit(cache=True, **options)(function))
     except RuntimeError:  # neither the package's folder nor the user's cache folder can be written to
-        return numba.njit(**options)(function)
+        return cast(F, numba.njit(**options)(function))
 
 
 def in_slabs(kernel: Callable[..., Any], length: int, *arguments: Any) -> None:
