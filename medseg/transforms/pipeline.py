@@ -18,7 +18,7 @@ from medseg.transforms.entries import Entries, read_entries, write_entries
 from medseg.transforms.parameters import describe_params, params_from_data, params_to_data
 from medseg.transforms.ranges import new_seed
 from medseg.transforms.registry import AnyStep, StepConfig
-from medseg.transforms.sides import mirror_advice
+from medseg.transforms.sides import checked_pairs, mirror_advice
 from medseg.transforms.steps import TransformsConfig, without_left_right_flips
 from medseg.transforms.tracing import traced, undo_traced
 from medseg.transforms.transform import RandomTransform
@@ -195,7 +195,7 @@ def build_pipeline(
         GeometryError: `patch_shape` is no three numbers of voxels.
     """
     steps = config.complete()
-    advice = mirror_advice(label_names, mirror_pairs)
+    advice = mirror_advice(label_names, checked_pairs(mirror_pairs, left_right_axis))
     if advice.sentence and steps != without_left_right_flips(steps, left_right_axis):
         raise LabelError("a flip would give classes the name of the wrong side", where="mirror_pairs",
                          expected="a mirror pair for " + ", ".join(advice.unpaired),

@@ -125,7 +125,7 @@ def test_labels_that_lazy_resampling_made_floats_of_are_refused_clearly():
     with pytest.raises(RuntimeError) as caught:  # MONAI's Compose wraps every error
         between_flips(lazy=True)(make_sample())
     assert isinstance(caught.value.__cause__, LabelError)
-    assert "Convert class indices to int16; MONAI's lazy resampling" in str(caught.value.__cause__)
+    assert "Convert class indices to int16; MONAI's LoadImaged and lazy resampling" in str(caught.value.__cause__)
 
 
 @pytest.mark.parametrize("preset", ["ct_default", "ct_strong", "nnunet", "nnunet_da5", "monai_segresnet"])
