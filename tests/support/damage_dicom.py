@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -176,6 +178,10 @@ def dicomdir() -> Sample:
             files.add(pydicom.dcmread(BytesIO(encoded(dataset))))
         files.write(folder)
         found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
+    with warnings.catch_warnings():  # pydicom leaves a folder of its own to the garbage collector, which warns
+        warnings.simplefilter("ignore", ResourceWarning)
+        del files
+        gc.collect()
     return Sample(found, "DICOMDIR", ("DICOMDIR", *found))
 
 
