@@ -29,7 +29,7 @@ from medseg.workflows.fleet_outcomes import Outcome, results_of
 from medseg.workflows.readings import Readings, folder_readings
 
 SHAPE, CASES = (256, 256, 96), 32
-QUICK_SHAPE, QUICK_CASES = (96, 96, 40), 12
+QUICK_SHAPE, QUICK_CASES = (96, 96, 40), 8
 WORKERS = 2
 IN_CASES, OVER_CORES, OVER_RAY = "linear_in_cases", "two_processes_vs_one", "two_ray_workers_vs_one"
 LEAST = {IN_CASES: 0.8, OVER_CORES: 1.6, OVER_RAY: 1.6}
