@@ -36,8 +36,9 @@ test: $(TEST)  ## the whole test suite but its slow proofs
 test-slow: $(TEST)  ## the slow proofs
 	$(PYTEST) -m slow
 
-bench: $(BENCH)  ## reading and resampling against the tools that people use today, as ratios
+bench: $(BENCH)  ## reading, resampling and augmentation against the tools that people use today, as ratios
 	$(BIN)/python benchmarks/io.py
+	$(BIN)/python benchmarks/augmentation.py
 
 lint: $(DEV)  ## style and types
 	$(BIN)/ruff check .
