@@ -209,7 +209,7 @@ def against(name: str, least: float, rule: str, peer: Callable[..., peers.Number
 
 TARGETS = (
     replace(
-        against("pairs_vs_surface_distance", 8, "deepmind", peers.surface_distance_pair, 10), quick_shape=(256, 256, 96)
+        against("pairs_vs_surface_distance", 8, "deepmind", peers.surface_distance_pair, 2), quick_shape=(352, 352, 144)
     ),
     replace(against("pairs_vs_monai", 20, "monai", peers.monai_pair, 1), quick_shape=(224, 224, 84)),
     against("pairs_vs_simpleitk", 20, "monai", peers.simpleitk_pair, 1),
