@@ -33,8 +33,9 @@ demo: $(CORE)  ## install once, then train and judge a small model; the last lin
 test: $(TEST)  ## the whole test suite but its slow proofs
 	$(PYTEST) -m "not slow"
 
-test-slow: $(TEST)  ## the slow proofs
+test-slow: $(TEST)  ## the slow proofs, and the property tests with new random examples
 	$(PYTEST) -m slow
+	$(PYTEST) -m "hypothesis and not slow" --hypothesis-profile fresh
 
 bench: $(BENCH)  ## reading, resampling and augmentation against the tools that people use today, as ratios
 	$(BIN)/python benchmarks/io.py

@@ -8,6 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+settings.register_profile("seeded", derandomize=True)  # the same examples on every machine
+settings.register_profile("fresh")  # new ones each time: `make test-slow`
+settings.load_profile("seeded")
 
 collect_ignore = ["support"]  # writers and scripts that tests use, no tests
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"

@@ -76,13 +76,7 @@ class Geometry:
     @property
     def axes(self) -> tuple[tuple[int, int], ...]:
         """For each world axis (R, A, S): the voxel axis nearest to it and its sign, each voxel axis used once."""
-        direction = self.direction
-        pairs: dict[int, tuple[int, int]] = {}
-        for flat in np.argsort(-np.abs(direction), axis=None, kind="stable"):
-            world, voxel = divmod(int(flat), 3)
-            if world not in pairs and voxel not in {v for v, _ in pairs.values()}:
-                pairs[world] = (voxel, 1 if direction[world, voxel] >= 0 else -1)
-        return tuple(pairs[world] for world in range(3))
+        return _nearest_axes(self.direction)
 
     @property
     def orientation(self) -> str:
@@ -159,21 +153,28 @@ class Geometry:
         return Geometry((x, y, z), affine)
 
 
+def _nearest_axes(cosines: FloatArray) -> tuple[tuple[int, int], ...]:
+    """For each row of (3, 3) cosines the column nearest to it and its sign, each column used once."""
+    pairs: dict[int, tuple[int, int]] = {}
+    for flat in np.argsort(-np.abs(cosines), axis=None, kind="stable"):
+        row, column = divmod(int(flat), 3)
+        if row not in pairs and column not in {taken for taken, _ in pairs.values()}:
+            pairs[row] = (column, 1 if cosines[row, column] >= 0 else -1)
+    return tuple(pairs[row] for row in range(3))
+
+
 def reorient(array: npt.NDArray[Scalar], source: Geometry, target: Geometry) -> npt.NDArray[Scalar]:
     """Moves voxels of `source` exactly onto `target`, the same lattice with other axis order or flips.
 
     Raises:
         GeometryError: the two are not the same lattice (an interpolation would be needed).
     """
-    order = [source.axes[world][0] for world, _ in sorted(enumerate(target.axes), key=lambda item: item[1][0])]
-    signs = [
-        source.axes[world][1] * sign for world, (_, sign) in sorted(enumerate(target.axes), key=lambda item: item[1][0])
-    ]
-    moved = np.transpose(array, [*order, *range(3, array.ndim)])
-    moved = moved[tuple(slice(None, None, sign) for sign in signs)]
+    axes = _nearest_axes(target.direction.T @ source.direction)  # not by letters: at 45 degrees two of them tie
+    moved = np.transpose(array, [*(voxel for voxel, _ in axes), *range(3, array.ndim)])
+    moved = moved[tuple(slice(None, None, sign) for _, sign in axes)]
     corner = np.zeros(3)
     affine = np.eye(4)
-    for axis, (voxel, sign) in enumerate(zip(order, signs, strict=True)):
+    for axis, (voxel, sign) in enumerate(axes):
         corner[voxel] = 0 if sign > 0 else source.shape[voxel] - 1
         affine[:3, axis] = sign * source.affine[:3, voxel]
     affine[:3, 3] = source.world(corner)

@@ -69,10 +69,9 @@ def plan(
         raise OutputExistsError("the plan is there already", where=out.name,
                                 do="Choose another --out, or pass --overwrite.")  # fmt: skip
     data = open_cases(open_dataset(dataset), split)
-    preprocessing, prints = PreprocessingConfig(), []
-    for done, case_id in enumerate(data.entries, 1):
-        prints.append(data.measure(case_id, preprocessing))
-        progress("Measuring cases", done, len(data.entries), "")
+    preprocessing = PreprocessingConfig()
+    prints = data.measure(tuple(data.entries), preprocessing,
+                          lambda done, total: progress("Measuring cases", done, total, ""))  # fmt: skip
     made = _decide(prints, gib, network, precision, dict(data.labels.values), preprocessing)
     write_config(out, made)
     return made

@@ -16,7 +16,7 @@ from medseg.files import open_output_folder, remove_leftovers, write_text
 from medseg.imaging.labels import LabelSet
 from medseg.inference.sliding_window import predict_probabilities
 from medseg.losses.deep_supervision import DeepSupervision
-from medseg.preprocessing.plan import Plan, fit_plan, whole_patch
+from medseg.preprocessing.plan import Plan
 from medseg.preprocessing.standardise import normalise
 from medseg.report.canvas import to_svg
 from medseg.report.figures import training_curves
@@ -89,24 +89,13 @@ def _new_run(recipe: Recipe, data: TrainingData, out: Path, overwrite: bool, pro
         else draw_folds(patients, recipe.folds.count, recipe.training.seed)
     )
     learned, _ = split_fold(folds, recipe.folds.fold)
-    plan = _fitted(recipe, data, learned, progress)
+    plan = data.fit(learned, recipe, lambda done, total: progress("Measuring cases", done, total, ""))
     training_transforms(recipe, plan)  # a contradiction between transforms and plan shows before anything is replaced
     run = Run(open_output_folder(out, kind="run", overwrite=overwrite), recipe, plan, data.labels)
     write_config(run.folder / "recipe.yaml", recipe)
     write_folds(run.folds_file, folds)
     write_run(run)
     return run
-
-
-def _fitted(recipe: Recipe, data: TrainingData, learned: Sequence[str], progress: Progress) -> Plan:
-    """The plan of these cases; of a store its own, with the recipe's patch."""
-    if data.plan is not None:
-        return data.plan.model_copy(update={"patch": whole_patch(recipe.plan.patch, recipe.model.downsampling)})
-    prints = []
-    for done, case_id in enumerate(learned, 1):
-        prints.append(data.measure(case_id, recipe.preprocessing))
-        progress("Measuring cases", done, len(learned), "")
-    return fit_plan(prints, recipe.plan, recipe.preprocessing, recipe.model.downsampling)
 
 
 def _resumed(folder: Path, recipe: Recipe, labels: LabelSet) -> Run:

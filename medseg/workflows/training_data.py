@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -11,11 +11,20 @@ from medseg.data.store import Majority, RaterMode, StoredCase, store_case
 from medseg.errors import ConfigError, InputError
 from medseg.imaging.labels import LabelSet
 from medseg.io.manifest import CaseEntry, Dataset, read_case, read_dataset
-from medseg.preprocessing.plan import Fingerprint, Plan, PlanConfig, PreprocessingConfig, fingerprint
+from medseg.preprocessing.plan import (
+    Fingerprint,
+    Plan,
+    PlanConfig,
+    PreprocessingConfig,
+    fingerprint,
+    fit_plan,
+    whole_patch,
+)
 from medseg.workflows.plan_file import PlanFile, read_plan
 from medseg.workflows.preprocessing import PLAN_FILE, Store, StoreEntry, check_labels, is_store, open_store
 from medseg.workflows.recipe import Recipe
 
+OnCase = Callable[[int, int], None]
 Case = TypeVar("Case", CaseEntry, StoreEntry)
 
 
@@ -41,13 +50,8 @@ class TrainingData(Protocol):
     @property
     def entries(self) -> Mapping[str, Entry]: ...
 
-    @property
-    def plan(self) -> Plan | None:
-        """The plan that the cases were standardised by already."""
-        ...
-
-    def measure(self, case_id: str, preprocessing: PreprocessingConfig) -> Fingerprint:
-        """What the plan needs to know of a case."""
+    def fit(self, case_ids: Sequence[str], recipe: Recipe, on_case: OnCase) -> Plan:
+        """The plan of these cases; `on_case` is called with (done, total) where they have to be measured."""
         ...
 
     def read(self, case_id: str, plan: Plan, mode: RaterMode) -> StoredCase:
@@ -61,14 +65,24 @@ class FromDataset:
 
     dataset: Dataset
     entries: Mapping[str, CaseEntry]
-    plan: None = None
 
     @property
     def labels(self) -> LabelSet:
         return self.dataset.labels
 
-    def measure(self, case_id: str, preprocessing: PreprocessingConfig) -> Fingerprint:
-        return fingerprint(read_case(self.dataset, self.entries[case_id]), preprocessing)
+    def measure(
+        self, case_ids: Sequence[str], preprocessing: PreprocessingConfig, on_case: OnCase
+    ) -> list[Fingerprint]:
+        """What a plan needs to know of these cases; `on_case` is called with (done, total)."""
+        prints = []
+        for done, case_id in enumerate(case_ids, 1):
+            prints.append(fingerprint(read_case(self.dataset, self.entries[case_id]), preprocessing))
+            on_case(done, len(case_ids))
+        return prints
+
+    def fit(self, case_ids: Sequence[str], recipe: Recipe, on_case: OnCase) -> Plan:
+        prints = self.measure(case_ids, recipe.preprocessing, on_case)
+        return fit_plan(prints, recipe.plan, recipe.preprocessing, recipe.model.downsampling)
 
     def read(self, case_id: str, plan: Plan, mode: RaterMode) -> StoredCase:
         return store_case(read_case(self.dataset, self.entries[case_id]), plan, mode)
@@ -85,12 +99,9 @@ class FromStore:
     def labels(self) -> LabelSet:
         return self.store.labels
 
-    @property
-    def plan(self) -> Plan:
-        return self.store.plan
-
-    def measure(self, case_id: str, preprocessing: PreprocessingConfig) -> Fingerprint:
-        raise NotImplementedError("a store brings its plan")
+    def fit(self, case_ids: Sequence[str], recipe: Recipe, on_case: OnCase) -> Plan:
+        patch = whole_patch(recipe.plan.patch, recipe.model.downsampling)
+        return self.store.plan.model_copy(update={"patch": patch})
 
     def read(self, case_id: str, plan: Plan, mode: RaterMode) -> StoredCase:
         case = self.store.read(case_id)

@@ -2,7 +2,7 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -125,6 +125,7 @@ def test_at_any_angle_voxels_come_back_from_another_order_and_other_flips(grid, 
 
 @settings(deadline=None, max_examples=60)
 @given(anyhow)
+@example(oriented("LPI", shape=(1, 1, 2), spacing=(1.0, 1.0, 1.0), degrees=(0.0, 45.0, 1.0)))  # two axes tie
 def test_at_any_angle_canonical_is_a_rearrangement_that_points_right_anterior_superior(grid):
     canonical = grid.canonical()
     array = np.random.default_rng(0).normal(size=grid.shape)

@@ -25,16 +25,18 @@ MULTIPLY, ADD = MultiplyConfig().build(), AddConfig().build()
 CONTRAST, GAMMA = ContrastMeanConfig().build(), GammaRangeConfig().build()
 
 
-def close(ours, theirs, atol=2e-6):
+def assert_close(ours, theirs, atol=2e-6):
     torch.testing.assert_close(ours, torch.as_tensor(theirs), atol=atol, rtol=1e-5)
 
 
 def test_multiply_equals_monai():
-    close(MULTIPLY.apply_image(IMAGE, MultiplyParams(1.2)), ScaleIntensity(minv=None, maxv=None, factor=0.2)(IMAGE))
+    assert_close(
+        MULTIPLY.apply_image(IMAGE, MultiplyParams(1.2)), ScaleIntensity(minv=None, maxv=None, factor=0.2)(IMAGE)
+    )
 
 
 def test_add_equals_monai():
-    close(ADD.apply_image(IMAGE, AddParams(-0.07)), ShiftIntensity(-0.07)(IMAGE))
+    assert_close(ADD.apply_image(IMAGE, AddParams(-0.07)), ShiftIntensity(-0.07)(IMAGE))
 
 
 @pytest.mark.parametrize("gamma", [0.5, 0.7, 1.5, 3.0])
@@ -42,13 +44,13 @@ def test_add_equals_monai():
 @pytest.mark.parametrize("keep", [False, True])
 def test_gamma_equals_monai(gamma, invert, keep):
     theirs = AdjustContrast(gamma, invert_image=invert, retain_stats=keep)(IMAGE)
-    close(GAMMA.apply_image(IMAGE, GammaRangeParams(gamma, invert, keep)), theirs, atol=2e-5)
+    assert_close(GAMMA.apply_image(IMAGE, GammaRangeParams(gamma, invert, keep)), theirs, atol=2e-5)
 
 
 def test_gamma_in_hu_equals_monai():
     image = IMAGE * 500 - 200
     ours = GAMMA.apply_image(image, GammaRangeParams(0.7, False, True))
-    close(ours, AdjustContrast(0.7, retain_stats=True)(image), atol=5e-3)
+    assert_close(ours, AdjustContrast(0.7, retain_stats=True)(image), atol=5e-3)
 
 
 def test_gamma_keeps_mean_and_spread_when_asked():
