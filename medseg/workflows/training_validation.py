@@ -1,0 +1,37 @@
+"""Validation of a training: Dice on whole cases of the fold that is held out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from medseg.data.store import StoredCase, majority_vote
+from medseg.inference.sliding_window import predict_probabilities
+from medseg.preprocessing.standardise import normalise
+from medseg.workflows.run import Run
+
+Progress = Callable[[str, int, int, str], None]  # what, done, total, note
+
+
+def validation_dice(
+    model: torch.nn.Module, cases: Sequence[StoredCase], run: Run, progress: Progress
+) -> dict[str, dict[str, float]]:
+    """Dice per case and structure against the readers' majority, on the plan's grid; empty without cases.
+
+    A structure that neither the majority nor the model marked in a case is absent there. Voxels that nobody read are
+    left out.
+    """
+    names, found = run.labels.names, {case.id: {} for case in cases}
+    for done, case in enumerate(cases, 1):
+        reference = torch.from_numpy(majority_vote(case.labels[:].numpy(), len(names)))
+        image = normalise(case.hu[:].float(), run.plan)  # type: ignore[arg-type]
+        scores = predict_probabilities(model, image, run.plan.patch, run.recipe.inference, run.labels.mirror_indices)  # type: ignore[arg-type]
+        predicted = scores.argmax(0)
+        predicted[reference < 0] = -1
+        for index, name in enumerate(names):
+            a, b = reference == index, predicted == index
+            if index and (total := int(a.sum() + b.sum())):
+                found[case.id][name] = round(2 * int((a & b).sum()) / total, 5)
+        progress("Validating", done, len(cases), "")
+    return found
