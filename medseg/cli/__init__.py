@@ -10,7 +10,8 @@ import typer
 from medseg.cli import augment, data, judge, learn
 from medseg.errors import MedsegError, UsageError
 
-NOT_LIGHT = ("torch", "monai", "einops", "numba", "blosc2", "safetensors", "psutil", "tensorboard")  # not in requirements-light.txt
+# what requirements-light.txt leaves out
+NOT_LIGHT = ("torch", "monai", "einops", "numba", "blosc2", "safetensors", "psutil", "tensorboard")
 app = typer.Typer(
     name="medseg",
     no_args_is_help=True,
