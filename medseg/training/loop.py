@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from torch import nn
 from medseg.config import Config
 from medseg.errors import TrainingError, UsageError
 from medseg.training.checkpoint import Checkpoint, pack_optimizer, unpack_optimizer
+from medseg.training.events import Cases, StepEvent, Watcher, summarise_validation
 from medseg.training.optim import AdamWConfig, OptimizerConfig, ScheduleConfig
 
 Batch = dict[str, Any]
@@ -73,12 +74,13 @@ class TrainingState:
 
 @dataclass
 class Hooks:
-    """What the loop calls: `validate` gives Dice per class, `save` a checkpoint, `log` a row, `tick` progress, and
-    `prepare` makes of what the loader gave the batch of a step, on the device."""
+    """What the loop calls: `validate` gives Dice per case and structure, `save` writes a checkpoint, `watchers` are
+    told how it goes, `tick` shows every step, `prepare` makes a step's batch, on the device, of what the loader gave.
+    """
 
-    validate: Callable[[], dict[str, float] | None]
+    validate: Callable[[], Cases]
     save: Callable[[bool], None]
-    log: Callable[..., None]
+    watchers: Sequence[Watcher] = ()
     tick: Callable[[int, float], None] = lambda step, loss: None
     prepare: Callable[[Batch], Batch] = lambda batch: batch
     losses: list[float] = field(default_factory=list)
@@ -120,7 +122,7 @@ def train_steps(
             asked = time.perf_counter()
             batch = next(iterator)
             got = time.perf_counter()
-            value = _step(state, hooks.prepare(batch), loss, config, device)
+            value, norm = _step(state, hooks.prepare(batch), loss, config, device)
             waited, hooks.waited = waited + got - asked, hooks.waited + got - asked
             hooks.stepped += time.perf_counter() - got
             hooks.losses.append(value)
@@ -128,13 +130,18 @@ def train_steps(
             if state.step % config.log_every == 0 or state.step == config.steps:
                 elapsed = time.perf_counter() - clock
                 recent = hooks.losses[-config.log_every :]
-                hooks.log(
+                event = StepEvent(
                     step=state.step,
-                    loss=round(sum(recent) / len(recent), 5),
-                    seconds=round(elapsed, 2),
+                    steps=config.steps,
+                    loss=sum(recent) / len(recent),
                     learning_rate=_learning_rate(config, state.step - 1),
-                    wait_share=round(waited / max(elapsed, 1e-9), 3),
+                    seconds=elapsed,
+                    patches_per_second=len(recent) * config.batch / max(elapsed, 1e-9),
+                    wait_share=waited / max(elapsed, 1e-9),
+                    gradient_norm=norm,
                 )
+                for watcher in hooks.watchers:
+                    watcher.step(event)
                 clock, waited = time.perf_counter(), 0.0
             best = _validate(state, config, hooks)
             if best or stopped() or state.step % config.checkpoint_every == 0 or state.step == config.steps:
@@ -144,15 +151,21 @@ def train_steps(
     return True
 
 
-def _step(state: TrainingState, batch: Batch, loss: nn.Module, config: TrainingConfig, device: torch.device) -> float:
+def _step(
+    state: TrainingState, batch: Batch, loss: nn.Module, config: TrainingConfig, device: torch.device
+) -> tuple[float, float]:
+    """Loss and norm of the gradient."""
     for group in state.optimizer.param_groups:
         group["lr"] = _learning_rate(config, state.step)
     image, target, weight = (batch[key].to(device, non_blocking=True) for key in ("image", "target", "weight"))
     state.model.train()
     # bf16 on CUDA only: on the CPU its Conv3d gradients came back non-finite on small feature maps (torch 2.13).
     with torch.autocast("cuda", dtype=torch.bfloat16, enabled=device.type == "cuda"):
-        output = state.model(image)
-    value = loss(output, target, weight)
+        output = state.model(image, batch["rater"].to(device)) if "rater" in batch else state.model(image)
+    known = batch["known"].to(device) if batch.get("known") is not None else None
+    value = loss(output, target, weight) if known is None else loss(output, target, weight, known)
+    if isinstance(penalty := getattr(state.model, "penalty", None), Callable):
+        value = value + penalty()
     if not torch.isfinite(value):
         raise TrainingError(
             "the loss is not finite",
@@ -161,10 +174,10 @@ def _step(state: TrainingState, batch: Batch, loss: nn.Module, config: TrainingC
         )
     state.optimizer.zero_grad(set_to_none=True)
     value.backward()
-    nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm, error_if_nonfinite=False)
+    norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm, error_if_nonfinite=False)
     state.optimizer.step()
     state.step += 1
-    return float(value.detach())
+    return float(value.detach()), float(norm)
 
 
 def _learning_rate(config: TrainingConfig, step: int) -> float:
@@ -175,13 +188,14 @@ def _validate(state: TrainingState, config: TrainingConfig, hooks: Hooks) -> boo
     """Validates when it is due; True when the mean Dice is the best so far."""
     if state.step % config.validate_every and state.step != config.steps:
         return False
-    scores = hooks.validate()
-    if not scores:
+    cases = hooks.validate()
+    if not any(cases.values()):
         return state.step == config.steps  # nothing to validate on: the last weights are the best that we know
-    mean = sum(scores.values()) / len(scores)
-    hooks.log(step=state.step, validation_dice=scores, mean_dice=round(mean, 5))
-    if state.best is None or mean > state.best:
-        state.best = mean
+    event = summarise_validation(state.step, cases)
+    for watcher in hooks.watchers:
+        watcher.validation(event)
+    if state.best is None or event.mean > state.best:
+        state.best = event.mean
         return True
     return False
 

@@ -47,9 +47,8 @@ def silent() -> Callable[..., Hooks]:
 
     def make(**hooks: Any) -> Hooks:
         calm: dict[str, Any] = {
-            "validate": lambda: None,
+            "validate": dict,
             "save": lambda best: None,
-            "log": lambda **row: None,
             "tick": lambda step, loss: None,
         }
         return Hooks(**(calm | hooks))

@@ -20,6 +20,7 @@ from medseg.losses.dice_ce import DiceCEConfig
 from medseg.models.unet import UNetConfig
 from medseg.models.unetr import UNETRConfig
 from medseg.training.checkpoint import digest, read_checkpoint, write_checkpoint
+from medseg.training.events import StepEvent, ValidationEvent
 from medseg.training.loop import Hooks, TrainingConfig, TrainingState, choose_device, stop_signal, train_steps
 from medseg.training.optim import AdamWConfig, OptimizerConfig, ScheduleConfig, SGDConfig
 
@@ -104,7 +105,7 @@ def test_the_state_is_saved_when_due_when_best_and_at_the_end(
     settings: Settings, batches_from: Batches, silent: Silent
 ) -> None:
     state, saved, scores = new_state(), [], iter([0.5, 0.4, 0.7])
-    hooks = silent(validate=lambda: {"liver": next(scores)}, save=lambda best: saved.append((state.step, best)))
+    hooks = silent(validate=lambda: {"c1": {"liver": next(scores)}}, save=lambda best: saved.append((state.step, best)))
 
     train_steps(state, batches_from(0), LOSS, settings(7, validate_every=3, checkpoint_every=4), hooks)
 
@@ -160,17 +161,36 @@ def test_augmentation_is_on_the_device_by_default_where_there_is_one(
     assert settings(augment_on=asked).augments_on(torch.device(device)) == place
 
 
-def test_the_log_tells_mean_loss_rate_and_dice(settings: Settings, batches_from: Batches, silent: Silent) -> None:
-    rows: list[dict[str, Any]] = []
-    hooks = silent(log=lambda **row: rows.append(row), validate=lambda: {"liver": 0.5, "spleen": 1.0})
+class Notes:
+    """A watcher that remembers."""
+
+    def __init__(self) -> None:
+        self.steps: list[StepEvent] = []
+        self.validations: list[ValidationEvent] = []
+
+    def step(self, event: StepEvent) -> None:
+        self.steps.append(event)
+
+    def validation(self, event: ValidationEvent) -> None:
+        self.validations.append(event)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def test_watchers_are_told_mean_loss_rate_and_dice(settings: Settings, batches_from: Batches, silent: Silent) -> None:
+    notes = Notes()
+    hooks = silent(watchers=[notes], validate=lambda: {"c1": {"liver": 0.5}, "c2": {"liver": 0.7, "spleen": 1.0}})
     config = settings(4, validate_every=4, schedule=ScheduleConfig(name="poly", power=1.0))
 
     train_steps(new_state(), batches_from(0), LOSS, config, hooks)
 
-    assert [row["step"] for row in rows] == [2, 4, 4]
-    assert rows[0]["loss"] == pytest.approx(sum(hooks.losses[:2]) / 2, abs=1e-4)
-    assert [row["learning_rate"] for row in rows[:2]] == pytest.approx([1e-2 * 3 / 4, 1e-2 * 1 / 4])
-    assert rows[2]["mean_dice"] == 0.75
+    assert [event.step for event in notes.steps] == [2, 4]
+    assert notes.steps[0].loss == pytest.approx(sum(hooks.losses[:2]) / 2, abs=1e-4)
+    assert [event.learning_rate for event in notes.steps] == pytest.approx([1e-2 * 3 / 4, 1e-2 * 1 / 4])
+    (validation,) = notes.validations
+    assert (validation.dice, validation.mean) == ({"liver": 0.6, "spleen": 1.0}, 0.8)
+    assert validation.cases["c2"] == {"liver": 0.7, "spleen": 1.0}
 
 
 def test_gradients_are_clipped(settings: Settings, batches_from: Batches, silent: Silent) -> None:
