@@ -20,7 +20,7 @@ def slice_url(hu: npt.NDArray[np.generic], most_pixels: int = MOST_PIXELS) -> st
     low, high = WINDOW_HU
     shrunk = _shrink(np.asarray(hu, dtype=np.float32), most_pixels)
     grey = np.rint((np.clip(shrunk, low, high) - low) / (high - low) * 255).astype(np.uint8)
-    return f"data:image/png;base64,{base64.b64encode(_png(grey)).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(png(grey)).decode()}"
 
 
 def _shrink(hu: FloatArray, most_pixels: int) -> FloatArray:
@@ -31,11 +31,15 @@ def _shrink(hu: FloatArray, most_pixels: int) -> FloatArray:
     return blocks.mean(axis=(1, 3))
 
 
-def _png(grey: npt.NDArray[np.uint8]) -> bytes:
-    """An 8-bit grey PNG with the Sub filter (ISO/IEC 15948): differences along a row compress better than values."""
-    differences = np.diff(grey, axis=1, prepend=np.zeros((grey.shape[0], 1), np.uint8))
-    lines = np.concatenate([np.ones((grey.shape[0], 1), np.uint8), differences], axis=1).tobytes()
-    header = struct.pack(">IIBBBBB", grey.shape[1], grey.shape[0], 8, 0, 0, 0, 0)
+def png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """Pixels (rows, columns) in grey, or (rows, columns, 3) in red, green and blue, as an 8-bit PNG file.
+
+    Written with the Sub filter (ISO/IEC 15948): differences along a row compress better than values.
+    """
+    grey = pixels.ndim == 2
+    differences = np.diff(pixels, axis=1, prepend=np.zeros_like(pixels[:, :1])).reshape(len(pixels), -1)
+    lines = np.concatenate([np.ones((len(pixels), 1), np.uint8), differences], axis=1).tobytes()
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 8, 0 if grey else 2, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
     body = b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
