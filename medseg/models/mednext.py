@@ -1,18 +1,20 @@
 """MedNeXt: large depth-wise kernels in inverted bottlenecks.
 
 Source: Roy et al., MedNeXt: Transformer-driven Scaling of ConvNets for Medical Image Segmentation, MICCAI 2023;
-network from MONAI.
+network from MONAI, but for the blocks between the levels.
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
+from monai.networks.blocks.mednext_block import MedNeXtDownBlock
 from monai.networks.nets.mednext import MedNeXt
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from medseg.config import Config
+from medseg.models.patch_size import check_patch
 from medseg.shapes import IntTriple
 
 LEVELS = 4  # halvings
@@ -45,7 +47,12 @@ class MedNeXtConfig(Config):
         return 2**LEVELS, 2**LEVELS, 2**LEVELS
 
     def build(self, in_channels: int, classes: int, patch: IntTriple) -> nn.Module:
-        """The network with random weights; the patch size only matters for its divisibility."""
+        """The network with random weights.
+
+        Raises:
+            ConfigError: a patch of this size cannot be learned from, see `check_patch`.
+        """
+        check_patch(self.name, patch, self.downsampling)
         size = SIZES[self.size]
         network = MedNeXt(
             spatial_dims=3,
@@ -62,7 +69,19 @@ class MedNeXtConfig(Config):
             blocks_bottleneck=size["bottom"],
             blocks_up=size["blocks"][::-1],
         )
+        network.down_blocks = self._down_blocks()
         return Listed(network)
+
+    def _down_blocks(self) -> nn.ModuleList:
+        """From level to level, expanded as the level below, as in the paper's code; MONAI expands them as the level
+        above, which gives M, B and L fewer weights than the paper's Table 1."""
+        size = SIZES[self.size]
+        below = (*size["expansion"][1:], size["bottleneck"])
+        return nn.ModuleList(
+            MedNeXtDownBlock(self.filters * 2**level, self.filters * 2 ** (level + 1), ratio, self.kernel,
+                             use_residual_connection=True)
+            for level, ratio in enumerate(below)
+        )  # fmt: skip
 
 
 class Listed(nn.Module):

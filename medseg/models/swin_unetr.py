@@ -12,6 +12,7 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
 from medseg.config import Config
+from medseg.models.patch_size import check_patch
 from medseg.shapes import IntTriple
 
 HALVINGS = 5  # one by the tokens of 2 voxels, four by merging
@@ -52,7 +53,12 @@ class SwinUNETRConfig(Config):
         return 2**HALVINGS, 2**HALVINGS, 2**HALVINGS
 
     def build(self, in_channels: int, classes: int, patch: IntTriple) -> nn.Module:
-        """The network with random weights; the patch size only matters for its divisibility."""
+        """The network with random weights.
+
+        Raises:
+            ConfigError: a patch of this size cannot be learned from, see `check_patch`.
+        """
+        check_patch(self.name, patch, self.downsampling)
         return SwinUNETR(
             in_channels=in_channels,
             out_channels=classes,
@@ -61,6 +67,7 @@ class SwinUNETRConfig(Config):
             window_size=self.window,
             feature_size=self.features,
             drop_rate=self.dropout,
+            downsample="mergingv2",  # the default one left out two of each eight neighbours before MONAI 1.6
             use_v2=self.version_2,
             use_checkpoint=self.checkpointing,
         )

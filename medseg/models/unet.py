@@ -10,6 +10,7 @@ from torch.nn.functional import interpolate
 
 from medseg.config import Config
 from medseg.models.blocks import ISOTROPIC, Decoder, convolution, initialise, plain_stage, residual_stage
+from medseg.models.patch_size import check_patch
 from medseg.shapes import IntTriple
 
 Stride = tuple[PositiveInt, PositiveInt, PositiveInt]
@@ -71,7 +72,12 @@ class UNetConfig(Topology):
     convolutions: PositiveInt = 2
 
     def build(self, in_channels: int, classes: int, patch: IntTriple) -> UNet:
-        """The network with random weights; the patch size only matters for its divisibility."""
+        """The network with random weights.
+
+        Raises:
+            ConfigError: a patch of this size cannot be learned from, see `check_patch`.
+        """
+        check_patch(self.name, patch, self.downsampling)
         return UNet(self, in_channels, classes, [self.convolutions] * len(self.channels), self.convolutions)
 
 
@@ -97,7 +103,12 @@ class ResEncConfig(Topology):
         return self
 
     def build(self, in_channels: int, classes: int, patch: IntTriple) -> UNet:
-        """The network with random weights; the patch size only matters for its divisibility."""
+        """The network with random weights.
+
+        Raises:
+            ConfigError: a patch of this size cannot be learned from, see `check_patch`.
+        """
+        check_patch(self.name, patch, self.downsampling)
         return UNet(self, in_channels, classes, self.blocks, 1)
 
 

@@ -5,13 +5,15 @@ Source: Hatamizadeh et al., UNETR, WACV 2022; network from MONAI.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+from monai.networks.blocks.transformerblock import TransformerBlock
 from monai.networks.nets.unetr import UNETR
 from pydantic import Field, model_validator
 from torch import nn
 
 from medseg.config import Config
+from medseg.models.patch_size import check_patch
 from medseg.shapes import IntTriple
 
 TOKEN_VOXELS = 16  # MONAI's UNETR cuts the patch into tokens of 16^3 voxels
@@ -38,8 +40,13 @@ class UNETRConfig(Config):
         return TOKEN_VOXELS, TOKEN_VOXELS, TOKEN_VOXELS
 
     def build(self, in_channels: int, classes: int, patch: IntTriple) -> nn.Module:
-        """The network with random weights for patches of exactly this size (position embeddings are learned)."""
-        return UNETR(
+        """The network with random weights for patches of exactly this size (position embeddings are learned).
+
+        Raises:
+            ConfigError: a patch that is no multiple of 16.
+        """
+        check_patch(self.name, patch, self.downsampling, deepest=1)  # one token is normed over its features
+        network = UNETR(
             in_channels=in_channels,
             out_channels=classes,
             img_size=patch,
@@ -49,3 +56,20 @@ class UNETRConfig(Config):
             num_heads=self.heads,
             dropout_rate=self.dropout,
         )
+        _drop_cross_attention(network)
+        return network
+
+
+def _drop_cross_attention(network: nn.Module) -> None:
+    """Takes out the norms of a cross-attention that UNETR does not have: weights that nothing ever uses would be stored,
+    and training in several processes would wait for their gradients. Checkpoints that hold them can still be read."""
+    blocks = {name: block for name, block in network.named_modules() if isinstance(block, TransformerBlock)}
+    for block in blocks.values():
+        block.norm_cross_attn = nn.Identity()
+    unused = tuple(f"{name}.norm_cross_attn." for name in blocks)
+
+    def leave_out(module: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        for key in [key for key in state if key.removeprefix(prefix).startswith(unused)]:
+            del state[key]
+
+    network.register_load_state_dict_pre_hook(leave_out)

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from monai.losses.dice import DiceCELoss
+from monai.networks.nets.swin_unetr import PatchMergingV2
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
@@ -46,9 +46,12 @@ class Wish(Config):
     model: ModelConfig
 
 
+def configure(name: str, **changed: Any) -> Any:
+    return TypeAdapter(ModelConfig).validate_python(SMALL[name] | changed)
+
+
 def build(name: str, classes: int = 3, patch: IntTriple = (16, 16, 16), **changed: Any) -> nn.Module:
-    config: Any = TypeAdapter(ModelConfig).validate_python(SMALL[name] | changed)
-    return config.build(1, classes, patch)
+    return configure(name, **changed).build(1, classes, patch)
 
 
 def test_a_small_version_of_every_model_is_tested_here() -> None:
@@ -69,28 +72,60 @@ def test_logits_have_the_shape_of_the_image(name: str, times: IntTriple) -> None
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_ten_steps_on_one_patch_lower_the_loss(name: str) -> None:
-    model, loss = build(name, patch=smallest(name)).train(), DiceCELoss(softmax=True)
-    image = torch.zeros(1, 1, *smallest(name))
-    x, y, z = (slice(n // 4, -n // 4) for n in smallest(name))
-    image[..., x, y, z] = 1
-    target = torch.cat([1 - image, image, torch.zeros_like(image)], dim=1)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    values = []
-    for _ in range(10):
-        output = model(image)
-        value = loss(output[0] if isinstance(output, list) else output, target)
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        values.append(float(value.detach()))
+def test_a_patch_that_the_network_cannot_halve_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"plan\.patch: {name} cannot take a patch of 33 x 64 x 64.*multiples of"):
+        build(name, patch=(33, 64, 64))
 
-    assert values[-1] < 0.8 * values[0]
+
+@pytest.mark.parametrize("name", [name for name in EVERY if name != "unetr"])  # it norms tokens over their features
+def test_a_patch_that_leaves_one_voxel_at_the_deepest_level_is_refused(name: str) -> None:
+    x, y, z = configure(name).downsampling
+
+    with pytest.raises(ConfigError, match=rf"too small for {name}.*at least {2 * x} x {y} x {z}"):
+        build(name, patch=(x, y, z))
+
+
+@pytest.mark.parametrize("size, millions", [("S", 5.6), ("B", 10.5), ("M", 17.6), ("L", 61.8)])
+def test_mednext_has_the_weights_that_its_paper_counts(size: str, millions: float) -> None:
+    with torch.device("meta"):
+        network = TypeAdapter(ModelConfig).validate_python({"name": "mednext", "size": size}).build(1, 14, (32, 32, 32))
+
+    assert sum(weight.numel() for weight in network.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
+
+
+def test_swin_unetr_merges_all_eight_neighbours() -> None:
+    merging = next(module for module in build("swin-unetr", patch=(64, 32, 32)).modules()
+                   if isinstance(module, PatchMergingV2))  # fmt: skip
+    tokens = torch.randn(1, 2, 2, 2, 12, requires_grad=True)
+
+    merging(tokens).square().sum().backward()
+
+    assert tokens.grad is not None
+    assert (tokens.grad.abs().sum(-1) > 0).all()
+
+
+def test_checkpoints_with_the_unused_norms_of_unetr_can_still_be_read() -> None:
+    state = build("unetr").state_dict()
+    assert not [key for key in state if "cross" in key]
+
+    fresh = build("unetr")
+    fresh.load_state_dict(state | {"vit.blocks.0.norm_cross_attn.weight": torch.zeros(24)})
+
+    assert all(torch.equal(tensor, state[key]) for key, tensor in fresh.state_dict().items())
+
+
+def test_segresnet_keeps_thick_slices_until_the_plane_is_as_coarse() -> None:
+    config = configure("segresnet", spacing_mm=[1, 1, 4], blocks=[1, 1, 1, 1], deep_supervision=1)
+    assert config.downsampling == (8, 8, 2)
+
+    outputs = config.build(1, 3, (16, 16, 4)).train()(torch.zeros(1, 1, 16, 16, 4))
+
+    assert [tuple(output.shape[2:]) for output in outputs] == [(16, 16, 4), (8, 8, 4)]
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_no_weight_is_stored_twice(name: str) -> None:
-    state = build(name).state_dict()
+    state = build(name, patch=smallest(name)).state_dict()
 
     places = [tensor.untyped_storage().data_ptr() for tensor in state.values()]
     assert len(set(places)) == len(places)
@@ -104,7 +139,7 @@ def test_every_weight_is_learned(name: str) -> None:
     torch.stack([each.square().mean() for each in (output if isinstance(output, list) else [output])]).sum().backward()
 
     idle = [key for key, weight in model.named_parameters() if weight.grad is None]
-    assert [key for key in idle if "norm_cross_attn" not in key] == []  # MONAI's blocks bring norms that they never use
+    assert idle == []
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -112,7 +147,7 @@ def test_the_same_seed_gives_the_same_weights(name: str) -> None:
     states = []
     for _ in range(2):
         torch.manual_seed(7)
-        states.append(build(name).state_dict())
+        states.append(build(name, patch=smallest(name)).state_dict())
 
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
@@ -212,6 +247,7 @@ def test_dropout_changes_training_and_not_prediction() -> None:
         ({"name": "swin-unetr", "heads": [5, 6, 12, 24]}, r"heads that divide"),
         ({"name": "mednext", "size": "XL"}, r"size"),
         ({"name": "segresnet", "blocks": [1, 1], "deep_supervision": 1}, r"deep_supervision of at most 0"),
+        ({"name": "segresnet", "spacing_mm": [1, 1, 0]}, r"spacings above 0"),
         ({"name": "unetr", "hidden": 25, "heads": 4}, r"hidden \(25\) to be a multiple of heads \(4\)"),
         ({"name": "unetr", "dropout": 1.0}, r"dropout"),
         ({"name": "unetr", "channels": [4]}, r"channels"),
