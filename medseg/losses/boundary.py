@@ -11,7 +11,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from medseg.config import Config
-from medseg.losses.terms import DiceSemimetric, WeighedTerms, cross_entropy
+from medseg.losses.terms import DiceSemimetric, WeighedTerms, cross_entropy, mean_over
 from medseg.shapes import BoolArray, FloatArray, Triple
 
 
@@ -59,7 +59,7 @@ class Boundary:
             distances[tuple(place)] = self._signed(marked[tuple(place)])
         reach = torch.from_numpy(distances).to(log_probabilities.device)
         near = (reach.abs() > 0) * weight
-        return (log_probabilities[:, 1:].exp() * reach * weight).sum() / near.sum().clamp(min=1)
+        return mean_over(log_probabilities[:, 1:].exp() * reach * weight, near)
 
     def _signed(self, mask: BoolArray) -> FloatArray:
         """Distance over reach, -1 to 1, negative inside; the whole grid marked: -1 everywhere."""

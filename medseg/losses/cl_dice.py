@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from medseg.config import Config
+from medseg.losses.pooling import pooled
 from medseg.losses.terms import DiceSemimetric, WeighedTerms, cross_entropy
 
 
@@ -53,10 +54,11 @@ class ClDice:
         precision = self._covered(p, q)
         sensitivity = self._covered(q, p)
         loss = 1 - 2 * precision * sensitivity / (precision + sensitivity).clamp(min=1e-5)
-        present = (q.sum((0, 2, 3, 4)) > 0).to(loss.dtype)
+        present = (pooled(q.sum((0, 2, 3, 4))) > 0).to(loss.dtype)
         return (loss * present).sum() / present.sum().clamp(min=1)
 
     def _covered(self, structure: Tensor, other: Tensor) -> Tensor:
         """Share of the structure's centre line, per class, that lies within the other."""
         line = soft_skel(structure, self.iterations)
-        return (line * other).sum((0, 2, 3, 4)) / line.sum((0, 2, 3, 4)).clamp(min=1e-5)
+        covered, length = pooled(torch.stack([(line * other).sum((0, 2, 3, 4)), line.sum((0, 2, 3, 4))])).unbind()
+        return covered / length.clamp(min=1e-5)

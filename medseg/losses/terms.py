@@ -1,7 +1,8 @@
 """What a loss is made of: terms on log-probabilities, weighed and added, and classes that nobody looked for.
 
 A term is called with log-probabilities, target and probabilities' weight, as in `WeighedTerms.forward`, and gives a
-scalar. All of them take hard and soft targets, and none of them synchronises with the host.
+scalar. All of them take hard and soft targets, and none of them synchronises with the host. Sums over the batch are
+pooled over the processes of a training, so that a batch spread over several devices has the loss of the whole batch.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from medseg.losses.pooling import gathered, pooled
 
 Term = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -83,19 +86,30 @@ class DiceSemimetric:
     """
 
     def __init__(self, *, batch: bool = True) -> None:
+        self.batch = batch
         self.axes = (0, 2, 3, 4) if batch else (2, 3, 4)
 
     def __call__(self, log_probabilities: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         p, q = log_probabilities[:, 1:].exp() * weight, target[:, 1:] * weight
-        difference, total = (p - q).abs().sum(self.axes), p.sum(self.axes) + q.sum(self.axes)
+        marked = q.sum(self.axes)
+        sums = torch.stack([(p - q).abs().sum(self.axes), p.sum(self.axes) + marked, marked])
+        difference, total, marked = (pooled(sums) if self.batch else sums).unbind()
         loss = difference / total.clamp(min=1e-5)
-        present = (q.sum(self.axes) > 0).to(loss.dtype)
-        return (loss * present).sum() / present.sum().clamp(min=1)
+        present = (marked > 0).to(loss.dtype)
+        scores = torch.stack([(loss * present).sum(), present.sum()])
+        added, count = (scores if self.batch else pooled(scores)).unbind()
+        return added / count.clamp(min=1)
 
 
 def cross_entropy(log_probabilities: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Mean over the voxels that count, in nats; 0 when none does."""
-    return voxel_entropy(log_probabilities, target, weight).sum() / weight.sum().clamp(min=1)
+    return mean_over(voxel_entropy(log_probabilities, target, weight), weight)
+
+
+def mean_over(values: Tensor, weight: Tensor) -> Tensor:
+    """Sum of the values over the sum of the weights, over the whole batch; 0 where nothing counts."""
+    total, count = pooled(torch.stack([values.sum(), weight.sum()])).unbind()
+    return total / count.clamp(min=1)
 
 
 def voxel_entropy(log_probabilities: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -119,9 +133,16 @@ class TopKCrossEntropy:
 
     def __call__(self, log_probabilities: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         entropy = voxel_entropy(log_probabilities, target, weight).flatten()
-        kept = max(1, round(self.share * entropy.numel()))
-        hardest = entropy.topk(kept, sorted=False).values  # voxels that do not count are 0, and come last
-        return hardest.sum() / weight.sum().clamp(min=1, max=kept)
+        everywhere = gathered(entropy)
+        kept = max(1, round(self.share * everywhere.numel()))
+        if len(everywhere) == len(entropy):
+            hardest = entropy.topk(kept, sorted=False).values.sum()  # voxels that do not count are 0, and come last
+        else:  # the least of the hardest voxels of all processes bounds each one's own; equal ones share what is left
+            least = everywhere.topk(kept, sorted=False).values.min()
+            left = (kept - (everywhere > least).sum()) / (everywhere == least).sum()
+            hardest = entropy[entropy > least].sum() + entropy[entropy == least].sum() * left
+        total, count = pooled(torch.stack([hardest, weight.sum()])).unbind()
+        return total / count.clamp(min=1, max=kept)
 
 
 class Focal:
