@@ -120,21 +120,29 @@ def fit_plan(
     hu = np.concatenate([f.foreground_hu for f in fingerprints]) if fingerprints else np.zeros(0)
     if not hu.size:
         raise InputError("no training case has a labelled voxel", do="Run `medseg check` on the data set.")
-    spacing = config.spacing_mm or tuple(
-        round(float(s), 4) for s in np.median([f.spacing_mm for f in fingerprints], axis=0)
-    )
+    spacing = config.spacing_mm or median_spacing([f.spacing_mm for f in fingerprints])
     low, high = config.window_hu or (round(float(p), 1) for p in np.percentile(hu, (0.5, 99.5)))
     if low >= high:  # synthetic structures of one single HU
         low, high = low - 1, high + 1
     clipped = np.clip(hu, low, high)
     return Plan(
         patch=whole_patch(config.patch, multiple),
-        spacing_mm=spacing,  # type: ignore[arg-type]
+        spacing_mm=spacing,
         window_hu=(low, high),
         mean_hu=round(float(clipped.mean()), 3),
         std_hu=round(max(float(clipped.std()), 1.0), 3),  # a window without contrast must not divide by zero
         preprocessing=preprocessing,
     )
+
+
+def median_spacing(spacings: Sequence[Triple]) -> Triple:
+    """The median voxel size in mm along each axis, to a ten-thousandth.
+
+    >>> median_spacing([(0.8, 0.8, 5.0), (0.7, 0.7, 2.0), (0.9, 0.9, 2.5)])
+    (0.8, 0.8, 2.5)
+    """
+    x, y, z = (round(float(size), 4) for size in np.median(spacings, axis=0))
+    return x, y, z
 
 
 def whole_patch(patch: IntTriple, multiple: IntTriple) -> IntTriple:

@@ -21,8 +21,8 @@ def training_cases(run: Path) -> set[str]:
         FileReadError: no run folder, or a damaged one.
         ConfigError: its recipe names no fold.
     """
-    folders = (
-        [run] if (run / FOLDS_FILE).is_file() else sorted(path.parent for path in run.glob(f"fold_*/{FOLDS_FILE}"))
+    folders = (  # a run of folds has folds.json too, but no recipe of its own
+        [run] if (run / RECIPE_FILE).is_file() else sorted(path.parent for path in run.glob(f"fold_*/{RECIPE_FILE}"))
     )
     if not folders:
         raise FileReadError("not a run folder", where=run.name, expected="a folder that `medseg train` wrote")

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 from medseg.data.store import Majority, RaterMode, StoredCase, store_case
 from medseg.errors import ConfigError, InputError
 from medseg.imaging.labels import LabelSet
-from medseg.io.manifest import CaseEntry, Dataset, read_case, read_dataset
+from medseg.io.manifest import CaseEntry, Dataset, read_case, read_dataset, read_image_grid
 from medseg.preprocessing.plan import (
     Fingerprint,
     Plan,
@@ -18,8 +18,10 @@ from medseg.preprocessing.plan import (
     PreprocessingConfig,
     fingerprint,
     fit_plan,
+    median_spacing,
     whole_patch,
 )
+from medseg.shapes import Triple
 from medseg.workflows.plan_file import PlanFile, read_plan
 from medseg.workflows.preprocessing import PLAN_FILE, Store, StoreEntry, check_labels, is_store, open_store
 from medseg.workflows.recipe import Recipe
@@ -38,6 +40,9 @@ class Entry(Protocol):
     def patient(self) -> str: ...
 
     @property
+    def group(self) -> str | None: ...
+
+    @property
     def split(self) -> str | None: ...
 
 
@@ -52,6 +57,10 @@ class TrainingData(Protocol):
 
     def fit(self, case_ids: Sequence[str], recipe: Recipe, on_case: OnCase) -> Plan:
         """The plan of these cases; `on_case` is called with (done, total) where they have to be measured."""
+        ...
+
+    def grid(self, recipe: Recipe) -> Triple:
+        """Voxel size in mm of the grid that all folds share, from the headers of all cases; no voxel is read."""
         ...
 
     def read(self, case_id: str, plan: Plan, mode: RaterMode) -> StoredCase:
@@ -84,6 +93,10 @@ class FromDataset:
         prints = self.measure(case_ids, recipe.preprocessing, on_case)
         return fit_plan(prints, recipe.plan, recipe.preprocessing, recipe.model.downsampling)
 
+    def grid(self, recipe: Recipe) -> Triple:
+        grids = (read_image_grid(self.dataset, entry).canonical() for entry in self.entries.values())
+        return recipe.plan.spacing_mm or median_spacing([grid.spacing_mm for grid in grids])
+
     def read(self, case_id: str, plan: Plan, mode: RaterMode) -> StoredCase:
         return store_case(read_case(self.dataset, self.entries[case_id]), plan, mode)
 
@@ -102,6 +115,9 @@ class FromStore:
     def fit(self, case_ids: Sequence[str], recipe: Recipe, on_case: OnCase) -> Plan:
         patch = whole_patch(recipe.plan.patch, recipe.model.downsampling)
         return self.store.plan.model_copy(update={"patch": patch})
+
+    def grid(self, recipe: Recipe) -> Triple:
+        return self.store.plan.spacing_mm
 
     def read(self, case_id: str, plan: Plan, mode: RaterMode) -> StoredCase:
         case = self.store.read(case_id)
