@@ -11,9 +11,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import pad
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from medseg.config import Config
+from medseg.data.opinions import rater_target, renamed_known
 from medseg.data.store import StoredCase, VoxelArray
 from medseg.shapes import IntTriple
 from medseg.transforms.batch import BatchAugment
@@ -40,7 +41,13 @@ class SamplingConfig(Config):
 
 @dataclass(frozen=True, eq=False)
 class PatchSettings:
-    """What `PatchDataset` needs besides the cases; with `donors`, every patch comes with a box of another case."""
+    """What `PatchDataset` needs besides the cases.
+
+    Args:
+        random_rater: every patch is that of one reader of its case, drawn anew each time; else of all of them.
+        donors: every patch comes with a box of another case.
+        raters: names by number, for networks that are told whose patch it is; empty for others.
+    """
 
     patch: IntTriple
     sampling: SamplingConfig
@@ -48,20 +55,24 @@ class PatchSettings:
     random_rater: bool
     seed: int
     donors: bool = False
+    raters: tuple[str, ...] = ()
 
 
 class PatchDataset(Dataset[dict[str, Any]]):
     """Item `n` is case number `n % cases` of epoch `n // cases` (each epoch in an order of its own), cut and augmented.
 
     `augment` is given HU with a margin around the patch; it cuts the margin off and normalises (`transforms.Pipeline`).
-    An item holds `image` (1, X, Y, Z), `target` (C, X, Y, Z) probabilities, `weight` (1, X, Y, Z) and the case's `id`.
+    An item holds `image` (1, X, Y, Z), `target` (C, X, Y, Z) probabilities, `weight` (1, X, Y, Z), the case's `id` and
+    the `place` of the patch in words; where a case has readers who did not look for everything, all items hold `known`
+    (C,) too, and where the settings name raters the number of the `rater`.
 
     Without `augment` an item is what `augmented` needs to do the same for a whole batch on a device: `image` with its
-    margin in int16 HU, `labels`, `seed`, perhaps `donor`, and `id`.
+    margin in int16 HU, `labels`, `seed`, perhaps `donor`, and the rest, `known` for each reader (R, C).
     """
 
     def __init__(self, cases: Sequence[StoredCase], augment: Augment | None, settings: PatchSettings) -> None:
         self.cases, self.augment, self.settings = cases, augment, settings
+        self.partly = any(case.known is not None for case in cases)
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -71,21 +82,43 @@ class PatchDataset(Dataset[dict[str, Any]]):
         epoch, place = divmod(number, len(self.cases))
         index = int(np.random.default_rng([settings.seed, epoch]).permutation(len(self.cases))[place])
         case, seed = self.cases[index], (settings.seed, epoch, index)
-        sample = self._cut_out(index, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        readers = self._readers(case, rng)
+        sample, facts = self._cut_out(index, readers, rng), self._facts(case, readers)
+        facts["place"] = _in_words(sample.pop("first"))
         if self.augment is None:
-            return {**sample, "seed": seed, "id": case.id}
+            return {**sample, "seed": seed, **facts}
         sample = self.augment({key: in_hu(key, value) for key, value in sample.items()}, seed=seed)
-        target, weight = rater_target(sample["labels"], settings.classes)
-        return {"image": sample["image"], "target": target, "weight": weight, "id": case.id}
+        params = getattr(self.augment, "params", ())
+        return {"image": sample["image"], **learnable(sample["labels"], settings.classes, facts, self.augment, params)}
 
-    def _cut_out(self, index: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """The patch of a case with its margin, and perhaps tissue of another case."""
-        case, readers = self.cases[index], slice(None)
-        if self.settings.random_rater:
-            one = int(rng.integers(len(case.labels)))
-            readers = slice(one, one + 1)
+    def _readers(self, case: StoredCase, rng: np.random.Generator) -> slice:
+        """Whose labels the patch gets: those of one who has read the case, or of all."""
+        if not self.settings.random_rater:
+            return slice(None)
+        one = int(rng.integers(len(case.labels)))
+        return slice(one, one + 1)
+
+    def _facts(self, case: StoredCase, readers: slice) -> dict[str, Any]:
+        facts: dict[str, Any] = {"id": case.id}
+        if self.settings.raters:
+            facts["rater"] = self.settings.raters.index(case.raters[readers][0])
+        if self.partly:
+            everything = torch.ones(len(case.labels), self.settings.classes, dtype=torch.bool)
+            facts["known"] = (everything if case.known is None else case.known)[readers]
+        return facts
+
+    def _cut_out(self, index: int, readers: slice, rng: np.random.Generator) -> dict[str, Any]:
+        """The patch of a case with its margin, its first voxel, and perhaps tissue of another case."""
+        case = self.cases[index]
         start, size = self._box(case, rng)
-        sample = {"image": cut(case.hu, start, size, AIR_HU), "labels": cut(case.labels, start, size, 0, readers)}
+        sample: dict[str, Any] = {
+            "image": cut(case.hu, start, size, AIR_HU),
+            "labels": cut(case.labels, start, size, 0, readers),
+            "first": [
+                first + (n - patch) // 2 for first, n, patch in zip(start, size, self.settings.patch, strict=True)
+            ],
+        }
         if self.settings.donors:
             other = self.cases[(index + 1 + int(rng.integers(len(self.cases) - 1))) % len(self.cases)]
             sample["donor"] = cut(other.hu, *self._box(other, rng), AIR_HU)
@@ -121,17 +154,6 @@ def cut(
     return pad(volume[tuple(slices)], flat, value=fill)
 
 
-def rater_target(labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Share of raters per class (C, X, Y, Z) and where at least one opinion is known (1, X, Y, Z).
-
-    Args:
-        labels: (R, X, Y, Z) class indices; -1 is unknown and does not count among the raters of that voxel.
-    """
-    votes = torch.stack([(labels == index).sum(0) for index in range(classes)]).float()
-    known = votes.sum(0, keepdim=True)
-    return votes / known.clamp(min=1), (known > 0).float()
-
-
 def in_hu(key: str, value: Tensor) -> Tensor:
     """An entry as the transforms take it: stored CT numbers as float32, labels as they are."""
     return value if key == "labels" else value.float()
@@ -148,13 +170,36 @@ def augmented(batch: dict[str, Any], augment: BatchAugment, classes: int, device
         if key in batch
     }
     samples = augment.each(moved["image"], moved["labels"], seeds=batch["seed"], donors=moved.get("donor"))
-    targets = [rater_target(sample["labels"], classes) for sample in samples]
-    return {
-        "image": torch.stack([sample["image"] for sample in samples]),
-        "target": torch.stack([target for target, _ in targets]),
-        "weight": torch.stack([weight for _, weight in targets]),
-        "id": batch["id"],
-    }
+    facts = [
+        {key: batch[key][i] for key in ("id", "place", "rater", "known") if key in batch} for i in range(len(samples))
+    ]
+    items = [
+        {"image": sample["image"], **learnable(sample["labels"], classes, fact, augment.pipeline, params)}
+        for sample, fact, params in zip(samples, facts, augment.params, strict=True)
+    ]
+    return default_collate(items)
+
+
+def learnable(
+    labels: Tensor, classes: int, facts: dict[str, Any], pipeline: Any, params: Sequence[Any]
+) -> dict[str, Any]:
+    """What an item holds besides the image: `target`, `weight` and the facts, after an augmentation.
+
+    Args:
+        labels: (R, X, Y, Z) after the augmentation.
+        facts: `known` (R, C) is as it was before; it becomes that of the item (C,).
+        pipeline, params: the augmentation and what it drew.
+    """
+    if "known" not in facts:
+        target, weight = rater_target(labels, classes)
+        return {"target": target, "weight": weight, **facts}
+    known = renamed_known(facts["known"], pipeline, params)
+    target, weight = rater_target(labels, classes, known.to(labels.device))
+    return {"target": target, "weight": weight, **facts, "known": known.any(0)}
+
+
+def _in_words(first: Sequence[int]) -> str:
+    return f"voxel {', '.join(map(str, first))} of the standardised grid"
 
 
 def batches(

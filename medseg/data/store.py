@@ -9,14 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medseg.data.opinions import majority_vote
 from medseg.errors import LabelError
 from medseg.imaging.case import Case
-from medseg.imaging.regions import refuse_overlaps
+from medseg.imaging.regions import Reading, refuse_overlaps
+from medseg.preprocessing.looked_for import known_classes
 from medseg.preprocessing.plan import Plan
 from medseg.preprocessing.standardise import standardise, standardise_labels
 from medseg.shapes import IntArray
 
-RaterMode = Literal["random", "majority", "soft"]
+RaterMode = Literal["random", "soft", "majority", "staple", "heads", "conditioned", "crowd"]
 
 
 class VoxelArray(Protocol):
@@ -38,12 +40,22 @@ class StoredCase:
         hu: (1, X, Y, Z) int16: CT numbers are integers, and this is half the memory of float32.
         labels: (R, X, Y, Z) int16 class indices, -1 where a rater's opinion is unknown.
         places: per class index the voxels (N, 3) that any rater gave it, for balanced sampling.
+        raters: (R) names of those who read the case; empty where the labels are a consensus.
+        known: (R, C) boolean, False for classes that a rater did not look for (their background may be that class);
+            None when everybody looked for all.
     """
 
     id: str
     hu: VoxelArray
     labels: VoxelArray
     places: dict[int, Tensor]
+    raters: tuple[str, ...] = ()
+    known: Tensor | None = None
+
+    def fused(self, labels: VoxelArray, places: dict[int, Tensor]) -> StoredCase:
+        """The same case with one consensus (1, X, Y, Z) in place of its readers."""
+        known = None if self.known is None else self.known.any(0, keepdim=True)
+        return StoredCase(self.id, self.hu, labels, places, known=known)
 
 
 class Majority:
@@ -52,10 +64,11 @@ class Majority:
     Args:
         labels: (R, X, Y, Z) class indices.
         classes: how many there are.
+        known: as in `StoredCase`.
     """
 
-    def __init__(self, labels: VoxelArray, classes: int) -> None:
-        self.labels, self.classes = labels, classes
+    def __init__(self, labels: VoxelArray, classes: int, known: Tensor | None = None) -> None:
+        self.labels, self.classes, self.known = labels, classes, known
         self.shape = torch.Size((1, *labels.shape[1:]))
 
     def __len__(self) -> int:
@@ -64,52 +77,41 @@ class Majority:
     def __getitem__(self, index: Any, /) -> Tensor:
         channels, *box = index if isinstance(index, tuple) else (index,)
         readers = self.labels[(slice(None), *box)].numpy()
-        return torch.from_numpy(majority_vote(readers, self.classes))[None][channels]
+        return torch.from_numpy(majority_vote(readers, self.classes, self.known))[None][channels]
 
 
 def store_case(case: Case, plan: Plan, mode: RaterMode) -> StoredCase:
-    """Standardises a case for training.
+    """Standardises a case for training: every reader's labels, or their majority if that is the mode.
+
+    A rater who looked for no structure at all has not read the case.
 
     Raises:
-        LabelError: no rater, or a rater who read only some of the structures or whose regions overlap (which training
-            cannot use yet).
+        LabelError: nobody has read it, or a rater's regions overlap (which training cannot use yet).
     """
-    if not case.raters:
+    readings = {name: reading for name, reading in case.raters.items() if _has_read(reading)}
+    if not readings:
         raise LabelError("no rater has labelled this case", where=f"case {case.id}",
                          do="Add a label file under `raters:`, or take the case out of training.")  # fmt: skip
-    for name, reading in case.raters.items():
-        where = f"case {case.id}, rater {name}"
-        read = [label for label in reading.label_set.foreground if reading.was_read(label)]
-        if len(read) < len(reading.label_set.foreground):
-            raise LabelError(
-                "a reading of only some structures cannot be trained on",
-                where=where,
-                expected="every structure of `labels:`",
-                got=", ".join(read),
-                do="Leave this rater out of the case; evaluation and agreement accept it.",
-            )
-        refuse_overlaps(reading, where=where)
+    for name, reading in readings.items():
+        refuse_overlaps(reading, where=f"case {case.id}, rater {name}")
     image = standardise(case.volume, plan)
-    labels = np.stack([standardise_labels(reading, image.geometry) for reading in case.raters.values()])
-    if mode == "majority":
-        classes = len(next(iter(case.raters.values())).label_set.names)
-        labels = majority_vote(labels, classes)[None]
+    labels = np.stack([standardise_labels(reading, image.geometry) for reading in readings.values()])
+    table = np.stack([known_classes(reading) for reading in readings.values()])
+    partly = None if table.all() else torch.from_numpy(table)
     hu = torch.from_numpy(np.round(image.hu).astype(np.int16))[None]
-    return StoredCase(case.id, hu, torch.from_numpy(labels), _places(labels))
+    stored = StoredCase(case.id, hu, torch.from_numpy(labels), find_places(labels), tuple(readings), partly)
+    if mode != "majority":
+        return stored
+    voted = majority_vote(labels, table.shape[1], partly)[None]
+    return stored.fused(torch.from_numpy(voted), find_places(voted))
 
 
-def majority_vote(labels: IntArray, classes: int) -> IntArray:
-    """Class index (X, Y, Z) with most votes among raters (R, X, Y, Z); unknown opinions (-1) do not vote.
-
-    Tie rule `background`: the lowest class index wins, so that half the readers are not enough to mark a voxel.
-    """
-    votes = np.stack([(labels == index).sum(axis=0, dtype=np.int16) for index in range(classes)])
-    winner = votes.argmax(axis=0).astype(np.int16)
-    winner[votes.max(axis=0) == 0] = -1
-    return winner
+def _has_read(reading: Reading) -> bool:
+    return bool(known_classes(reading)[1:].any()) or not reading.label_set.foreground
 
 
-def _places(labels: IntArray, most: int = 4000) -> dict[int, Tensor]:
+def find_places(labels: IntArray, most: int = 4000) -> dict[int, Tensor]:
+    """Per class index at most about `most` voxels (N, 3) that any of (R, X, Y, Z) gave it."""
     places = {}
     for index in np.unique(labels[labels > 0]):
         voxels = np.argwhere((labels == index).any(axis=0))

@@ -85,6 +85,7 @@ class StoredFacts:
     Args:
         sha256: checksum of each file of the case.
         source: checksum of plan and source files, so that a changed case is done again.
+        known: (R, C) whether a rater looked for a class; None when everybody looked for all.
     """
 
     id: str
@@ -92,9 +93,10 @@ class StoredFacts:
     shapes: Mapping[str, tuple[int, int, int, int]]
     sha256: Mapping[str, str]
     source: str
+    known: tuple[tuple[bool, ...], ...] | None = None
 
 
-def write_stored(folder: Path, case: StoredCase, raters: tuple[str, ...], layout: Layout, source: str) -> StoredFacts:
+def write_stored(folder: Path, case: StoredCase, layout: Layout, source: str) -> StoredFacts:
     """Writes a case into `folder`, each file atomically, and `case.json` last.
 
     Raises:
@@ -109,7 +111,8 @@ def write_stored(folder: Path, case: StoredCase, raters: tuple[str, ...], layout
         np.savez_compressed(path, **{str(index): places.numpy() for index, places in case.places.items()})  # type: ignore[arg-type]
     sums = {name: _sha256(folder / name) for name in (*names.values(), PLACES_FILE)}
     shapes: dict[str, Any] = {key: array.shape for key, array in files.items()}
-    facts = StoredFacts(case.id, raters, shapes, sums, source)
+    known = None if case.known is None else tuple(map(tuple, case.known.tolist()))
+    facts = StoredFacts(case.id, case.raters, shapes, sums, source, known)
     write_text(folder / CASE_FILE, json.dumps(facts.__dict__, indent=1) + "\n")
     return facts
 
@@ -120,7 +123,8 @@ def read_facts(folder: Path) -> StoredFacts | None:
         found = json.loads((folder / CASE_FILE).read_text(encoding="utf-8"))
         shapes = {key: tuple(map(int, shape)) for key, shape in found["shapes"].items()}
         raters, sums = tuple(map(str, found["raters"])), dict(found["sha256"])
-        return StoredFacts(str(found["id"]), raters, shapes, sums, str(found["source"]))  # type: ignore[arg-type]
+        known = found.get("known") and tuple(tuple(map(bool, row)) for row in found["known"])
+        return StoredFacts(str(found["id"]), raters, shapes, sums, str(found["source"]), known)  # type: ignore[arg-type]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -144,7 +148,8 @@ def read_stored(folder: Path) -> StoredCase:
         raise FileReadError("files of a stored case are missing", where=folder.name, got=", ".join(gone),
                             do="Run `medseg preprocess` again.")  # fmt: skip
     hu, labels = (Voxels(files[key], facts.shapes[key]) for key in ("hu", "labels"))
-    return StoredCase(facts.id, hu, labels, _read_places(files["places"]))
+    known = None if facts.known is None else torch.tensor(facts.known)
+    return StoredCase(facts.id, hu, labels, _read_places(files["places"]), facts.raters, known)
 
 
 def fits_in_memory(bytes_needed: int, bytes_free: int) -> Layout:

@@ -9,6 +9,7 @@ from medseg.imaging.regions import Reading
 from medseg.imaging.resample import resample_linear, resample_nearest
 from medseg.imaging.volume import Volume
 from medseg.preprocessing.body import body_box
+from medseg.preprocessing.looked_for import read_indices
 from medseg.preprocessing.plan import Plan
 from medseg.shapes import FloatArray, IntArray
 
@@ -29,7 +30,7 @@ def standardise(volume: Volume, plan: Plan) -> Volume:
 
 def standardise_labels(labels: Reading, target: Geometry) -> IntArray:
     """Class indices (int16) of a reading on the standardised grid, nearest neighbour; regions must not overlap."""
-    return resample_nearest(labels.indices, labels.geometry, target).astype(np.int16)
+    return resample_nearest(read_indices(labels), labels.geometry, target).astype(np.int16)
 
 
 def normalise(hu: FloatArray, plan: Plan) -> FloatArray:

@@ -47,6 +47,7 @@ class Store:
         labels: of the data set.
         raters: of the data set.
         cases: in the data set's order.
+        anonymous: whether a rater's name is another person in every case.
     """
 
     folder: Path
@@ -55,6 +56,12 @@ class Store:
     raters: tuple[str, ...]
     cases: tuple[StoreEntry, ...]
     layout: Layout
+    anonymous: bool = False
+
+    def readers(self, case_id: str) -> tuple[str, ...]:
+        """Who read a case; nobody where it is not finished."""
+        facts = read_facts(self.folder / CASES / case_id)
+        return () if facts is None else facts.raters
 
     def read(self, case_id: str) -> StoredCase:
         """A case whose voxels are read when they are asked for.
@@ -83,7 +90,7 @@ class Standardise:
         """Writes the case and returns its id."""
         case = read_case(self.dataset, self.entries[case_id])
         stored = store_case(case, self.plan, "random")
-        write_stored(self.folder / CASES / case_id, stored, tuple(case.raters), self.layout, self.source(case_id))
+        write_stored(self.folder / CASES / case_id, stored, self.layout, self.source(case_id))
         return case_id
 
     def finished(self, case_id: str) -> str | None:
@@ -94,11 +101,16 @@ class Standardise:
         return case_id if done else None
 
     def source(self, case_id: str) -> str:
-        """Checksum of the plan and of size and time of the case's files."""
+        """Checksum of the plan, of size and time of the case's files, and of what its raters read."""
         entry = self.entries[case_id]
-        files = [entry.image, *(reading.path for reading in entry.raters.values())]
+        files = [entry.image, *(path for reading in entry.raters.values() for path in reading.paths)]
         stamps = [f"{path.stat().st_size} {path.stat().st_mtime_ns}" for path in files if path.exists()]
-        return hashlib.sha256("\n".join([self.digest, *stamps]).encode()).hexdigest()
+        partly = [
+            f"{name} {reading.labelled} {reading.slices_read}"
+            for name, reading in entry.raters.items()
+            if reading.labelled is not None or reading.slices_read is not None
+        ]
+        return hashlib.sha256("\n".join([self.digest, *stamps, *partly]).encode()).hexdigest()
 
 
 def preprocess(
@@ -141,7 +153,7 @@ def preprocess(
     chosen = fits_in_memory(_bytes(found, len(entries), len(data.raters)), psutil.virtual_memory().available)
     store = Store(folder, wanted, data.labels, data.raters, tuple(
         StoreEntry(e.id, e.patient, e.group, e.split) for e in entries.values()
-    ), chosen if layout == "auto" else layout)  # fmt: skip
+    ), chosen if layout == "auto" else layout, data.anonymous)  # fmt: skip
     work = Standardise(data, folder, wanted, store.layout, _digest(wanted, store), entries)
     fleet = Fleet(jobs=jobs, ray=ray, insecure_cluster=insecure_cluster)
     outcomes = fleet.map(
@@ -182,7 +194,8 @@ def open_store(folder: str | Path) -> Store:
         pairs = tuple((str(a), str(b)) for a, b in found["mirror_pairs"])
         labels = LabelSet({str(name): int(value) for name, value in found["labels"].items()}, pairs, found["ignore"])
         cases = tuple(StoreEntry(**case) for case in found["cases"])
-        return Store(folder, Plan.model_validate(found["plan"]), labels, tuple(found["raters"]), cases, found["layout"])
+        return Store(folder, Plan.model_validate(found["plan"]), labels, tuple(found["raters"]), cases, found["layout"],
+                     bool(found.get("anonymous", False)))  # fmt: skip
     except FileNotFoundError:
         raise FileReadError("no store here", where=folder.name, expected=STORE_FILE,
                             do="Run `medseg preprocess`, or again if it was cut off.") from None  # fmt: skip
@@ -234,5 +247,6 @@ def _plain(store: Store) -> dict[str, Any]:
         "mirror_pairs": [list(pair) for pair in store.labels.mirror_pairs],
         "ignore": store.labels.ignore,
         "raters": list(store.raters),
+        "anonymous": store.anonymous,
         "cases": [entry.__dict__ for entry in store.cases],
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,6 @@ from medseg.data.patches import (
     augmented,
     batches,
     cut,
-    rater_target,
 )
 from medseg.data.store import StoredCase
 from medseg.shapes import IntTriple
@@ -160,23 +160,6 @@ def test_the_margin_reaches_the_augmentation_and_not_the_network(make_patches: M
     assert augmented[0]["image"].shape == (1, 6, 6, 6)
 
 
-def votes(*raters: list[int]) -> tuple[list[list[float]], list[float]]:
-    """Target per voxel and weight of a row of voxels."""
-    target, weight = rater_target(torch.tensor(raters)[:, :, None, None], 3)
-    return target[:, :, 0, 0].T.tolist(), weight.flatten().tolist()
-
-
-def test_an_unknown_opinion_does_not_count_among_the_raters() -> None:
-    target, weight = votes([1, 1, 0], [1, -1, -1], [2, 2, -1])
-
-    assert target == [[0, pytest.approx(2 / 3), pytest.approx(1 / 3)], [0, 0.5, 0.5], [1, 0, 0]]
-    assert weight == [1, 1, 1]
-
-
-def test_a_voxel_that_nobody_read_has_no_weight() -> None:
-    assert votes([-1, 0], [-1, -1]) == ([[0, 0, 0], [1, 0, 0]], [0, 1])
-
-
 def test_cut_fills_what_lies_beyond_the_volume() -> None:
     volume = torch.arange(1, 9).reshape(1, 2, 2, 2)
 
@@ -256,3 +239,76 @@ def test_tissue_of_the_donor_is_the_same_in_the_loader_and_on_the_device() -> No
     in_loader, on_device = both_ways(TransformsConfig(preset="none", steps=(tissue,)), donors=True)
 
     assert all(equal(one, other) for one, other in zip(in_loader, on_device, strict=True))
+
+
+def read_by(name: str, *raters: str, known: list[list[bool]] | None = None) -> StoredCase:
+    """Every rater marks all of the case with their own letter: A class 1, B class 2."""
+    labels = torch.stack([torch.full((12, 12, 12), "_AB".index(rater), dtype=torch.int16) for rater in raters])
+    seen = None if known is None else torch.tensor(known)
+    return StoredCase(name, torch.zeros(1, 12, 12, 12, dtype=torch.int16), labels, {}, raters, seen)
+
+
+TOLD = PatchSettings(PATCH, SamplingConfig(), classes=3, random_rater=True, seed=0, raters=("A", "B"))
+
+
+def test_the_network_is_told_whose_reading_it_is_and_a_missing_rater_is_never_an_empty_one() -> None:
+    dataset = PatchDataset([read_by("c1", "A", "B"), read_by("c2", "B"), read_by("c3", "A")], None, TOLD)
+
+    seen = Counter()
+    for number in range(60):
+        item = dataset[number]
+        seen[item["id"], item["rater"]] += 1
+        assert (item["labels"][:, 3:-3, 3:-3, 3:-3] == item["rater"] + 1).all()  # inside the image never background
+
+    assert set(seen) == {("c1", 0), ("c1", 1), ("c2", 1), ("c3", 0)}
+    assert min(seen[("c1", 0)], seen[("c1", 1)]) > 4
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_raters_places_and_what_was_looked_for_are_the_same_from_any_number_of_workers(workers: int) -> None:
+    partly = read_by("c1", "A", "B", known=[[True, True, False], [True, False, True]])
+    cases = [partly, read_by("c2", "B")]
+    pipeline = build_pipeline(TransformsConfig(), mirror_pairs=((1, 2),), spacing_mm=(1.5, 1.5, 3), patch_shape=PATCH)
+    dataset = PatchDataset(cases, pipeline, TOLD)
+    raw = batches(PatchDataset(cases, None, TOLD), 0, 6, 2, workers)
+
+    for step, batch in enumerate(raw):
+        moved = augmented(batch, BatchAugment(pipeline), 3, torch.device("cpu"))
+        alone = [dataset[2 * step], dataset[2 * step + 1]]
+        assert moved["rater"].tolist() == [item["rater"] for item in alone]
+        assert moved["place"] == [item["place"] for item in alone]
+        assert torch.equal(moved["known"], torch.stack([item["known"] for item in alone]))
+        assert torch.equal(moved["target"], torch.stack([item["target"] for item in alone]))
+
+
+def test_the_place_of_a_patch_is_its_first_voxel_in_words() -> None:
+    plain = PatchSettings((12, 12, 8), SamplingConfig(margin_share=0), classes=3, random_rater=False, seed=0)
+
+    assert PatchDataset([case("c1")], None, plain)[0]["place"].startswith("voxel 0, 0, ")
+    assert PatchDataset([case("c1")], None, plain)[0]["place"].endswith(" of the standardised grid")
+
+
+def test_a_flip_renames_what_was_looked_for_as_it_renames_the_labels() -> None:
+    left = read_by("c1", "A", known=[[True, True, False]])  # looked for the left one only, and marked all of it
+    pipeline = build_pipeline(TransformsConfig(preset="none", steps=(FlipConfig(probability=0.5),)),
+                              mirror_pairs=((1, 2),), patch_shape=PATCH)  # fmt: skip
+    dataset = PatchDataset([left], pipeline, TOLD)
+
+    seen = set()
+    for number in range(20):
+        item = dataset[number]
+        (marked,) = item["target"].flatten(1).any(1).nonzero().flatten().tolist()
+        seen.add((marked, tuple(item["known"].tolist())))
+
+    assert seen == {(1, (True, True, False)), (2, (True, False, True))}
+
+
+def test_items_hold_what_was_looked_for_only_where_somebody_left_something_out(make_patches: MakePatches) -> None:
+    partly = StoredCase("c2", *_voxels(case("c2")), known=torch.tensor([[True, True, False]] * 3))
+
+    assert "known" not in make_patches(case("c1"))[0]
+    assert all("known" in make_patches(case("c1"), partly)[number] for number in range(2))
+
+
+def _voxels(of: StoredCase) -> tuple[Any, Any, Any]:
+    return of.hu, of.labels, of.places

@@ -1,4 +1,4 @@
-"""Cases on the plan's grid: every rater kept, majority voted, half readings refused."""
+"""Cases on the plan's grid: every rater kept with what they looked for, majority voted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medseg.data.store import StoredCase, majority_vote, store_case
+from medseg.data.store import StoredCase, store_case
 from medseg.errors import LabelError
 from medseg.imaging.case import Case
 from medseg.imaging.geometry import Geometry
@@ -70,9 +70,11 @@ def test_regions_that_overlap_are_refused_in_one_sentence() -> None:
         store("random", A=regions(liver=(0, 1), spleen=(1, 4)))
 
 
-def test_regions_of_only_some_structures_are_refused() -> None:
-    with pytest.raises(LabelError, match=r"case c1, rater A: a reading of only some structures .* got liver"):
-        store("random", A=regions(liver=(0, 1)))
+def test_regions_without_a_mask_were_not_looked_for() -> None:
+    case = store("random", A=regions(liver=(0, 1)))
+
+    assert case.known is not None and case.known.tolist() == [[True, True, False]]
+    assert case.labels[0, :, 0, 0].tolist() == [1, 1, 0, 0, 0, 0]
 
 
 def test_hu_are_stored_as_whole_numbers() -> None:
@@ -91,19 +93,26 @@ def test_a_case_without_rater_is_refused() -> None:
         store("random")
 
 
-def test_a_reading_of_some_structures_only_is_refused_by_case_and_rater() -> None:
-    with pytest.raises(LabelError, match=r"case c1, rater B: .*only some structures.*got liver"):
-        store("random", A=reading(5), B=reading(5, labelled=("liver",)))
+def test_what_a_rater_looked_for_is_kept_and_the_rest_of_the_drawing_is_not() -> None:
+    case = store("random", A=reading(5), B=reading(6, labelled=("liver",)))
+
+    assert case.raters == ("A", "B")
+    assert case.known is not None and case.known.tolist() == [[True, True, True], [True, True, False]]
+    assert case.labels[:, 1, 1, 1].tolist() == [1, 0]  # B's spleen counts as not read
 
 
-def vote(*raters: list[int]) -> list[int]:
-    return majority_vote(np.array(raters)[:, :, None, None], 3).ravel().tolist()
+def test_where_everybody_looked_for_everything_nothing_is_unknown() -> None:
+    assert store("random", A=reading(5), B=reading(5, labelled=("liver", "spleen"))).known is None
 
 
-def test_the_majority_wins_and_half_of_the_readers_are_not_enough() -> None:
-    assert vote([1, 1, 2], [1, 0, 2], [0, 0, 1]) == [1, 0, 2]
-    assert vote([1, 0], [0, 2]) == [0, 0]
+def test_a_rater_who_looked_for_nothing_has_not_read_the_case() -> None:
+    assert store("random", A=reading(5), B=reading(5, labelled=())).raters == ("A",)
+    with pytest.raises(LabelError, match=r"case c1: no rater has labelled this case"):
+        store("random", B=reading(5, labelled=()))
 
 
-def test_unknown_opinions_do_not_vote() -> None:
-    assert vote([-1, -1, 1], [2, -1, -1], [-1, -1, 1]) == [2, -1, 1]
+def test_a_majority_knows_what_anybody_looked_for_and_has_no_reader() -> None:
+    case = store("majority", A=reading(5, labelled=("liver",)), B=reading(5, labelled=("liver",)))
+
+    assert case.known is not None and case.known.tolist() == [[True, True, False]]
+    assert case.raters == () and case.labels[0, 1, 1, 1] == 1

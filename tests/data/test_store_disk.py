@@ -17,15 +17,16 @@ from medseg.errors import FileReadError
 LAYOUTS = get_args(Layout)
 
 
-def make_case(highest: int = 3) -> StoredCase:
+def make_case(highest: int = 3, known: torch.Tensor | None = None) -> StoredCase:
     generator = torch.Generator().manual_seed(0)
     hu = torch.randint(-1024, 3071, (1, 70, 33, 9), dtype=torch.int16, generator=generator)
     labels = torch.randint(-1, highest + 1, (2, 70, 33, 9), dtype=torch.int16, generator=generator)
-    return StoredCase("c1", hu, labels, {1: torch.tensor([[1, 2, 3]], dtype=torch.int16)})
+    places = {1: torch.tensor([[1, 2, 3]], dtype=torch.int16)}
+    return StoredCase("c1", hu, labels, places, ("A", "B"), known)
 
 
 def stored(folder: Path, layout: Layout, case: StoredCase | None = None) -> StoredCase:
-    write_stored(folder, case or make_case(), ("A", "B"), layout, "source")
+    write_stored(folder, case or make_case(), layout, "source")
     return read_stored(folder)
 
 
@@ -35,6 +36,13 @@ def test_every_voxel_and_place_comes_back(layout: Layout, tmp_path: Path) -> Non
     assert torch.equal(again.hu[:], case.hu[:])
     assert torch.equal(again.labels[:].short(), case.labels[:])
     assert again.id == "c1" and torch.equal(again.places[1], case.places[1])
+    assert (again.raters, again.known) == (("A", "B"), None)
+
+
+def test_what_each_rater_looked_for_comes_back(tmp_path: Path) -> None:
+    known = torch.tensor([[True, True, True, True], [True, False, True, False]])
+    again = stored(tmp_path, "memmap", make_case(known=known)).known
+    assert again is not None and torch.equal(again, known)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
