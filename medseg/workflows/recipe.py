@@ -19,6 +19,7 @@ from medseg.preprocessing.plan import Plan, PlanConfig, PreprocessingConfig, nor
 from medseg.training.loop import TrainingConfig
 from medseg.transforms.steps import TransformsConfig, with_window
 from medseg.transforms.window import WindowConfig
+from medseg.workflows.watching_settings import TrackingConfig
 
 
 class Recipe(Config):
@@ -27,11 +28,14 @@ class Recipe(Config):
     Args:
         data: a DATASET (a `dataset.yaml` or the folder that holds one), relative to the current folder.
         split: cases to train on; default all whose split is not `test`.
-        raters: which expert a patch is learned from: a `random` one, the `majority`, or the share of all (`soft`).
+        init: trained weights to begin with: a RUN, a .safetensors file, or `nnunet:DIR`, nnU-Net's results folder.
+        raters: what several experts' labels become: `random` (one of them for each patch), `soft` (the share of all),
+            `majority` or `staple` (one consensus), or a network that tells them apart: `heads`, `conditioned`, `crowd`.
     """
 
     data: str
     split: str | None = None
+    init: str | None = None
     raters: RaterMode = "random"
     plan: PlanConfig = PlanConfig()
     preprocessing: PreprocessingConfig = PreprocessingConfig()
@@ -42,6 +46,7 @@ class Recipe(Config):
     loss: LossConfig = DiceCEConfig()
     training: TrainingConfig = TrainingConfig()
     inference: InferenceConfig = InferenceConfig()
+    tracking: TrackingConfig = TrackingConfig()
 
 
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

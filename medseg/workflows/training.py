@@ -21,10 +21,21 @@ from medseg.training.memory import keep_freed_memory
 from medseg.workflows.augmenting import build_feed, describe_waiting
 from medseg.workflows.recipe import Recipe, read_recipe
 from medseg.workflows.run import Run
+from medseg.workflows.run_lock import locked_folder
 from medseg.workflows.training_data import TrainingData, open_training
-from medseg.workflows.training_run import new_run, resumed_run, store_cases
+from medseg.workflows.training_run import (
+    Fold,
+    check_target,
+    fold_folder,
+    new_run,
+    resumed_run,
+    settle,
+    store_cases,
+    with_wishes,
+)
 from medseg.workflows.training_validation import validation_dice
 from medseg.workflows.training_words import describe, describe_padding
+from medseg.workflows.watching import check_tracking, watch
 
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int, str], None]  # what, done, total, note
@@ -45,6 +56,8 @@ def train(
     overrides: Sequence[str] = (),
     *,
     out: str | Path,
+    fold: Fold = None,
+    init: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
     say: Say = lambda text: None,
@@ -54,27 +67,36 @@ def train(
 
     Args:
         recipe: a Recipe, or a path to its YAML with `overrides` such as `training.steps=500`.
+        fold: hold out this fold and write to `out/fold_<k>`: the folds of `out/folds.json` are drawn by the first
+            training and read by the others; `all` trains on every case. Without it, `folds.fold` of the recipe counts.
+        init: takes the place of the recipe's `init`: trained weights to begin with.
         resume: go on from the last checkpoint in `out`; the recipe must be the one that the run was started with.
         overwrite: replace a run that is there.
         say: called with sentences worth reading.
         progress: called with (what, done, total, note).
 
     Raises:
-        ConfigError, UsageError: the recipe or the call is wrong.
-        InputError: the data set is; MedsegErrors of the readers.
+        ConfigError, UsageError: the recipe or the call is wrong, or another training writes into the folder.
+        InputError: the data set is, or it has changed since the folds were drawn; MedsegErrors of the readers.
+        CheckpointError: no layer of `init` fits, or it cannot be read.
         OutputExistsError: `out` holds a run and neither `resume` nor `overwrite` is given.
         TrainingError: the loss is not finite.
     """
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other")
-    recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides)
+    recipe = with_wishes(recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides), fold, init)
     choose_device(recipe.training.device)
+    check_tracking(recipe.tracking)
     recipe, data = open_training(recipe)
-    if resume:
-        run = resumed_run(Path(out), recipe, data.labels)
-    else:
-        run = new_run(recipe, data, Path(out), overwrite, progress)
-    return _train(run, data, resume, say, progress)
+    folder = fold_folder(Path(out), fold)
+    check_target(folder, resume=resume, overwrite=overwrite)
+    settled = None if resume else settle(recipe, data, None if folder == Path(out) else Path(out), say)
+    with locked_folder(folder, say=say):
+        if settled is None:
+            run = resumed_run(folder, recipe, data.labels)
+        else:
+            run = new_run(recipe, data, folder, settled, overwrite=overwrite, progress=progress)
+        return _train(run, data, resume, say, progress)
 
 
 def _train(run: Run, data: TrainingData, resume: bool, say: Say, progress: Progress) -> Training:
@@ -97,12 +119,13 @@ def _train(run: Run, data: TrainingData, resume: bool, say: Say, progress: Progr
     if padding := describe_padding(cases, run.plan):
         say(padding)
     log = Logbook(run.log_file, resume_at=state.step)
+    watching = watch(run, state.step, say, progress)
     feed = build_feed(run, cases, state.step, device, say)
     hooks = Hooks(
-        validate=lambda: validation_dice(model, held_out, run, progress),
+        validate=lambda: validation_dice(model, held_out, run, progress, watching.slices.look),
         save=lambda best: _save(run, state, best),
-        watchers=[log],
-        tick=lambda step, loss: progress("Training", step, recipe.training.steps, f"loss {loss:.3f}"),
+        watchers=[log, *watching.watchers],
+        tick=watching.line.tick,
         prepare=feed.prepare,
     )
     finished = train_steps(state, feed.loader, DeepSupervision(recipe.loss.build()), recipe.training, hooks)

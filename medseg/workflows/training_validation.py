@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -12,26 +13,29 @@ from medseg.preprocessing.standardise import normalise
 from medseg.workflows.run import Run
 
 Progress = Callable[[str, int, int, str], None]  # what, done, total, note
+Look = Callable[[str, Any, Any, Any], None]  # case, HU, reference, prediction: arrays (X, Y, Z)
 
 
 def validation_dice(
-    model: torch.nn.Module, cases: Sequence[StoredCase], run: Run, progress: Progress
+    model: torch.nn.Module, cases: Sequence[StoredCase], run: Run, progress: Progress, look: Look = lambda *each: None
 ) -> dict[str, dict[str, float]]:
     """Dice per case and structure against the readers' majority, on the plan's grid; empty without cases.
 
-    A structure that neither the majority nor the model marked in a case is absent there. Voxels that nobody read are
-    left out.
+    A structure that neither the majority nor the model marked in a case is absent there, and so is one that nobody
+    looked for. Voxels that nobody read are left out. `look` is shown every case.
     """
     names, found = run.labels.names, {case.id: {} for case in cases}
     for done, case in enumerate(cases, 1):
-        reference = torch.from_numpy(majority_vote(case.labels[:].numpy(), len(names)))
+        reference = torch.from_numpy(majority_vote(case.labels[:].numpy(), len(names), case.known))
         image = normalise(case.hu[:].float(), run.plan)  # type: ignore[arg-type]
         scores = predict_probabilities(model, image, run.plan.patch, run.recipe.inference, run.labels.mirror_indices)  # type: ignore[arg-type]
         predicted = scores.argmax(0)
         predicted[reference < 0] = -1
+        sought = case.known.any(0).tolist() if case.known is not None else [True] * len(names)
         for index, name in enumerate(names):
             a, b = reference == index, predicted == index
-            if index and (total := int(a.sum() + b.sum())):
+            if index and sought[index] and (total := int(a.sum() + b.sum())):
                 found[case.id][name] = round(2 * int((a & b).sum()) / total, 5)
+        look(case.id, case.hu[:][0].numpy(), reference.numpy(), predicted.cpu().numpy())
         progress("Validating", done, len(cases), "")
     return found

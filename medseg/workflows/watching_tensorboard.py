@@ -1,0 +1,136 @@
+"""TensorBoard: event files under `RUN/tensorboard`, written without TensorFlow and without the machine's name.
+
+A run that is taken up again drops the points past the step that it goes on from and starts a new file, so that every
+point is there once. A record is one write; one that a kill cut short is dropped.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from medseg.files import atomic_path
+from medseg.report.run_pictures import Seen, side_by_side
+from medseg.training.events import StepEvent, ValidationEvent
+from medseg.workflows.watching_slices import Slices
+
+FOLDER = "tensorboard"
+VERSION = "brain.Event:2"
+HEADER, FOOTER = struct.Struct("<QI"), struct.Struct("<I")
+
+
+class TensorBoard:
+    """A watcher that writes curves, and slices of the cases that `slices` follows.
+
+    Args:
+        folder: where the event files lie.
+        step: the step that training goes on from; 0 for a new run.
+        slices: None for curves alone.
+    """
+
+    def __init__(self, folder: Path, step: int, slices: Slices | None = None) -> None:
+        from tensorboard.compat.proto import event_pb2, summary_pb2
+
+        self._events, self._summaries, self.slices = event_pb2, summary_pb2, slices
+        folder.mkdir(parents=True, exist_ok=True)
+        files = event_files(folder)
+        for path in files:
+            drop_after(path, step)
+        count = 1 + max((int(path.name.split(".")[3]) for path in files), default=0)
+        self.path = folder / f"events.out.tfevents.{count:010d}.medseg"
+        self._write(event_pb2.Event(wall_time=time.time(), file_version=VERSION))
+        if step:  # a TensorBoard that is open now forgets the same points
+            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self._write(event_pb2.Event(wall_time=time.time(), step=step + 1, session_log=start))
+
+    def step(self, event: StepEvent) -> None:
+        self._scalars(event.step, {
+            "training/loss": event.loss,
+            "training/learning_rate": event.learning_rate,
+            "training/gradient_norm": event.gradient_norm,
+            "speed/patches_per_second": event.patches_per_second,
+            "speed/waiting_share": event.wait_share,
+        })  # fmt: skip
+
+    def validation(self, event: ValidationEvent) -> None:
+        self._scalars(
+            event.step, {"dice/mean": event.mean} | {f"dice/{name}": dice for name, dice in event.dice.items()}
+        )
+        followed = self.slices.followed if self.slices else {}
+        self._summary(event.step, [self._picture(seen) for case, seen in followed.items() if case in event.cases])
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _scalars(self, step: int, values: Mapping[str, float]) -> None:
+        self._summary(
+            step, [self._summaries.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+        )
+
+    def _picture(self, seen: Seen) -> Any:
+        encoded = side_by_side(seen)
+        width, height = struct.unpack(">II", encoded[16:24])  # of the PNG's first chunk
+        note = f"Axial slice {seen.place}. Left the reference, right the prediction."
+        image = self._summaries.Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encoded)
+        metadata = self._summaries.SummaryMetadata(summary_description=note)
+        return self._summaries.Summary.Value(tag=f"slices/{seen.case}", image=image, metadata=metadata)
+
+    def _summary(self, step: int, values: list[Any]) -> None:
+        summary = self._summaries.Summary(value=values)
+        self._write(self._events.Event(wall_time=time.time(), step=step, summary=summary))
+
+    def _write(self, event: Any) -> None:
+        with open(self.path, "ab") as stream:
+            stream.write(as_record(event.SerializeToString()))
+
+
+def event_files(folder: Path) -> list[Path]:
+    """The event files of a folder that medseg wrote, oldest first."""
+    return sorted(folder.glob("events.out.tfevents.[0-9]*.medseg"))
+
+
+def as_record(data: bytes) -> bytes:
+    """A message between its length and the check sums of both (TensorFlow's record format)."""
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+
+    length = struct.pack("<Q", len(data))
+    return length + FOOTER.pack(masked_crc32c(length)) + data + FOOTER.pack(masked_crc32c(data))
+
+
+def records(content: bytes) -> Iterator[bytes]:
+    """The records of an event file; it ends at the first one that a kill cut short.
+
+    Only the check sum of the length is verified: that of the message takes a second for 5 MB of pictures.
+    """
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+
+    place = 0
+    while place + HEADER.size <= len(content):
+        length, check = HEADER.unpack_from(content, place)
+        end = place + HEADER.size + length + FOOTER.size
+        if masked_crc32c(content[place : place + 8]) != check or end > len(content):
+            return
+        yield content[place:end]
+        place = end
+
+
+def drop_after(path: Path, step: int) -> None:
+    """Rewrites an event file without the events past `step`, and without what follows a damaged record.
+
+    TensorBoard reads no further than to the damage either; `log.jsonl` holds every point in any case.
+    """
+    from google.protobuf.message import DecodeError
+    from tensorboard.compat.proto import event_pb2
+
+    content, kept = path.read_bytes(), bytearray()
+    with suppress(DecodeError):
+        for record in records(content):
+            if event_pb2.Event.FromString(record[HEADER.size : -FOOTER.size]).step <= step:
+                kept += record
+    if kept != content:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(kept)
