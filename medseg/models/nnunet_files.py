@@ -51,12 +51,14 @@ class NnunetNetwork:
         file: its checkpoint.
         tensors: under the names of our U-Nets, kernels X, Y, Z.
         model: the same network as a recipe names it; None where ours has no such shape.
+        classes: names in the order of the logits; None where they are regions, or dataset.json is missing.
         spacing_mm: of the grid that it was trained on, X, Y, Z; None where the plans do not say.
     """
 
     file: Path
     tensors: dict[str, Tensor]
     model: UNetConfig | ResEncConfig | None
+    classes: tuple[str, ...] | None
     spacing_mm: Triple | None
 
 
@@ -84,7 +86,7 @@ def read_nnunet(folder: Path, fold: int | str = "all") -> NnunetNetwork:
         raise CheckpointError("no layer of a U-Net of nnU-Net", where=file.name, got=f"{len(state)} tensors",
                               do="Only PlainConvUNet and ResidualEncoderUNet can be taken over.")  # fmt: skip
     spacing = _triple(settings.get("spacing"), order)
-    return NnunetNetwork(file, tensors, _model(settings, order), spacing)
+    return NnunetNetwork(file, tensors, _model(settings, order), _classes(file, made), spacing)
 
 
 def differences(theirs: UNetConfig | ResEncConfig, ours: Any) -> list[str]:
@@ -135,14 +137,7 @@ def _load(file: Path) -> dict[str, Any]:
 
 def _plans(file: Path, made: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """The plans, and what they say of the configuration that was trained."""
-    plans: Any = made.get("plans")
-    for place in (file.parent / PLANS, file.parent.parent / PLANS):
-        if place.is_file():
-            try:
-                plans = json.loads(place.read_text(encoding="utf-8"))
-            except (OSError, ValueError, RecursionError) as error:
-                raise FileReadError("nnU-Net's plans cannot be read", where=PLANS, got=type(error).__name__) from None
-            break
+    plans = _beside(file, PLANS) or made.get("plans")
     name = made.get("configuration", file.parent.parent.name.rpartition("__")[2])
     try:
         settings = dict(plans["configurations"][name])
@@ -153,6 +148,26 @@ def _plans(file: Path, made: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapp
         raise FileReadError("the plans do not describe the network", where=PLANS, expected=f"configuration {name}",
                             do="Put nnU-Net's plans.json beside its fold_<k>.") from None  # fmt: skip
     return plans, settings
+
+
+def _classes(file: Path, made: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The classes by value, from dataset.json or the checkpoint's copy of it."""
+    found = _beside(file, "dataset.json") or made.get("dataset_json")
+    labels = found.get("labels") if isinstance(found, Mapping) else None
+    if not isinstance(labels, Mapping) or not all(isinstance(value, int) for value in labels.values()):
+        return None
+    return tuple(sorted((str(name) for name in labels if name != "ignore"), key=lambda name: labels[name]))
+
+
+def _beside(file: Path, name: str) -> Any:
+    """A JSON file beside the checkpoint or one folder above; None where there is none."""
+    for place in (file.parent / name, file.parent.parent / name):
+        if place.is_file():
+            try:
+                return json.loads(place.read_text(encoding="utf-8"))
+            except (OSError, ValueError, RecursionError) as error:
+                raise FileReadError("a file of nnU-Net cannot be read", where=name, got=type(error).__name__) from None
+    return None
 
 
 def _axes(plans: Mapping[str, Any]) -> IntTriple:

@@ -7,7 +7,7 @@ RUN/recipe.yaml    the recipe with all defaults filled in and overrides applied
     log.jsonl      loss, learning rate, validation Dice
     curves.svg
     checkpoints/   best and last, .safetensors and .json
-    fold_<k>/      the same once more, for runs of several folds
+    fold_<k>/      the same once more, for runs of several folds; then RUN itself holds folds.json alone
 ```
 """
 
@@ -23,10 +23,12 @@ from typing import Any
 import torch
 
 from medseg.config import build_config
-from medseg.errors import CheckpointError, FileReadError
+from medseg.data.folds import run_folders
+from medseg.errors import CheckpointError, FileReadError, UsageError
 from medseg.files import write_text
 from medseg.imaging.labels import LabelSet
 from medseg.inference.predictor import Predictor
+from medseg.models.raters import RATER_NETWORKS, RaterNetwork, build_rater_network
 from medseg.preprocessing.plan import Plan
 from medseg.training.checkpoint import Checkpoint, read_checkpoint
 from medseg.training.loop import choose_device
@@ -38,12 +40,13 @@ LIBRARIES = ("medseg", "torch", "monai", "numpy")
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder with its recipe, plan and labels."""
+    """A run folder with its recipe, plan and labels, and the raters whom its network knows (most know none)."""
 
     folder: Path
     recipe: Recipe
     plan: Plan
     labels: LabelSet
+    raters: tuple[str, ...] = ()
 
     @property
     def folds_file(self) -> Path:
@@ -58,8 +61,15 @@ class Run:
         return self.folder / "checkpoints" / f"{which}.safetensors"
 
     def build_model(self) -> torch.nn.Module:
-        """The network of the recipe, with random weights."""
-        return self.recipe.model.build(1, len(self.labels.names), self.plan.patch)
+        """The network of the recipe, with random weights; where it is to know raters, with what tells them apart."""
+
+        def build(outputs: int) -> torch.nn.Module:
+            return self.recipe.model.build(1, outputs, self.plan.patch)
+
+        classes, mode = len(self.labels.names), self.recipe.raters
+        if mode not in RATER_NETWORKS:
+            return build(classes)
+        return build_rater_network(mode, build, classes, len(self.raters))  # type: ignore[arg-type]
 
     def load(self, which: str) -> Checkpoint:
         """A checkpoint of this run.
@@ -80,15 +90,33 @@ class Run:
             )
         return checkpoint
 
-    def load_model(self, which: str) -> torch.nn.Module:
-        """The network with trained weights, ready to predict."""
+    def load_model(self, which: str, as_rater: str | None = None) -> torch.nn.Module:
+        """The network with trained weights, ready to predict; like one of its raters, or None for the consensus.
+
+        Raises:
+            UsageError: the network knows no rater of that name.
+        """
+        rater = None if as_rater is None else self.rater_index(as_rater)
         model = self.build_model()
         try:
             model.load_state_dict(self.load(which).part("model"))
         except RuntimeError as error:
             raise CheckpointError("the checkpoint belongs to another network", where=f"checkpoints/{which}.safetensors",
                                   do="Use the checkpoint that this run wrote.") from error  # fmt: skip
-        return model.eval()
+        return (model.as_rater(rater) if isinstance(model, RaterNetwork) else model).eval()
+
+    def rater_index(self, name: str) -> int:
+        """The number of a rater whom the network knows.
+
+        Raises:
+            UsageError: it knows none of that name; says whom it knows.
+        """
+        if name in self.raters:
+            return self.raters.index(name)
+        known = ", ".join(self.raters) or "a run trained with raters: heads, conditioned or crowd"
+        got = f"{name}, and a network that knows no raters" if not self.raters else name
+        raise UsageError("no such rater in this run", where="--as-rater", expected=known, got=got,
+                         do="Leave it out to predict the consensus.")  # fmt: skip
 
 
 def write_run(run: Run) -> None:
@@ -99,10 +127,27 @@ def write_run(run: Run) -> None:
         "mirror_pairs": [list(pair) for pair in run.labels.mirror_pairs],
         "ignore": run.labels.ignore,
         "plan": run.plan.model_dump(mode="json"),
+        "raters": list(run.raters),
         "seed": run.recipe.training.seed,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
     }
     write_text(run.folder / "run.json", json.dumps(facts, indent=1) + "\n")
+
+
+def record(run: Run, **facts: Any) -> None:
+    """Writes facts of the training's course into `run.json`, under `training`; those of before stay.
+
+    Nothing of the machine, its user or its folders.
+    """
+    file = run.folder / "run.json"
+    found = json.loads(file.read_text(encoding="utf-8"))
+    found["training"] = {**found.get("training", {}), **facts}
+    write_text(file, json.dumps(found, indent=1) + "\n")
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """What `record` wrote so far; empty for a run of an older version."""
+    return json.loads((folder / "run.json").read_text(encoding="utf-8")).get("training", {})
 
 
 def open_run(folder: str | Path) -> Run:
@@ -116,27 +161,33 @@ def open_run(folder: str | Path) -> Run:
         facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         labels = LabelSet(facts["labels"], tuple((a, b) for a, b in facts["mirror_pairs"]), facts["ignore"])
         plan = build_config(Plan, facts["plan"], source="run.json")
+        raters = tuple(map(str, facts.get("raters", ())))
     except (FileNotFoundError, NotADirectoryError):
         raise FileReadError("not a run folder", where=folder.name, expected="a folder that `medseg train` wrote",
                             do="Check the path.") from None  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FileReadError("run.json cannot be read", where=folder.name, got=type(error).__name__) from error
-    return Run(folder, read_recipe(folder / "recipe.yaml"), plan, labels)
+    return Run(folder, read_recipe(folder / "recipe.yaml"), plan, labels, raters)
 
 
-def load_predictor(folder: str | Path, *, which: str = "best", device: str = "auto") -> Predictor:
+def load_predictor(
+    folder: str | Path, *, which: str = "best", device: str = "auto", as_rater: str | None = None
+) -> Predictor:
     """A Predictor with the run's weights; the folds that the folder holds (`fold_<k>`) are averaged.
+
+    Args:
+        as_rater: name of the rater to predict like; None predicts the consensus.
 
     Raises:
         FileReadError, CheckpointError: see `open_run` and `Run.load`; folds of different labels do not mix.
+        UsageError: a network knows no rater of that name.
     """
     folder = Path(folder)
-    folders = sorted(path for path in folder.glob("fold_*") if (path / "run.json").exists()) or [folder]
-    runs = [open_run(path) for path in folders]
+    runs = [open_run(path) for path in run_folders(folder) or [folder]]
     first = runs[0]
     for run in runs[1:]:
         if run.labels != first.labels or run.plan.spacing_mm != first.plan.spacing_mm:
             raise CheckpointError("the folds of the run differ in labels or spacing", where=run.folder.name)
     chosen = choose_device(device)
-    models = [run.load_model(which).to(chosen) for run in runs]
+    models = [run.load_model(which, as_rater).to(chosen) for run in runs]
     return Predictor(models, [run.plan for run in runs], first.labels, first.recipe.inference)

@@ -10,7 +10,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medseg.errors import UsageError, WriteError
@@ -40,19 +40,34 @@ def locked_folder(folder: Path, *, wait: bool = False, say: Say = lambda text: N
         UsageError: another process is writing into it.
         WriteError: the folder cannot be made.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / MARKER, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise WriteError(f"could not make the folder: {error.strerror}", where=folder.name) from error
+    new = not folder.exists()
+    handle = _open(folder)
     try:
         HELD.add(handle)
         if not _lock(handle, wait, folder):
             say(f"The file system of {folder.name} keeps no locks: make sure that no other training writes there.")
         yield
     finally:
+        if new:
+            _remove_empty(folder)
         HELD.discard(handle)
         os.close(handle)  # which lets go of the lock
+
+
+def _open(folder: Path) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.open(folder / MARKER, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise WriteError(f"could not make the folder: {error.strerror}", where=folder.name) from error
+
+
+def _remove_empty(folder: Path) -> None:
+    """Takes away a folder that was made for the lock alone: what it was held for has failed."""
+    with suppress(OSError):
+        if [path.name for path in folder.iterdir()] == [MARKER] and not (folder / MARKER).stat().st_size:
+            (folder / MARKER).unlink()
+            folder.rmdir()
 
 
 def is_locked(folder: Path) -> bool:
@@ -79,9 +94,14 @@ def _lock(handle: int, wait: bool, folder: Path) -> bool:
             return False
         if error.errno not in BUSY:
             raise WriteError(f"could not lock the folder: {error.strerror}", where=folder.name) from error
-        raise UsageError("another training is writing into this folder", where=folder.name,
-                         do="Wait for it to end, or choose another --out.") from None  # fmt: skip
+        raise in_use(folder) from None
     return True
+
+
+def in_use(folder: Path) -> UsageError:
+    """The error of a folder that somebody else writes to."""
+    return UsageError("another training is writing into this folder", where=folder.name,
+                      do="Wait for it to end, or choose another --out.")  # fmt: skip
 
 
 def _let_go() -> None:

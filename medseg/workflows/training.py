@@ -11,7 +11,6 @@ import torch
 from medseg.data.folds import read_folds, split_fold
 from medseg.errors import UsageError
 from medseg.files import write_text
-from medseg.losses.deep_supervision import DeepSupervision
 from medseg.report.canvas import to_svg
 from medseg.report.figures import training_curves
 from medseg.training.checkpoint import write_checkpoint
@@ -20,9 +19,12 @@ from medseg.training.loop import Hooks, TrainingState, choose_device, train_step
 from medseg.training.memory import keep_freed_memory
 from medseg.workflows.augmenting import build_feed, describe_waiting
 from medseg.workflows.recipe import Recipe, read_recipe
-from medseg.workflows.run import Run
+from medseg.workflows.run import Run, record
 from medseg.workflows.run_lock import locked_folder
+from medseg.workflows.training_course import course
 from medseg.workflows.training_data import TrainingData, open_training
+from medseg.workflows.training_init import begin_with, read_weights
+from medseg.workflows.training_loss import training_loss
 from medseg.workflows.training_run import (
     Fold,
     check_target,
@@ -88,6 +90,8 @@ def train(
     choose_device(recipe.training.device)
     check_tracking(recipe.tracking)
     recipe, data = open_training(recipe)
+    if recipe.init is not None and not resume:
+        read_weights(recipe.init, recipe)  # a wrong path shows before cases are measured for minutes
     folder = fold_folder(Path(out), fold)
     check_target(folder, resume=resume, overwrite=overwrite)
     settled = None if resume else settle(recipe, data, None if folder == Path(out) else Path(out), say)
@@ -109,6 +113,10 @@ def _train(run: Run, data: TrainingData, resume: bool, say: Say, progress: Progr
         keep_freed_memory()
     torch.manual_seed(recipe.training.seed)
     model = run.build_model().to(device)
+    if resume and _has_begun(run):
+        beginning = None  # the checkpoint has it all
+    else:
+        beginning = begin_with(run, model, validated)
     state = TrainingState(model, recipe.training.optimizer.build(model))
     if resume and _has_begun(run):
         state.unpack(run.load("last"))
@@ -116,19 +124,24 @@ def _train(run: Run, data: TrainingData, resume: bool, say: Say, progress: Progr
     say(describe(run, model, device))
     if tuple(recipe.plan.patch) != tuple(plan_patch := run.plan.patch):
         say(f"plan.patch {list(recipe.plan.patch)} became {list(plan_patch)}: the network halves it several times.")
+    if beginning:
+        record(run, init=beginning.facts)
+        for sentence in beginning.sentences:
+            say(sentence)
     if padding := describe_padding(cases, run.plan):
         say(padding)
     log = Logbook(run.log_file, resume_at=state.step)
     watching = watch(run, state.step, say, progress)
     feed = build_feed(run, cases, state.step, device, say)
-    hooks = Hooks(
-        validate=lambda: validation_dice(model, held_out, run, progress, watching.slices.look),
-        save=lambda best: _save(run, state, best),
-        watchers=[log, *watching.watchers],
-        tick=watching.line.tick,
-        prepare=feed.prepare,
-    )
-    finished = train_steps(state, feed.loader, DeepSupervision(recipe.loss.build()), recipe.training, hooks)
+    with course(run, state) as note:
+        hooks = Hooks(
+            validate=lambda: validation_dice(model, held_out, run, progress, watching.slices.look),
+            save=lambda best: _save(run, state, best, note),
+            watchers=[log, *watching.watchers],
+            tick=watching.line.tick,
+            prepare=feed.prepare,
+        )
+        finished = train_steps(state, feed.loader, training_loss(recipe, run.plan, run.labels), recipe.training, hooks)
     _draw_curves(run)
     say(describe_waiting(hooks.wait_share))
     return Training(run, finished, state.step, state.best)
@@ -139,10 +152,11 @@ def _has_begun(run: Run) -> bool:
     return any(run.checkpoint_file("last").parent.glob("[!.]*"))
 
 
-def _save(run: Run, state: TrainingState, best: bool) -> None:
+def _save(run: Run, state: TrainingState, best: bool, note: Callable[[], None]) -> None:
     checkpoint = state.pack({"labels": list(run.labels.names), "model": run.recipe.model.name})
     for which in ("best", "last") if best else ("last",):
         write_checkpoint(run.checkpoint_file(which), checkpoint)
+    note()
 
 
 def _draw_curves(run: Run) -> None:

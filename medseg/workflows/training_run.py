@@ -2,36 +2,170 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from medseg.config import write_config
-from medseg.data.folds import draw_folds, split_fold, write_folds
+from medseg.data.folds import (
+    FILE,
+    Folds,
+    check_folds,
+    draw_folds,
+    fold_units,
+    read_folds,
+    read_own_folds,
+    read_settled,
+    split_fold,
+    write_folds,
+)
 from medseg.data.store import StoredCase
-from medseg.errors import ConfigError, InputError, UsageError
-from medseg.files import open_output_folder, remove_leftovers
+from medseg.errors import ConfigError, InputError, OutputExistsError, UsageError
+from medseg.files import check_output_folder, open_output_folder, remove_leftovers
 from medseg.imaging.labels import LabelSet
+from medseg.shapes import Triple
 from medseg.workflows.recipe import Recipe, training_transforms
 from medseg.workflows.run import Run, open_run, write_run
+from medseg.workflows.run_lock import in_use, is_locked, locked_folder
 from medseg.workflows.training_data import TrainingData
+from medseg.workflows.training_loss import check_network, training_loss
+from medseg.workflows.training_raters import named_raters
 
+Fold = int | Literal["all"] | None
+Say = Callable[[str], None]
 Progress = Callable[[str, int, int, str], None]  # what, done, total, note
+FOLDS_KIND = "run of folds"
 
 
-def new_run(recipe: Recipe, data: TrainingData, out: Path, overwrite: bool, progress: Progress) -> Run:
+def fold_folder(out: Path, fold: Fold) -> Path:
+    """Where a training writes: `out` itself, or of one fold `out/fold_<k>`."""
+    return out if fold in (None, "all") else out / f"fold_{fold}"
+
+
+def with_wishes(recipe: Recipe, fold: Fold, init: str | None) -> Recipe:
+    """The recipe with the fold and the initial weights that the call names.
+
+    Raises:
+        UsageError: no number of a fold.
+    """
+    if fold is not None:
+        if fold != "all" and (not isinstance(fold, int) or isinstance(fold, bool) or fold < 0):
+            raise UsageError("no such fold", where="--fold", expected="0, 1, ... or all", got=str(fold))
+        recipe = recipe.model_copy(update={"folds": recipe.folds.model_copy(update={"fold": fold})})
+    return recipe if init is None else recipe.model_copy(update={"init": init})
+
+
+def check_target(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """Refuses a folder that cannot be written to, before anything is made.
+
+    Raises:
+        UsageError: another training writes there; OutputExistsError; FileReadError: nothing to resume.
+    """
+    if is_locked(folder):
+        raise in_use(folder)
+    if resume:
+        open_run(folder)
+    else:
+        check_output_folder(folder, kind="run", overwrite=overwrite)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What all folds of a run share: the folds, and the voxel size of their grid (None: fitted by each training)."""
+
+    folds: Folds
+    spacing_mm: Triple | None = None
+
+
+def settle(recipe: Recipe, data: TrainingData, root: Path | None, say: Say) -> Settled:
+    """The folds of a training; those of a run of folds are drawn by its first fold, and read by the others.
+
+    Args:
+        root: folder of the run of folds; None for a training of its own.
+
+    Raises:
+        ConfigError: there is no such fold, or the recipe asks for other folds than those that the run has.
+        InputError: the data set has other cases than the folds, or a patient or group is in several.
+        OutputExistsError: the folder holds something else.
+    """
+    units = fold_units(data.entries.values(), recipe.folds.by)
+    if root is None:
+        return Settled(_choose(recipe, units))
+    _check_root(root)
+    with locked_folder(root, wait=True, say=say):
+        file = root / FILE
+        if file.is_file():
+            return _as_before(recipe, file, units)
+        settled = Settled(_choose(recipe, units), data.grid(recipe))
+        open_output_folder(root, kind=FOLDS_KIND)
+        write_folds(file, settled.folds, spacing_mm=settled.spacing_mm)
+        return settled
+
+
+def _choose(recipe: Recipe, units: Mapping[str, str]) -> Folds:
+    """Folds as the recipe wants them; the one that it names is there."""
+    wish = recipe.folds
+    if wish.fold == "all":
+        return [sorted(units)]
+    if wish.file is None:
+        folds = draw_folds(units, wish.count, recipe.training.seed)
+    else:
+        folds = read_own_folds(wish.file)
+        check_folds(folds, units, where=Path(wish.file).name)
+    learned, _ = split_fold(folds, wish.fold)
+    if not learned:
+        raise InputError("one fold holds every case, so there is none to learn from", where="folds.file",
+                         expected="two folds or more", do="Add a fold, or set folds.fold=all.")  # fmt: skip
+    return folds
+
+
+def _as_before(recipe: Recipe, file: Path, units: Mapping[str, str]) -> Settled:
+    """What the run of folds has settled; the data set and the recipe must still be the same."""
+    folds = read_folds(file)
+    spacing = read_settled(file).get("spacing_mm")
+    settled = Settled(folds, tuple(spacing) if spacing else None)
+    wish, where = recipe.folds, f"{file.parent.name}/{FILE}"
+    check_folds(folds, units, where=where)
+    wanted = len(folds) if wish.file is None and wish.count == len(folds) else 0
+    if not wanted and (wish.file is None or read_own_folds(wish.file) != folds):
+        raise ConfigError("the recipe asks for other folds than those of this run", where=where,
+                          expected=f"{len(folds)} folds, written by the first training of this run",
+                          got=f"count {wish.count}" if wish.file is None else f"file {Path(wish.file).name}",
+                          do="Give the recipe of the other folds, or another --out.")  # fmt: skip
+    if recipe.plan.spacing_mm not in (None, settled.spacing_mm):
+        raise ConfigError("the folds of this run are on another grid", where="plan.spacing_mm",
+                          expected=str(settled.spacing_mm), got=str(recipe.plan.spacing_mm),
+                          do="Give the recipe of the other folds, or another --out.")  # fmt: skip
+    split_fold(folds, wish.fold)
+    return settled
+
+
+def _check_root(root: Path) -> None:
+    """Refuses a folder of folds that is something else."""
+    if (root / "run.json").exists():
+        raise OutputExistsError("this folder holds a run of its own, not of folds", where=root.name,
+                                do="Choose another --out for --fold, or leave --fold out.")  # fmt: skip
+    if not (root / FILE).is_file():
+        check_output_folder(root, kind=FOLDS_KIND)
+
+
+def new_run(recipe: Recipe, data: TrainingData, folder: Path, settled: Settled, *, overwrite: bool,
+            progress: Progress) -> Run:  # fmt: skip
     """Fits the plan on the training cases of the fold and writes all that is settled before the first step."""
-    patients = {entry.id: entry.patient for entry in data.entries.values()}
-    folds = (
-        [sorted(patients)]
-        if recipe.folds.fold == "all"
-        else draw_folds(patients, recipe.folds.count, recipe.training.seed)
-    )
-    learned, _ = split_fold(folds, recipe.folds.fold)
-    plan = data.fit(learned, recipe, lambda done, total: progress("Measuring cases", done, total, ""))
+    learned, _ = split_fold(settled.folds, recipe.folds.fold)
+    raters = named_raters(recipe.raters, data, learned)
+    on_grid = recipe
+    if settled.spacing_mm is not None:
+        shared = recipe.plan.model_copy(update={"spacing_mm": settled.spacing_mm})
+        on_grid = recipe.model_copy(update={"plan": shared})
+    plan = data.fit(learned, on_grid, lambda done, total: progress("Measuring cases", done, total, ""))
     training_transforms(recipe, plan)  # a contradiction between transforms and plan shows before anything is replaced
-    run = Run(open_output_folder(out, kind="run", overwrite=overwrite), recipe, plan, data.labels)
+    training_loss(recipe, plan, data.labels)
+    check_network(recipe, plan, data.labels)
+    run = Run(open_output_folder(folder, kind="run", overwrite=overwrite), recipe, plan, data.labels, raters)
     write_config(run.folder / "recipe.yaml", recipe)
-    write_folds(run.folds_file, folds)
+    write_folds(run.folds_file, settled.folds)
     write_run(run)
     return run
 
