@@ -9,17 +9,18 @@ from monai.losses.cldice import soft_skel
 from pydantic import Field
 from torch import Tensor
 
-from medseg.config import Config
 from medseg.losses.pooling import pooled
+from medseg.losses.regions import RegionalConfig
+from medseg.losses.task import Task
 from medseg.losses.terms import DiceSemimetric, WeighedTerms, cross_entropy
 
 
-class ClDiceConfig(Config):
+class ClDiceConfig(RegionalConfig):
     """Dice, cross-entropy and centre-line Dice.
 
     Args:
         cl_dice_weight: of the centre-line term.
-        classes: class indices with centre lines (vessels); none given: every foreground class.
+        classes: names of the classes (or regions) with centre lines, or their numbers; none given: all of them.
         iterations: erosions; about the largest radius in voxels.
     """
 
@@ -27,12 +28,18 @@ class ClDiceConfig(Config):
     dice_weight: float = Field(default=1.0, ge=0)
     ce_weight: float = Field(default=1.0, ge=0)
     cl_dice_weight: float = Field(default=0.5, ge=0)
-    classes: tuple[int, ...] = ()
+    classes: tuple[int | str, ...] = ()
     iterations: int = Field(default=5, ge=1, le=50)
     batch_dice: bool = True
 
-    def build(self) -> WeighedTerms:
-        lines = ClDice(self.classes, self.iterations)
+    def build(self, task: Task | None = None) -> WeighedTerms:
+        """The loss for the classes of a task.
+
+        Raises:
+            ConfigError: it has no such class.
+        """
+        chosen = tuple((task or Task()).index(name, where="loss.classes") for name in self.classes)
+        lines = ClDice(chosen, self.iterations)
         dice = DiceSemimetric(batch=self.batch_dice)
         return WeighedTerms([(self.ce_weight, cross_entropy), (self.dice_weight, dice), (self.cl_dice_weight, lines)])
 
@@ -41,8 +48,11 @@ class ClDice:
     """1 - harmonic mean of how much of each centre line lies within the other structure, averaged over classes.
 
     Source: Shit et al., clDice, a novel topology-preserving loss function for tubular structure segmentation, CVPR
-    2021; the soft skeleton is MONAI's. Only classes that occur in the target count; with none it is 0.
+    2021; the soft skeleton is MONAI's. Only classes that occur in the target count; with none it is 0. Voxels that
+    do not count are empty in both masks, so a centre line ends about a voxel before them.
     """
+
+    of_structures = True
 
     def __init__(self, classes: tuple[int, ...], iterations: int) -> None:
         self.classes, self.iterations = classes, iterations

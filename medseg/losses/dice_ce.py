@@ -8,11 +8,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from medseg.config import Config
+from medseg.losses.regions import RegionalConfig
+from medseg.losses.task import Task
 from medseg.losses.terms import DiceSemimetric, Focal, TopKCrossEntropy, WeighedTerms, cross_entropy
 
 
-class DiceCEConfig(Config):
+class DiceCEConfig(RegionalConfig):
     """Weights of the two terms; `batch_dice` pools the voxels of the batch before the ratio, as small organs need."""
 
     name: Literal["dice_ce"] = "dice_ce"
@@ -20,13 +21,14 @@ class DiceCEConfig(Config):
     ce_weight: float = Field(default=1.0, ge=0)
     batch_dice: bool = True
 
-    def build(self) -> WeighedTerms:
+    def build(self, task: Task | None = None) -> WeighedTerms:
+        """The loss; it is the same for every task."""
         return WeighedTerms(
             [(self.ce_weight, cross_entropy), (self.dice_weight, DiceSemimetric(batch=self.batch_dice))]
         )
 
 
-class DiceTopKConfig(Config):
+class DiceTopKConfig(RegionalConfig):
     """Dice and the cross-entropy of the hardest voxels; `share` of all voxels counts as hardest."""
 
     name: Literal["dice_topk"] = "dice_topk"
@@ -35,12 +37,13 @@ class DiceTopKConfig(Config):
     share: float = Field(default=0.1, gt=0, le=1)
     batch_dice: bool = True
 
-    def build(self) -> WeighedTerms:
+    def build(self, task: Task | None = None) -> WeighedTerms:
+        """The loss; it is the same for every task."""
         top = TopKCrossEntropy(self.share)
         return WeighedTerms([(self.ce_weight, top), (self.dice_weight, DiceSemimetric(batch=self.batch_dice))])
 
 
-class DiceFocalConfig(Config):
+class DiceFocalConfig(RegionalConfig):
     """Dice and focal loss; a larger `gamma` leaves more of the weight to voxels that are still wrong."""
 
     name: Literal["dice_focal"] = "dice_focal"
@@ -49,7 +52,8 @@ class DiceFocalConfig(Config):
     gamma: float = Field(default=2.0, ge=0, allow_inf_nan=False)
     batch_dice: bool = True
 
-    def build(self) -> WeighedTerms:
+    def build(self, task: Task | None = None) -> WeighedTerms:
+        """The loss; it is the same for every task."""
         focal = Focal(self.gamma)
         return WeighedTerms([(self.focal_weight, focal), (self.dice_weight, DiceSemimetric(batch=self.batch_dice))])
 

@@ -1,8 +1,10 @@
 """What a loss is made of: terms on log-probabilities, weighed and added, and classes that nobody looked for.
 
-A term is called with log-probabilities, target and probabilities' weight, as in `WeighedTerms.forward`, and gives a
-scalar. All of them take hard and soft targets, and none of them synchronises with the host. Sums over the batch are
-pooled over the processes of a training, so that a batch spread over several devices has the loss of the whole batch.
+A term is called with log-probabilities, target and weight, as in `WeighedTerms.forward`, and gives a scalar. All of
+them take hard and soft targets, and none of them synchronises with the host. One with `of_structures` looks at each
+channel but the first by itself, the others look at the distribution of each voxel (`RegionTerms` asks for it). Sums
+over the batch are pooled over the processes of a training, so that a batch spread over several devices has the loss of
+the whole batch.
 """
 
 from __future__ import annotations
@@ -84,6 +86,8 @@ class DiceSemimetric:
     Args:
         batch: pools the voxels of the batch before the ratio, as small organs need; else each sample has its own.
     """
+
+    of_structures = True
 
     def __init__(self, *, batch: bool = True) -> None:
         self.batch = batch

@@ -17,6 +17,7 @@ from medseg.losses.cl_dice import ClDice
 from medseg.losses.deep_supervision import DeepSupervision
 from medseg.losses.dice_ce import DiceCEConfig, one_hot
 from medseg.losses.registry import LossConfig
+from medseg.losses.task import Task
 from medseg.losses.terms import DiceSemimetric, Focal, TopKCrossEntropy, cross_entropy
 
 CONFIGS = get_args(get_args(LossConfig)[0])
@@ -156,7 +157,7 @@ def test_the_boundary_term_is_the_distance_by_which_a_plane_is_missed() -> None:
     labels = torch.zeros(1, 8, 1, 1, dtype=torch.long)
     labels[0, :4] = 1  # the plane lies between voxels 3 and 4; voxels 4 and 5 are 3 and 6 mm from voxel 3
     target, weight = one_hot(labels, 2)
-    term = Boundary((3.0, 1.0, 1.0), reach_mm=6.0)
+    term = Boundary(Task(spacing_mm=(3.0, 1.0, 1.0)), reach_mm=6.0)
     right = term(torch.log_softmax(certain(target), 1), target, weight)
     labels[0, 4:6] = 1
     wrong = term(torch.log_softmax(certain(one_hot(labels, 2)[0]), 1), target, weight)
@@ -166,7 +167,7 @@ def test_the_boundary_term_is_the_distance_by_which_a_plane_is_missed() -> None:
 def test_a_class_that_fills_the_patch_or_is_absent_has_a_finite_boundary_term() -> None:
     for value in (0, 1):
         target, weight = one_hot(torch.full((1, 4, 4, 4), value), 2)
-        found = Boundary((1.0, 1.0, 1.0), 5.0)(torch.log_softmax(torch.zeros_like(target), 1), target, weight)
+        found = Boundary(Task(), 5.0)(torch.log_softmax(torch.zeros_like(target), 1), target, weight)
         assert float(found) == (-0.5 if value else 0)
 
 
