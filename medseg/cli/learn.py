@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -52,18 +52,32 @@ def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="key=value")] = None,
     out: Out = ...,  # type: ignore[assignment]
+    fold: Annotated[
+        str | None, typer.Option(help="Hold out fold 0, 1, ...; all: none; each: one after another.")
+    ] = None,
+    init: Annotated[str | None, typer.Option(help="Weights to begin with: RUN, FILE.safetensors, nnunet:DIR.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Train a network; Ctrl-C saves, and --resume goes on from there."""
+    options: dict[str, Any] = {"init": init, "resume": resume, "overwrite": overwrite, "say": say}
     with progress_bars() as progress:
-        training = workflows.train(recipe, overrides or [], out=out, resume=resume, overwrite=overwrite, say=say,
-                                   progress=progress)  # fmt: skip
+        if fold == "each":
+            trainings = workflows.train_folds(recipe, overrides or [], out=out, progress=progress, **options)
+        else:
+            number = int(fold) if fold and fold.isdecimal() else fold
+            trainings = [workflows.train(recipe, overrides or [], out=out, fold=number, progress=progress, **options)]
+    for training in trainings:
+        _tell(training)
+
+
+def _tell(training: Any) -> None:
+    """One line on how a training ended; leaves with 130 if it was interrupted."""
     if not training.finished:
         say(f"Stopped at step {training.step}; everything is saved. The same command with --resume goes on.")
         raise typer.Exit(130)
     best = "" if training.best_dice is None else f", best mean validation Dice {training.best_dice:.3f}"
-    say(f"{training.step} steps{best}: {out}")
+    say(f"{training.step} steps{best}: {training.run.folder}")
 
 
 def predict(
@@ -72,6 +86,7 @@ def predict(
     out: Out = ...,  # type: ignore[assignment]
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Write class probabilities too.")] = False,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
+    as_rater: Annotated[str | None, typer.Option("--as-rater", help="Predict like this rater of the run.")] = None,
     split: Split = None,
     device: Device = "auto",
     tilt: Tilt = None,
@@ -81,7 +96,8 @@ def predict(
 ) -> None:
     """Write label maps on each input's own grid."""
     with progress_bars() as progress:
-        written = workflows.predict(run, inputs, out, probabilities=probabilities, checkpoint=checkpoint, split=split,
+        written = workflows.predict(run, inputs, out, probabilities=probabilities, checkpoint=checkpoint,
+                                    as_rater=as_rater, split=split,
                                     device=device, tilt=tilt, gaps=gaps, nan_hu=nan_hu, overwrite=overwrite,
                                     progress=progress)  # fmt: skip
     say(f"{len(written)} predictions: {out}")

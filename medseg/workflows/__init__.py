@@ -28,6 +28,7 @@ VERBS = {
 }
 BESIDES = {  # what the verbs take and what their results are shown with
     "AgreementOptions": "medseg.workflows.agreement_options",
+    "train_folds": "medseg.workflows.training_folds",
     "ReadingOptions": "medseg.workflows.readings_options",
     "ImportOptions": "medseg.workflows.importing",
     "suggest_rois": "medseg.workflows.importing",

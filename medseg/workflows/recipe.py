@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from medseg.config import Config, read_config
 from medseg.data.folds import FoldsConfig
@@ -16,7 +17,8 @@ from medseg.losses.registry import LossConfig
 from medseg.models.registry import ModelConfig
 from medseg.models.unet import UNetConfig
 from medseg.preprocessing.plan import Plan, PlanConfig, PreprocessingConfig, normalised_window
-from medseg.training.loop import TrainingConfig
+from medseg.training.optim import preferred
+from medseg.training.settings import TrainingConfig
 from medseg.transforms.steps import TransformsConfig, with_window
 from medseg.transforms.window import WindowConfig
 from medseg.workflows.watching_settings import TrackingConfig
@@ -28,6 +30,7 @@ class Recipe(Config):
     Args:
         data: a DATASET (a `dataset.yaml` or the folder that holds one), relative to the current folder.
         split: cases to train on; default all whose split is not `test`.
+        absent_structures: `refuse` a data set in which a structure occurs in no case at all, or `allow` it.
         init: trained weights to begin with: a RUN, a .safetensors file, or `nnunet:DIR`, nnU-Net's results folder.
         raters: what several experts' labels become: `random` (one of them for each patch), `soft` (the share of all),
             `majority` or `staple` (one consensus), or a network that tells them apart: `heads`, `conditioned`, `crowd`.
@@ -36,6 +39,7 @@ class Recipe(Config):
     data: str
     split: str | None = None
     init: str | None = None
+    absent_structures: Literal["refuse", "allow"] = "refuse"
     raters: RaterMode = "random"
     plan: PlanConfig = PlanConfig()
     preprocessing: PreprocessingConfig = PreprocessingConfig()
@@ -56,6 +60,15 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         FileReadError, ConfigError: naming file, line and key.
     """
     return read_config(path, Recipe, overrides)
+
+
+def with_preferences(recipe: Recipe) -> Recipe:
+    """The recipe with the optimiser and the schedule that its network prefers, where it names neither."""
+    if recipe.training.model_fields_set & {"optimizer", "schedule"}:
+        return recipe
+    optimizer, schedule = preferred(*recipe.model.prefers, recipe.training.steps)
+    training = recipe.training.model_copy(update={"optimizer": optimizer, "schedule": schedule})
+    return recipe.model_copy(update={"training": training})
 
 
 def training_transforms(recipe: Recipe, plan: Plan) -> TransformsConfig:

@@ -21,7 +21,7 @@ from medseg.data.folds import (
     write_folds,
 )
 from medseg.data.store import StoredCase
-from medseg.errors import ConfigError, InputError, OutputExistsError, UsageError
+from medseg.errors import ConfigError, InputError, LabelError, OutputExistsError, UsageError
 from medseg.files import check_output_folder, open_output_folder, remove_leftovers
 from medseg.imaging.labels import LabelSet
 from medseg.shapes import Triple
@@ -54,6 +54,11 @@ def with_wishes(recipe: Recipe, fold: Fold, init: str | None) -> Recipe:
             raise UsageError("no such fold", where="--fold", expected="0, 1, ... or all", got=str(fold))
         recipe = recipe.model_copy(update={"folds": recipe.folds.model_copy(update={"fold": fold})})
     return recipe if init is None else recipe.model_copy(update={"init": init})
+
+
+def count_folds(recipe: Recipe) -> int:
+    """How many folds the recipe has."""
+    return recipe.folds.count if recipe.folds.file is None else len(read_own_folds(recipe.folds.file))
 
 
 def check_target(folder: Path, *, resume: bool, overwrite: bool) -> None:
@@ -194,3 +199,22 @@ def store_cases(run: Run, data: TrainingData, ids: Sequence[str], what: str, pro
         cases.append(data.read(case_id, run.plan, run.recipe.raters))
         progress(what, done, len(ids), "")
     return cases
+
+
+def check_occurrence(run: Run, learned: Sequence[StoredCase], held_out: Sequence[StoredCase], say: Say) -> None:
+    """Says which structures no training case of the fold has; refuses those that no case has at all.
+
+    Raises:
+        LabelError: unless the recipe's `absent_structures` allows it.
+    """
+    foreground = [(index, name) for index, name in enumerate(run.labels.names) if index]
+    absent = [(index, name) for index, name in foreground if not any(index in case.places for case in learned)]
+    nowhere = [name for index, name in absent if not any(index in case.places for case in held_out)]
+    if nowhere and run.recipe.absent_structures == "refuse":
+        raise LabelError(
+            "a structure of the data set occurs in no case", where="dataset.yaml, labels", got=", ".join(nowhere),
+            do="Check the values of `labels:` and the split, take the structure out, or set absent_structures=allow.",
+        )  # fmt: skip
+    if absent:
+        names = ", ".join(name for _, name in absent)
+        say(f"No training case of this fold has {names}: the network will not learn to mark it.")
