@@ -46,6 +46,7 @@ def predict(
     *,
     probabilities: bool = False,
     checkpoint: str = "best",
+    as_rater: str | None = None,
     split: str | None = None,
     device: str = "auto",
     tilt: str | None = None,
@@ -61,6 +62,7 @@ def predict(
         inputs: NIfTI, NRRD or MetaImage files, data sets, and DICOM folders or zips, of which every CT series is taken.
         probabilities: also write `out/probabilities/<case>.nii.gz` (X, Y, Z, label).
         checkpoint: `best` or `last`.
+        as_rater: name of the rater to predict like, of a run that knows its raters; None for the consensus.
         split: of data sets, predict only the cases of this split.
         device: `auto`, `cpu` or `cuda`.
         tilt, gaps, nan_hu: how studies are read that are no data sets, see `convert`; a data set says so itself.
@@ -72,7 +74,7 @@ def predict(
     """
     if checkpoint not in ("best", "last"):
         raise UsageError("no such checkpoint", where="--checkpoint", expected="best or last", got=checkpoint)
-    predictor = load_predictor(run, which=checkpoint, device=device)
+    predictor = load_predictor(run, which=checkpoint, device=device, as_rater=as_rater)
     given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     reading = {"tilt": tilt, "gaps": gaps, "nan_hu": nan_hu}
     options = {name: value for name, value in reading.items() if value is not None}

@@ -25,6 +25,7 @@ from medseg.shapes import Triple
 from medseg.workflows.plan_file import PlanFile, read_plan
 from medseg.workflows.preprocessing import PLAN_FILE, Store, StoreEntry, check_labels, is_store, open_store
 from medseg.workflows.recipe import Recipe
+from medseg.workflows.training_raters import staple_consensus
 
 OnCase = Callable[[int, int], None]
 Case = TypeVar("Case", CaseEntry, StoreEntry)
@@ -63,8 +64,17 @@ class TrainingData(Protocol):
         """Voxel size in mm of the grid that all folds share, from the headers of all cases; no voxel is read."""
         ...
 
+    @property
+    def anonymous(self) -> bool:
+        """Whether a rater's name is another person in every case."""
+        ...
+
+    def readers(self, case_id: str) -> tuple[str, ...]:
+        """Who read a case, in the data set's order."""
+        ...
+
     def read(self, case_id: str, plan: Plan, mode: RaterMode) -> StoredCase:
-        """A case on the plan's grid."""
+        """A case on the plan's grid, with the labels that the rater mode learns from."""
         ...
 
 
@@ -97,8 +107,16 @@ class FromDataset:
         grids = (read_image_grid(self.dataset, entry).canonical() for entry in self.entries.values())
         return recipe.plan.spacing_mm or median_spacing([grid.spacing_mm for grid in grids])
 
+    @property
+    def anonymous(self) -> bool:
+        return self.dataset.anonymous
+
+    def readers(self, case_id: str) -> tuple[str, ...]:
+        return tuple(name for name, file in self.entries[case_id].raters.items() if file.labelled != ())
+
     def read(self, case_id: str, plan: Plan, mode: RaterMode) -> StoredCase:
-        return store_case(read_case(self.dataset, self.entries[case_id]), plan, mode)
+        case = store_case(read_case(self.dataset, self.entries[case_id]), plan, mode)
+        return staple_consensus(case, self.labels, plan) if mode == "staple" else case
 
 
 @dataclass(frozen=True)
@@ -119,11 +137,20 @@ class FromStore:
     def grid(self, recipe: Recipe) -> Triple:
         return self.store.plan.spacing_mm
 
+    @property
+    def anonymous(self) -> bool:
+        return self.store.anonymous
+
+    def readers(self, case_id: str) -> tuple[str, ...]:
+        return self.store.readers(case_id)
+
     def read(self, case_id: str, plan: Plan, mode: RaterMode) -> StoredCase:
         case = self.store.read(case_id)
+        if mode == "staple":
+            return staple_consensus(case, self.labels, plan)
         if mode != "majority":
             return case
-        return StoredCase(case.id, case.hu, Majority(case.labels, len(self.labels.names)), case.places)
+        return case.fused(Majority(case.labels, len(self.labels.names), case.known), case.places)
 
 
 def open_training(recipe: Recipe) -> tuple[Recipe, TrainingData]:
