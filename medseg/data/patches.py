@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -203,21 +203,43 @@ def _in_words(first: Sequence[int]) -> str:
 
 
 def batches(
-    dataset: PatchDataset, first_step: int, steps: int, batch: int, workers: int, *, pinned: bool = False
+    dataset: PatchDataset, first_step: int, steps: int, batch: int, workers: int, *, pinned: bool = False,
+    share: tuple[int, int] = (0, 1),
 ) -> DataLoader[dict[str, Any]]:
     """Batches of step `first_step` to `steps`; a resumed run gets exactly those that the lost one would have got.
 
     Without `augment` a batch holds lists, because patches with their margins differ in shape.
 
     Args:
+        batch: patches per step, of all processes of the training together.
         pinned: keep batches in memory from which a CUDA device copies while the host goes on.
+        share: number of this process and how many there are; each gets its own part of every batch.
     """
-    numbers = range(first_step * batch, steps * batch)
+    rank, processes = share
+    own = batch // processes
+    numbers = _Numbers(first_step, steps, batch, range(rank * own, (rank + 1) * own))
     # A generator of its own: otherwise each loader draws from the state that dropout goes on with after a resume.
     return DataLoader(
-        dataset, batch_size=batch, sampler=numbers, num_workers=workers, persistent_workers=False, pin_memory=pinned,
+        dataset, batch_size=own, sampler=numbers, num_workers=workers, persistent_workers=False, pin_memory=pinned,
         collate_fn=_listed if dataset.augment is None else None, generator=torch.Generator(),
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """The item numbers of steps `first` to `last`: those at `places` of each batch."""
+
+    first: int
+    last: int
+    batch: int
+    places: range
+
+    def __len__(self) -> int:
+        return max(self.last - self.first, 0) * len(self.places)
+
+    def __iter__(self) -> Iterator[int]:
+        for step in range(self.first, self.last):
+            yield from (step * self.batch + place for place in self.places)
 
 
 def _listed(items: list[dict[str, Any]]) -> dict[str, list[Any]]:

@@ -6,7 +6,7 @@ network from MONAI, but for the blocks between the levels.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from monai.networks.blocks.mednext_block import MedNeXtDownBlock
 from monai.networks.nets.mednext import MedNeXt
@@ -36,6 +36,7 @@ class MedNeXtConfig(Config):
         deep_supervision: whether the loss also sees an output of each coarser level.
     """
 
+    prefers: ClassVar[tuple[str, float]] = ("adamw", 1e-3)  # optimiser and learning rate of its paper
     name: Literal["mednext"] = "mednext"
     size: Literal["S", "B", "M", "L"] = "B"
     kernel: Literal[3, 5, 7] = 3

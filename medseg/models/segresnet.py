@@ -7,7 +7,7 @@ network from MONAI.
 from __future__ import annotations
 
 from math import prod
-from typing import Literal
+from typing import ClassVar, Literal
 
 from monai.networks.nets.segresnet_ds import SegResNetDS, scales_for_resolution
 from pydantic import Field, PositiveInt, model_validator
@@ -29,6 +29,7 @@ class SegResNetConfig(Config):
             until the others have caught up with it. Not given: all axes alike.
     """
 
+    prefers: ClassVar[tuple[str, float]] = ("adamw", 2e-4)  # optimiser and learning rate of its paper
     name: Literal["segresnet"] = "segresnet"
     filters: PositiveInt = 32
     blocks: tuple[PositiveInt, ...] = Field(default=(1, 2, 2, 4, 4), min_length=2)

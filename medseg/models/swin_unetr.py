@@ -5,7 +5,7 @@ Source: Hatamizadeh et al., Swin UNETR, BrainLes 2021; V2: He et al., SwinUNETR-
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from monai.networks.nets.swin_unetr import SwinUNETR
 from pydantic import Field, PositiveInt, model_validator
@@ -31,6 +31,7 @@ class SwinUNETRConfig(Config):
         checkpointing: compute activations again on the way back, which saves memory and costs time.
     """
 
+    prefers: ClassVar[tuple[str, float]] = ("adamw", 4e-4)  # optimiser and learning rate of its paper
     name: Literal["swin-unetr"] = "swin-unetr"
     features: PositiveInt = 48
     depths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (2, 2, 2, 2)

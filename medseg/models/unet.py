@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ class Topology(Config):
         deep_supervision: number of extra, coarser outputs that the loss also sees.
     """
 
+    prefers: ClassVar[tuple[str, float]] = ("sgd", 1e-2)  # optimiser and learning rate of nnU-Net
     channels: tuple[PositiveInt, ...] = Field(default=(32, 64, 128, 256, 320), min_length=3)
     strides: tuple[Stride, ...] | None = None
     kernels: tuple[Kernel, ...] | None = None

@@ -5,7 +5,7 @@ Source: Hatamizadeh et al., UNETR, WACV 2022; network from MONAI.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from monai.networks.blocks.transformerblock import TransformerBlock
 from monai.networks.nets.unetr import UNETR
@@ -22,6 +22,7 @@ TOKEN_VOXELS = 16  # MONAI's UNETR cuts the patch into tokens of 16^3 voxels
 class UNETRConfig(Config):
     """Sizes of the transformer (`hidden`, `mlp`, `heads`; 12 layers) and of the decoder (`features`)."""
 
+    prefers: ClassVar[tuple[str, float]] = ("adamw", 1e-4)  # optimiser and learning rate of its paper
     name: Literal["unetr"] = "unetr"
     hidden: int = Field(default=768, gt=0)
     mlp: int = Field(default=3072, gt=0)

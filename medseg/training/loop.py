@@ -4,85 +4,48 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-import torch
-from pydantic import Field
 from torch import nn
 
-from medseg.config import Config
-from medseg.errors import TrainingError, UsageError
-from medseg.training.checkpoint import Checkpoint, pack_optimizer, unpack_optimizer
+from medseg.errors import TrainingError
+from medseg.training.distributed import choose_device
 from medseg.training.events import Cases, StepEvent, Watcher, summarise_validation
-from medseg.training.optim import AdamWConfig, OptimizerConfig, ScheduleConfig
+from medseg.training.faults import is_out_of_memory, release_memory
+from medseg.training.machine import Machine
+from medseg.training.settings import TrainingConfig
+from medseg.training.state import TrainingState, new_state
+from medseg.training.step import Batch, Learner, Outcome
 
-Batch = dict[str, Any]
+__all__ = ["Batch", "Hooks", "TrainingConfig", "TrainingState", "choose_device", "new_state", "stop_signal",
+           "train_steps"]  # fmt: skip
 
-
-class TrainingConfig(Config):
-    """Steps are optimiser steps. `validate_every` and `checkpoint_every` count steps; both also happen at the end.
-
-    `augment_on`: the `loader`'s processes augment patch by patch, or the `device` a whole batch in the step; `auto` is
-    the device on CUDA, else the loader.
-    """
-
-    steps: int = Field(default=1000, gt=0)
-    batch: int = Field(default=2, gt=0)
-    seed: int = Field(default=0, ge=0)
-    optimizer: OptimizerConfig = AdamWConfig()
-    schedule: ScheduleConfig = ScheduleConfig()
-    clip_norm: float = Field(default=12.0, gt=0)
-    validate_every: int = Field(default=250, gt=0)
-    checkpoint_every: int = Field(default=100, gt=0)
-    log_every: int = Field(default=10, gt=0)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    augment_on: Literal["auto", "loader", "device"] = "auto"
-
-    def augments_on(self, device: torch.device) -> Literal["loader", "device"]:
-        """Where augmentation happens in a training on `device`."""
-        if self.augment_on != "auto":
-            return self.augment_on
-        return "device" if device.type == "cuda" else "loader"
-
-
-@dataclass
-class TrainingState:
-    """All that changes during training, and all that a resumed run needs."""
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-    best: float | None = None
-
-    def pack(self, facts: dict[str, Any]) -> Checkpoint:
-        """A checkpoint of this state; `facts` are stored with it."""
-        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        tensors |= {f"optimizer.{name}": tensor for name, tensor in pack_optimizer(self.optimizer).items()}
-        tensors["random.torch"] = torch.get_rng_state()  # dropout draws from it
-        return Checkpoint(tensors, {**facts, "step": self.step, "best": self.best})
-
-    def unpack(self, checkpoint: Checkpoint) -> None:
-        """Takes over a packed state; the next step is the one that would have come."""
-        self.model.load_state_dict(checkpoint.part("model"))
-        unpack_optimizer(self.optimizer, checkpoint.part("optimizer"))
-        torch.set_rng_state(checkpoint.tensors["random.torch"])
-        self.step, self.best = checkpoint.facts["step"], checkpoint.facts["best"]
+Asked = Callable[[], bool]
 
 
 @dataclass
 class Hooks:
-    """What the loop calls: `validate` gives Dice per case and structure, `save` writes a checkpoint, `watchers` are
-    told how it goes, `tick` shows every step, `prepare` makes a step's batch, on the device, of what the loader gave.
+    """What the loop calls, in every process of the training.
+
+    Args:
+        validate: called with whether all cases are wanted, and a question whether training was asked to stop; gives
+            Dice per case and structure, or None when it stopped half way.
+        save: writes a checkpoint, called with whether it is the best so far.
+        watchers: are told how it goes.
+        tick: shows every step.
+        prepare: makes a step's batch, on the device, of what the loader gave.
+        compared: cases by which validations along the way and the one at the end are compared; None: all.
     """
 
-    validate: Callable[[], Cases]
+    validate: Callable[[bool, Asked], Cases | None]
     save: Callable[[bool], None]
     watchers: Sequence[Watcher] = ()
     tick: Callable[[int, float], None] = lambda step, loss: None
-    prepare: Callable[[Batch], Batch] = lambda batch: batch
+    prepare: Callable[[Any], Batch] = lambda batch: batch
+    compared: Collection[str] | None = None
     losses: list[float] = field(default_factory=list)
     waited: float = 0.0
     stepped: float = 0.0
@@ -93,111 +56,161 @@ class Hooks:
         return self.waited / (self.waited + self.stepped) if self.waited else 0.0
 
 
-def choose_device(name: str) -> torch.device:
-    """`auto` takes CUDA when there is one.
-
-    Raises:
-        UsageError: `cuda` was asked for and there is none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("this machine has no CUDA device", where="device cuda", do="Use cpu or auto.")
-    if name not in ("auto", "cpu", "cuda"):
-        raise UsageError("unknown device", expected="auto, cpu or cuda", got=name)
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
 def train_steps(
-    state: TrainingState, batches: Iterable[Batch], loss: nn.Module, config: TrainingConfig, hooks: Hooks
+    state: TrainingState,
+    batches: Iterable[Any],
+    loss: nn.Module,
+    config: TrainingConfig,
+    hooks: Hooks,
+    machine: Machine | None = None,
 ) -> bool:
     """Runs from `state.step` to `config.steps`; False when the user interrupted (the state is saved first).
 
+    Args:
+        batches: one for each step to come, of this process's own patches.
+        machine: how the network runs; by default in a single process, in fp32, where its weights are.
+
     Raises:
-        TrainingError: the loss is not finite; names the step and the cases of the batch.
+        TrainingError: loss or gradient are not finite (the step, the cases, the patch and the layer are named), or the
+            memory is not enough (the state is saved, and the largest batch that fits is named).
     """
-    device = next(state.model.parameters()).device
-    clock, waited = time.perf_counter(), 0.0
-    with stop_signal() as stopped:
+    machine = machine or Machine.of(state.model)
+    try:
+        with stop_signal() as stopped:
+            return _Course(Learner(state, loss, config, machine), config, hooks, stopped).run(batches)
+    finally:
+        for watcher in hooks.watchers:
+            watcher.close()
+
+
+@dataclass
+class _Course:
+    """The steps of one training, with what is due between them."""
+
+    learner: Learner
+    config: TrainingConfig
+    hooks: Hooks
+    stopped: Asked
+
+    def run(self, batches: Iterable[Any]) -> bool:
+        state, hooks, report = self.learner.state, self.hooks, _Report(self.config, self.hooks)
+        if self._validation_is_due() and not self._validate_and_save(stop=False):
+            return False  # a run that was interrupted while it validated does so again
         iterator = iter(batches)
-        while state.step < config.steps:
+        while state.step < self.config.steps and not state.ended:
             asked = time.perf_counter()
             batch = next(iterator)
             got = time.perf_counter()
-            value, norm = _step(state, hooks.prepare(batch), loss, config, device)
-            waited, hooks.waited = waited + got - asked, hooks.waited + got - asked
-            hooks.stepped += time.perf_counter() - got
-            hooks.losses.append(value)
-            hooks.tick(state.step, value)
-            if state.step % config.log_every == 0 or state.step == config.steps:
-                elapsed = time.perf_counter() - clock
-                recent = hooks.losses[-config.log_every :]
-                event = StepEvent(
-                    step=state.step,
-                    steps=config.steps,
-                    loss=sum(recent) / len(recent),
-                    learning_rate=_learning_rate(config, state.step - 1),
-                    seconds=elapsed,
-                    patches_per_second=len(recent) * config.batch / max(elapsed, 1e-9),
-                    wait_share=waited / max(elapsed, 1e-9),
-                    gradient_norm=norm,
-                )
-                for watcher in hooks.watchers:
-                    watcher.step(event)
-                clock, waited = time.perf_counter(), 0.0
-            best = _validate(state, config, hooks)
-            if best or stopped() or state.step % config.checkpoint_every == 0 or state.step == config.steps:
-                hooks.save(best)
-            if stopped() and state.step < config.steps:
+            outcome = self._learn(hooks.prepare(batch))
+            alone = self.learner.machine.world.size == 1
+            report.add(state.step, outcome, got - asked, time.perf_counter() - got)
+            if not self._validate_and_save(self.stopped() if alone else outcome.stop):
                 return False
-    return True
-
-
-def _step(
-    state: TrainingState, batch: Batch, loss: nn.Module, config: TrainingConfig, device: torch.device
-) -> tuple[float, float]:
-    """Loss and norm of the gradient."""
-    for group in state.optimizer.param_groups:
-        group["lr"] = _learning_rate(config, state.step)
-    image, target, weight = (batch[key].to(device, non_blocking=True) for key in ("image", "target", "weight"))
-    state.model.train()
-    # bf16 on CUDA only: on the CPU its Conv3d gradients came back non-finite on small feature maps (torch 2.13).
-    with torch.autocast("cuda", dtype=torch.bfloat16, enabled=device.type == "cuda"):
-        output = state.model(image, batch["rater"].to(device)) if "rater" in batch else state.model(image)
-    known = batch["known"].to(device) if batch.get("known") is not None else None
-    value = loss(output, target, weight) if known is None else loss(output, target, weight, known)
-    if isinstance(penalty := getattr(state.model, "penalty", None), Callable):
-        value = value + penalty()
-    if not torch.isfinite(value):
-        raise TrainingError(
-            "the loss is not finite",
-            where=f"step {state.step + 1}, cases {', '.join(map(str, batch.get('id', [])))}",
-            do="Lower training.optimizer.learning_rate; the last checkpoint is intact, so --resume goes on from there.",
-        )
-    state.optimizer.zero_grad(set_to_none=True)
-    value.backward()
-    norm = nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm, error_if_nonfinite=False)
-    state.optimizer.step()
-    state.step += 1
-    return float(value.detach()), float(norm)
-
-
-def _learning_rate(config: TrainingConfig, step: int) -> float:
-    return config.optimizer.learning_rate * config.schedule.factor(step, config.steps)
-
-
-def _validate(state: TrainingState, config: TrainingConfig, hooks: Hooks) -> bool:
-    """Validates when it is due; True when the mean Dice is the best so far."""
-    if state.step % config.validate_every and state.step != config.steps:
-        return False
-    cases = hooks.validate()
-    if not any(cases.values()):
-        return state.step == config.steps  # nothing to validate on: the last weights are the best that we know
-    event = summarise_validation(state.step, cases)
-    for watcher in hooks.watchers:
-        watcher.validation(event)
-    if state.best is None or event.mean > state.best:
-        state.best = event.mean
         return True
-    return False
+
+    def _learn(self, batch: Batch) -> Outcome:
+        try:
+            return self.learner.step(batch, self.stopped)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                if self.learner.machine.world.size > 1 and not self.learner.updating:
+                    self.hooks.save(False)  # another process is gone, and these weights are those of the last step
+                raise
+        # Not in the handler, whose traceback holds the tensors of the failed step.
+        raise self._out_of_memory(batch)
+
+    def _out_of_memory(self, batch: Batch) -> TrainingError:
+        """Saves what can be saved and finds out what would fit."""
+        release_memory()
+        if not self.learner.updating:
+            self.hooks.save(False)
+        kept = "Everything is saved" if not self.learner.updating else "The last checkpoint is intact"
+        world, own = self.learner.machine.world, len(batch["image"])
+        fits = self.learner.largest_part(batch)
+        parts = next((n for n in range(1, own + 1) if own % n == 0 and own // n <= fits), 0)
+        advice = f"go on with --resume training.accumulate={parts}, which computes the same batch in {parts} parts"
+        if not parts:
+            advice = "take a smaller plan.patch or network"
+        return TrainingError(
+            "out of memory",
+            where=f"step {self.learner.state.step + 1}",
+            expected=f"a batch of at most {fits * world.size} patches at a time" if fits else "memory for one patch",
+            got=f"{own * world.size // self.config.accumulate}",
+            do=f"{kept}; {advice}.",
+        )
+
+    def _validate_and_save(self, stop: bool) -> bool:
+        """What is due after a step; False when training was interrupted."""
+        state, config = self.learner.state, self.config
+        best = False
+        if self._validation_is_due():
+            verdict = self._validate()
+            if verdict is None:
+                self.hooks.save(False)
+                return False
+            best = verdict
+        last = state.step == config.steps or state.ended
+        if best or stop or state.step % config.checkpoint_every == 0 or last:
+            self.hooks.save(best)
+        return last or not stop
+
+    def _validation_is_due(self) -> bool:
+        state, config = self.learner.state, self.config
+        due = state.step % config.validate_every == 0 or state.step == config.steps
+        return due and state.validated < state.step
+
+    def _validate(self) -> bool | None:
+        """Whether the mean Dice is the best so far; None when the validation was interrupted."""
+        state = self.learner.state
+        last = state.step == self.config.steps
+        cases = self.hooks.validate(last, self.stopped)
+        if cases is None:
+            return None
+        if not any(cases.values()):
+            state.validated = state.step
+            return last  # nothing to validate on: the last weights are the best that we know
+        best = state.note_validation(summarise_validation(state.step, cases, self.hooks.compared).mean, self.config)
+        if state.ended and not last and self.hooks.compared is not None:
+            cases = self.hooks.validate(True, lambda: False) or cases
+        event = summarise_validation(state.step, cases)
+        for watcher in self.hooks.watchers:
+            watcher.validation(event)
+        return best
+
+
+class _Report:
+    """Counts steps and time between two events."""
+
+    def __init__(self, config: TrainingConfig, hooks: Hooks) -> None:
+        self.config, self.hooks = config, hooks
+        self._begin()
+
+    def _begin(self) -> None:
+        self.clock, self.waited, self.steps = time.perf_counter(), 0.0, 0
+
+    def add(self, step: int, outcome: Outcome, waited: float, stepped: float) -> None:
+        """Notes a step and tells the watchers when it is time."""
+        hooks, config = self.hooks, self.config
+        self.steps, self.waited = self.steps + 1, self.waited + waited
+        hooks.waited, hooks.stepped = hooks.waited + waited, hooks.stepped + stepped
+        hooks.losses.append(outcome.loss)
+        hooks.tick(step, outcome.loss)
+        if step % config.log_every and step != config.steps:
+            return
+        seconds, recent = max(time.perf_counter() - self.clock, 1e-9), hooks.losses[-self.steps :]
+        event = StepEvent(
+            step=step,
+            steps=config.steps,
+            loss=sum(recent) / len(recent),
+            learning_rate=config.learning_rate(step - 1),
+            seconds=seconds,
+            patches_per_second=len(recent) * config.batch / seconds,
+            wait_share=self.waited / seconds,
+            gradient_norm=outcome.gradient_norm,
+        )
+        for watcher in hooks.watchers:
+            watcher.step(event)
+        self._begin()
 
 
 @contextmanager

@@ -57,3 +57,18 @@ class ScheduleConfig(Config):
             return (step + 1) / (self.warmup_steps + 1)
         done = (step - self.warmup_steps) / max(steps - self.warmup_steps, 1)
         return 0.5 * (1 + math.cos(math.pi * done)) if self.name == "cosine" else (1 - done) ** self.power
+
+
+def preferred(optimizer: str, learning_rate: float, steps: int) -> tuple[OptimizerConfig, ScheduleConfig]:
+    """Optimiser and schedule for a network that prefers `sgd` or `adamw` at this learning rate.
+
+    SGD goes with nnU-Net's momentum of 0.99 and its polynomial decay; AdamW with a warm-up of 5 % of the steps, at most
+    1000, without which a transformer's first steps are too large, and a cosine.
+
+    >>> preferred("adamw", 1e-4, 5000)[1].warmup_steps
+    250
+    """
+    if optimizer == "sgd":
+        return SGDConfig(learning_rate=learning_rate), ScheduleConfig(name="poly")
+    schedule = ScheduleConfig(name="cosine", warmup_steps=min(1000, steps // 20))
+    return AdamWConfig(learning_rate=learning_rate, weight_decay=1e-5), schedule

@@ -11,12 +11,15 @@ import torch
 from medseg.data.patches import PatchDataset, PatchSettings, augmented, batches
 from medseg.data.store import StoredCase
 from medseg.errors import ConfigError
+from medseg.models.raters import RATER_NETWORKS
+from medseg.training.distributed import World
 from medseg.transforms.batch import BatchAugment
 from medseg.transforms.pipeline import Pipeline, build_pipeline
 from medseg.transforms.sides import mirror_advice
 from medseg.transforms.steps import TransformsConfig, without_left_right_flips
 from medseg.workflows.recipe import training_transforms
 from medseg.workflows.run import Run
+from medseg.workflows.training_raters import refuse_strangers
 
 WORTH_ADVICE = 0.2  # share of each step spent waiting, above which more loader processes are worth naming
 
@@ -32,21 +35,23 @@ class Feed:
     prepare: Callable[[Batch], Batch]
 
 
-def build_feed(run: Run, cases: Sequence[StoredCase], first_step: int, device: torch.device, say: Say) -> Feed:
-    """The batches from `first_step` on; `say` gets a sentence if left and right cannot be flipped.
+def build_feed(run: Run, cases: Sequence[StoredCase], first_step: int, world: World, say: Say) -> Feed:
+    """The batches from `first_step` on, this process's share of each; `say` gets a sentence if left and right cannot be flipped.
 
     Raises:
         ConfigError: tissue of another patient is asked for and there is none.
     """
     recipe = run.recipe
+    refuse_strangers(run.raters, cases)
     pipeline = augmentation(run, say)
     if pipeline.needs_donor and len(cases) < 2:
         raise ConfigError("tissue of another patient needs two training cases", where="transforms", got=str(len(cases)),
                           do="Take `tissue` out of the fills of the occlusion step.")  # fmt: skip
+    device = world.device
     on_device = recipe.training.augments_on(device) == "device"
     patches = PatchDataset(cases, None if on_device else pipeline, _patch_settings(run, pipeline.needs_donor))
     loader = batches(patches, first_step, recipe.training.steps, recipe.training.batch, recipe.sampling.workers,
-                     pinned=device.type == "cuda")  # fmt: skip
+                     pinned=device.type == "cuda", share=(world.rank, world.size))  # fmt: skip
     augment = BatchAugment(pipeline)
     classes = len(run.labels.names)
     return Feed(loader, lambda batch: augmented(batch, augment, classes, device) if on_device else batch)
@@ -80,7 +85,8 @@ def _patch_settings(run: Run, donors: bool) -> PatchSettings:
         patch=run.plan.patch,
         sampling=run.recipe.sampling,
         classes=len(run.labels.names),
-        random_rater=run.recipe.raters == "random",
+        random_rater=run.recipe.raters in ("random", *RATER_NETWORKS),
         seed=run.recipe.training.seed,
         donors=donors,
+        raters=run.raters,
     )

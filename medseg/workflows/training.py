@@ -13,20 +13,23 @@ from medseg.errors import UsageError
 from medseg.files import write_text
 from medseg.report.canvas import to_svg
 from medseg.report.figures import training_curves
-from medseg.training.checkpoint import write_checkpoint
-from medseg.training.logbook import Logbook, read_log
-from medseg.training.loop import Hooks, TrainingState, choose_device, train_steps
+from medseg.training.distributed import World, open_world
+from medseg.training.logbook import read_log
+from medseg.training.loop import new_state, train_steps
+from medseg.training.machine import choose_machine
 from medseg.training.memory import keep_freed_memory
 from medseg.workflows.augmenting import build_feed, describe_waiting
-from medseg.workflows.recipe import Recipe, read_recipe
-from medseg.workflows.run import Run, record
+from medseg.workflows.recipe import Recipe, read_recipe, with_preferences
+from medseg.workflows.run import Run, open_run, record
 from medseg.workflows.run_lock import locked_folder
 from medseg.workflows.training_course import course
 from medseg.workflows.training_data import TrainingData, open_training
+from medseg.workflows.training_hooks import first_hooks, other_hooks
 from medseg.workflows.training_init import begin_with, read_weights
 from medseg.workflows.training_loss import training_loss
 from medseg.workflows.training_run import (
     Fold,
+    check_occurrence,
     check_target,
     fold_folder,
     new_run,
@@ -35,9 +38,8 @@ from medseg.workflows.training_run import (
     store_cases,
     with_wishes,
 )
-from medseg.workflows.training_validation import validation_dice
 from medseg.workflows.training_words import describe, describe_padding
-from medseg.workflows.watching import check_tracking, watch
+from medseg.workflows.watching import check_tracking
 
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int, str], None]  # what, done, total, note
@@ -45,12 +47,14 @@ Progress = Callable[[str, int, int, str], None]  # what, done, total, note
 
 @dataclass(frozen=True)
 class Training:
-    """How a training ended; `finished` is False when it was interrupted and can be resumed."""
+    """How a training ended; `finished` is False when it was interrupted and can be resumed. Of several processes only
+    the `first` one has something to say about it."""
 
     run: Run
     finished: bool
     step: int
     best_dice: float | None
+    first: bool = True
 
 
 def train(
@@ -86,62 +90,69 @@ def train(
     """
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude each other")
-    recipe = with_wishes(recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides), fold, init)
-    choose_device(recipe.training.device)
-    check_tracking(recipe.tracking)
-    recipe, data = open_training(recipe)
-    if recipe.init is not None and not resume:
-        read_weights(recipe.init, recipe)  # a wrong path shows before cases are measured for minutes
-    folder = fold_folder(Path(out), fold)
-    check_target(folder, resume=resume, overwrite=overwrite)
-    settled = None if resume else settle(recipe, data, None if folder == Path(out) else Path(out), say)
-    with locked_folder(folder, say=say):
-        if settled is None:
-            run = resumed_run(folder, recipe, data.labels)
-        else:
-            run = new_run(recipe, data, folder, settled, overwrite=overwrite, progress=progress)
-        return _train(run, data, resume, say, progress)
+    with open_world() as world:
+        recipe = with_wishes(recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides), fold, init)
+        world = world.on(recipe.training.device)
+        if not world.first:
+            say, progress = _in_silence, _in_silence
+        check_tracking(recipe.tracking)
+        recipe, data = open_training(recipe)
+        recipe = with_preferences(recipe)
+        if recipe.init is not None and not resume:
+            read_weights(recipe.init, recipe)  # a wrong path shows before cases are measured for minutes
+        folder = fold_folder(Path(out), fold)
+        if not world.first:
+            world.wait()
+            return _train(open_run(folder), data, resume, world, say, progress)
+        check_target(folder, resume=resume, overwrite=overwrite)
+        settled = None if resume else settle(recipe, data, None if folder == Path(out) else Path(out), say)
+        with locked_folder(folder, say=say):
+            if settled is None:
+                run = resumed_run(folder, recipe, data.labels)
+            else:
+                run = new_run(recipe, data, folder, settled, overwrite=overwrite, progress=progress)
+            world.wait()  # the others open what has been written
+            return _train(run, data, resume, world, say, progress)
 
 
-def _train(run: Run, data: TrainingData, resume: bool, say: Say, progress: Progress) -> Training:
+def _in_silence(*told: object) -> None:
+    """What the processes say that are not the first."""
+
+
+def _train(run: Run, data: TrainingData, resume: bool, world: World, say: Say, progress: Progress) -> Training:
     recipe = run.recipe
     learned, validated = split_fold(read_folds(run.folds_file), recipe.folds.fold)
     cases = store_cases(run, data, learned, "Reading training cases", progress)
     held_out = store_cases(run, data, validated, "Reading validation cases", progress)
-    device = choose_device(recipe.training.device)
-    if device.type == "cpu":
+    check_occurrence(run, cases, held_out, say)
+    if world.device.type == "cpu":
         keep_freed_memory()
     torch.manual_seed(recipe.training.seed)
-    model = run.build_model().to(device)
-    if resume and _has_begun(run):
-        beginning = None  # the checkpoint has it all
-    else:
-        beginning = begin_with(run, model, validated)
-    state = TrainingState(model, recipe.training.optimizer.build(model))
-    if resume and _has_begun(run):
+    model = run.build_model().to(world.device)
+    goes_on = resume and _has_begun(run)
+    beginning = None if goes_on else begin_with(run, model, validated)
+    machine, sentences = choose_machine(model, recipe.training, world, 1, run.plan.patch)
+    state = new_state(model, recipe.training)
+    if goes_on:
         state.unpack(run.load("last"))
         say(f"Going on from step {state.step} of {recipe.training.steps}.")
-    say(describe(run, model, device))
+    say(describe(run, model, world))
     if tuple(recipe.plan.patch) != tuple(plan_patch := run.plan.patch):
         say(f"plan.patch {list(recipe.plan.patch)} became {list(plan_patch)}: the network halves it several times.")
+    for sentence in (*sentences, *(beginning.sentences if beginning else ()), describe_padding(cases, run.plan)):
+        if sentence:
+            say(sentence)
+    feed = build_feed(run, cases, state.step, world, say)
+    loss = training_loss(recipe, run.plan, run.labels)
+    if not world.first:
+        hooks = other_hooks(run, state, held_out, feed, world)
+        finished = train_steps(state, feed.loader, loss, recipe.training, hooks, machine)
+        return Training(run, finished, state.step, state.best, first=False)
     if beginning:
         record(run, init=beginning.facts)
-        for sentence in beginning.sentences:
-            say(sentence)
-    if padding := describe_padding(cases, run.plan):
-        say(padding)
-    log = Logbook(run.log_file, resume_at=state.step)
-    watching = watch(run, state.step, say, progress)
-    feed = build_feed(run, cases, state.step, device, say)
     with course(run, state) as note:
-        hooks = Hooks(
-            validate=lambda: validation_dice(model, held_out, run, progress, watching.slices.look),
-            save=lambda best: _save(run, state, best, note),
-            watchers=[log, *watching.watchers],
-            tick=watching.line.tick,
-            prepare=feed.prepare,
-        )
-        finished = train_steps(state, feed.loader, training_loss(recipe, run.plan, run.labels), recipe.training, hooks)
+        hooks = first_hooks(run, state, held_out, feed, note, world, say, progress)
+        finished = train_steps(state, feed.loader, loss, recipe.training, hooks, machine)
     _draw_curves(run)
     say(describe_waiting(hooks.wait_share))
     return Training(run, finished, state.step, state.best)
@@ -150,13 +161,6 @@ def _train(run: Run, data: TrainingData, resume: bool, say: Say, progress: Progr
 def _has_begun(run: Run) -> bool:
     """Whether a checkpoint was ever written: a lost `last` is then an error and not a silent start from step 0."""
     return any(run.checkpoint_file("last").parent.glob("[!.]*"))
-
-
-def _save(run: Run, state: TrainingState, best: bool, note: Callable[[], None]) -> None:
-    checkpoint = state.pack({"labels": list(run.labels.names), "model": run.recipe.model.name})
-    for which in ("best", "last") if best else ("last",):
-        write_checkpoint(run.checkpoint_file(which), checkpoint)
-    note()
 
 
 def _draw_curves(run: Run) -> None:

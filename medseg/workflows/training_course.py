@@ -32,7 +32,7 @@ def course(run: Run, state: TrainingState) -> Iterator[Callable[[], None]]:
     ended = FAILED
     try:
         yield lambda: note(RUNNING)
-        ended = FINISHED if state.step >= steps else STOPPED
+        ended = FINISHED if state.step >= steps or state.ended else STOPPED
     finally:
         note(ended)
 

@@ -9,32 +9,43 @@ import torch
 
 from medseg.data.store import StoredCase, majority_vote
 from medseg.inference.sliding_window import predict_probabilities
+from medseg.losses.regions import merge_labels
 from medseg.preprocessing.standardise import normalise
 from medseg.workflows.run import Run
+from medseg.workflows.training_loss import judged_structures
 
 Progress = Callable[[str, int, int, str], None]  # what, done, total, note
 Look = Callable[[str, Any, Any, Any], None]  # case, HU, reference, prediction: arrays (X, Y, Z)
 
 
 def validation_dice(
-    model: torch.nn.Module, cases: Sequence[StoredCase], run: Run, progress: Progress, look: Look = lambda *each: None
-) -> dict[str, dict[str, float]]:
+    model: torch.nn.Module,
+    cases: Sequence[StoredCase],
+    run: Run,
+    progress: Progress,
+    look: Look = lambda *each: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> dict[str, dict[str, float]] | None:
     """Dice per case and structure against the readers' majority, on the plan's grid; empty without cases.
 
-    A structure that neither the majority nor the model marked in a case is absent there, and so is one that nobody
-    looked for. Voxels that nobody read are left out. `look` is shown every case.
+    The regions of the loss are structures too. A structure that neither the majority nor the model marked in a case is
+    absent there, and so is one that nobody looked for. Voxels that nobody read are left out. `look` is shown every
+    case. None: it was `stopped` half way.
     """
     names, found = run.labels.names, {case.id: {} for case in cases}
+    judged = judged_structures(run.recipe, run.labels)
     for done, case in enumerate(cases, 1):
+        if stopped():
+            return None
         reference = torch.from_numpy(majority_vote(case.labels[:].numpy(), len(names), case.known))
         image = normalise(case.hu[:].float(), run.plan)  # type: ignore[arg-type]
         scores = predict_probabilities(model, image, run.plan.patch, run.recipe.inference, run.labels.mirror_indices)  # type: ignore[arg-type]
         predicted = scores.argmax(0)
         predicted[reference < 0] = -1
         sought = case.known.any(0).tolist() if case.known is not None else [True] * len(names)
-        for index, name in enumerate(names):
-            a, b = reference == index, predicted == index
-            if index and sought[index] and (total := int(a.sum() + b.sum())):
+        for name, classes in judged.items():
+            a, b = merge_labels(reference, classes), merge_labels(predicted, classes)
+            if all(sought[index] for index in classes) and (total := int(a.sum() + b.sum())):
                 found[case.id][name] = round(2 * int((a & b).sum()) / total, 5)
         look(case.id, case.hu[:][0].numpy(), reference.numpy(), predicted.cpu().numpy())
         progress("Validating", done, len(cases), "")

@@ -8,16 +8,18 @@ import torch
 
 from medseg.data.store import StoredCase
 from medseg.preprocessing.plan import Plan
+from medseg.training.distributed import World
 from medseg.workflows.run import Run
 
 
-def describe(run: Run, model: torch.nn.Module, device: torch.device) -> str:
+def describe(run: Run, model: torch.nn.Module, world: World) -> str:
     plan = run.plan
     weights = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     patch, spacing = (" x ".join(f"{value:g}" for value in triple) for triple in (plan.patch, plan.spacing_mm))
     low, high = plan.window_hu
+    places = f"{world.size} x " if world.size > 1 else ""
     return (
-        f"{run.recipe.model.name} with {weights:.2f} million weights on {device.type}; "
+        f"{run.recipe.model.name} with {weights:.2f} million weights on {places}{world.device.type}; "
         f"patches of {patch} voxels of {spacing} mm; {low:g} to {high:g} HU."
     )
 

@@ -47,7 +47,7 @@ def silent() -> Callable[..., Hooks]:
 
     def make(**hooks: Any) -> Hooks:
         calm: dict[str, Any] = {
-            "validate": dict,
+            "validate": lambda everything, stopped: {},
             "save": lambda best: None,
             "tick": lambda step, loss: None,
         }
