@@ -73,9 +73,12 @@ def train(
 
 def _tell(training: Any) -> None:
     """One line on how a training ended; leaves with 130 if it was interrupted."""
-    if not training.finished:
+    if not training.finished and training.first:
         say(f"Stopped at step {training.step}; everything is saved. The same command with --resume goes on.")
+    if not training.finished:
         raise typer.Exit(130)
+    if not training.first:
+        return
     best = "" if training.best_dice is None else f", best mean validation Dice {training.best_dice:.3f}"
     say(f"{training.step} steps{best}: {training.run.folder}")
 

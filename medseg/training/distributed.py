@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import count
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +18,7 @@ from medseg.errors import MedsegError, UsageError
 
 LONGEST_WAIT = timedelta(hours=4)  # of one process for another: reading cases, validating the longest scan
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # torchrun tells processes so only
+OPENED = count()  # worlds, by this process; the same in all of them
 Item = TypeVar("Item")
 
 
@@ -92,6 +94,11 @@ class World:
             dist.barrier(device_ids=[self.device.index] if self.device.type == "cuda" else None)
 
 
+def is_first() -> bool:
+    """Whether this process speaks for the training, before a world is opened."""
+    return os.environ.get("RANK", "0") == "0" or any(name not in os.environ for name in TORCHRUN)
+
+
 def choose_device(name: str) -> torch.device:
     """`auto` takes CUDA when there is one.
 
@@ -118,7 +125,8 @@ def open_world() -> Iterator[World]:
     else:
         store, rank, size = next(dist.rendezvous("env://", timeout=LONGEST_WAIT))
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        with _one_voice(dist.PrefixStore(f"medseg/{attempt}", store)):
+        store = dist.PrefixStore(f"medseg/{attempt}/{next(OPENED)}", store)  # nothing left by a training before
+        with _one_voice(store):
             try:
                 yield World(rank, size, store=store)
             finally:

@@ -93,13 +93,16 @@ class Run:
     def load_model(self, which: str, as_rater: str | None = None) -> torch.nn.Module:
         """The network with trained weights, ready to predict; like one of its raters, or None for the consensus.
 
+        Where the training kept a running average of the weights (`training.ema`), with the average.
+
         Raises:
             UsageError: the network knows no rater of that name.
         """
         rater = None if as_rater is None else self.rater_index(as_rater)
         model = self.build_model()
+        checkpoint = self.load(which)
         try:
-            model.load_state_dict(self.load(which).part("model"))
+            model.load_state_dict(checkpoint.part("ema") or checkpoint.part("model"))
         except RuntimeError as error:
             raise CheckpointError("the checkpoint belongs to another network", where=f"checkpoints/{which}.safetensors",
                                   do="Use the checkpoint that this run wrote.") from error  # fmt: skip

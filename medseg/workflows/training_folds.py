@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from medseg.training.distributed import is_first
 from medseg.workflows.recipe import Recipe, read_recipe
 from medseg.workflows.training import Say, Training, train
 from medseg.workflows.training_run import count_folds, fold_folder
@@ -33,7 +34,8 @@ def train_folds(
     trainings: list[Training] = []
     for fold in range(count_folds(recipe)):
         begun = resume and (fold_folder(Path(out), fold) / "run.json").is_file()
-        say(f"Fold {fold}:")
+        if is_first():
+            say(f"Fold {fold}:")
         trainings.append(train(recipe, out=out, fold=fold, resume=begun, say=say, **options))
         if not trainings[-1].finished:
             break
