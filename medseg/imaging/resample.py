@@ -117,7 +117,7 @@ def _framed(
         view = np.ascontiguousarray(view)
     out = np.empty([len(x) for x in positions], dtype=dtype)
     box = [_seen(x, n) for x, n in zip(positions, view.shape, strict=True)]
-    count = threads or _processors()
+    count = threads or processors()
     if any(len(x[part]) < len(x) for x, part in zip(positions, box, strict=True)):
         if outside is None:
             _pick_nearest(view.astype(dtype, copy=False), positions, out, count)
@@ -135,7 +135,8 @@ def _seen(positions: FloatArray, n: int) -> slice:
     return slice(int(seen[0]), int(seen[-1]) + 1) if len(seen) else slice(0, 0)
 
 
-def _processors() -> int:
+def processors() -> int:
+    """How many processors this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # what this process may use; not on every system
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 

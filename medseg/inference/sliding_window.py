@@ -1,27 +1,40 @@
-"""Class probabilities of a whole image from overlapping patches (MONAI's sliding window, Gaussian-weighted)."""
+"""What a recipe says about prediction, and class probabilities of an image that is already standardised."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import combinations
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
-from monai.inferers.utils import sliding_window_inference
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from medseg.config import Config
+from medseg.inference.network import Networks, device_of
+from medseg.inference.slabs import Layout, Window, score_planes
+from medseg.inference.tiles import lay_tiles
 from medseg.shapes import IntTriple
-
-LEFT_RIGHT_AXIS = 0  # the standardised grid runs towards R, A, S
 
 
 class InferenceConfig(Config):
-    """`overlap` of neighbouring patches; `mirror_axes` (0, 1, 2) are averaged over; `batch` patches at a time."""
+    """How a study is predicted from overlapping tiles of the patch's size.
+
+    Args:
+        overlap: of neighbouring tiles, at least; they are spread evenly, as in nnU-Net.
+        mirror_axes: 0, 1, 2 for X (left/right), Y, Z: views mirrored along all combinations are averaged. Only axes
+            that were flipped in training.
+        batch: tiles at a time on a CPU; on a GPU as many as are useful and fit.
+        skip_air: leave out tiles that hold neither tissue nor anything that tissue encloses.
+        order: 1 for linear, 3 for cubic interpolation of the scores to the study's own grid.
+        precision: `auto` is fp32 on a CPU and on CUDA bf16, or fp16 where the GPU has no bf16.
+    """
 
     overlap: float = Field(default=0.5, ge=0, lt=1)
     mirror_axes: tuple[int, ...] = ()
     batch: int = Field(default=1, gt=0)
+    skip_air: bool = True
+    order: Literal[1, 3] = 1
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
 
     @field_validator("mirror_axes")
     @classmethod
@@ -30,6 +43,14 @@ class InferenceConfig(Config):
             raise ValueError("different axes out of 0, 1 and 2")
         return axes
 
+    def precision_on(self, device: torch.device) -> str:
+        """fp32, bf16 or fp16."""
+        if device.type != "cuda":
+            return "fp32"
+        if self.precision != "auto":
+            return self.precision
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
 
 def predict_probabilities(
     model: nn.Module,
@@ -37,32 +58,30 @@ def predict_probabilities(
     patch: IntTriple,
     config: InferenceConfig,
     mirror_pairs: Sequence[tuple[int, int]] = (),
+    *,
+    pad: float | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tensor:
-    """Probabilities (C, X, Y, Z) on the CPU of an image (1, X, Y, Z), averaged over the mirrorings asked for.
+    """Probabilities (C, X, Y, Z) on the CPU of a standardised image (1, X, Y, Z), all tiles computed.
 
-    A mirrored patient has left and right exchanged, so the classes of `mirror_pairs` are exchanged back.
+    Args:
+        model: gives logits (B, C, X, Y, Z); set to evaluation here.
+        mirror_pairs: classes that exchange their names when left and right do.
+        pad: stands beyond an image that is smaller than the patch; its lowest value where None.
     """
-    device = next(model.parameters()).device
-    total: Tensor | None = None
-    flips = [axes for count in range(len(config.mirror_axes) + 1) for axes in combinations(config.mirror_axes, count)]
     model.eval()
-    with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
-        for axes in flips:
-            dims = [2 + axis for axis in axes]
-            logits = sliding_window_inference(
-                image[None].flip(dims), patch, config.batch, model, config.overlap, mode="gaussian",
-                padding_mode="constant", cval=float(image.min()), sw_device=device, device=torch.device("cpu"),
-            )  # fmt: skip
-            probabilities = torch.softmax(logits.float(), dim=1).flip(dims)[0]  # type: ignore[union-attr]
-            if LEFT_RIGHT_AXIS in axes:
-                probabilities = _exchange(probabilities, mirror_pairs)
-            total = probabilities if total is None else total + probabilities
-    assert total is not None
-    return total / len(flips)
-
-
-def _exchange(probabilities: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
-    order = list(range(len(probabilities)))
-    for first, second in pairs:
-        order[first], order[second] = order[second], order[first]
-    return probabilities[order]
+    device = device_of(model)
+    networks = Networks([model], [lambda tiles: tiles], config.mirror_axes, mirror_pairs, config.precision_on(device),
+                        config.batch)  # fmt: skip
+    window = Window(image[0], float(image.min()) if pad is None else pad)
+    tiling = lay_tiles(window.shape, patch, config.overlap)
+    found: Tensor | None = None
+    first = 0
+    for planes in score_planes(networks, window, tiling, Layout(), on_progress=on_progress):
+        part = torch.softmax(torch.from_numpy(planes), dim=1).transpose(0, 1)
+        if found is None:
+            found = torch.empty((len(part), *window.shape))
+        found[:, first : first + part.shape[1]] = part
+        first += part.shape[1]
+    assert found is not None
+    return found

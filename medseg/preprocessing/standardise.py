@@ -1,4 +1,4 @@
-"""`standardise` brings a study to the plan's grid; `restore` brings class scores back to the study's own."""
+"""`standardise` brings a study to the plan's grid; `restore`, beside it, brings class scores back to the study's own."""
 
 from __future__ import annotations
 
@@ -36,27 +36,3 @@ def standardise_labels(labels: Reading, target: Geometry) -> IntArray:
 def normalise(hu: FloatArray, plan: Plan) -> FloatArray:
     """Clips to the plan's window and scales to zero mean and unit deviation; works on arrays and tensors."""
     return (hu.clip(*plan.window_hu) - plan.mean_hu) / plan.std_hu
-
-
-def restore(scores: FloatArray, standard: Geometry, target: Geometry) -> IntArray:
-    """Class indices (X, Y, Z on `target`) of the highest score; background where the standard grid does not reach.
-
-    Classes are interpolated one after the other, so that never more than two of them exist at the target's size.
-
-    Args:
-        scores: (C, X, Y, Z) probabilities on the standardised grid.
-    """
-    best = resample_linear(scores[0], standard, target, outside=1.0)
-    winner = np.zeros(target.shape, dtype=np.int16)
-    for index in range(1, len(scores)):
-        score = resample_linear(scores[index], standard, target, outside=0.0)
-        better = score > best
-        winner[better] = index
-        best[better] = score[better]
-    return winner
-
-
-def restore_scores(scores: FloatArray, standard: Geometry, target: Geometry) -> FloatArray:
-    """Probabilities (X, Y, Z, C) float32 on the target's grid, summing to 1."""
-    classes = [resample_linear(s, standard, target, outside=float(c == 0)) for c, s in enumerate(scores)]
-    return np.stack(classes, axis=-1)

@@ -15,14 +15,8 @@ from medseg.imaging.labels import LabelMap, LabelSet
 from medseg.imaging.volume import Volume
 from medseg.phantom.shapes import rotation
 from medseg.preprocessing.plan import Plan, PreprocessingConfig
-from medseg.preprocessing.standardise import (
-    normalise,
-    restore,
-    restore_scores,
-    standard_geometry,
-    standardise,
-    standardise_labels,
-)
+from medseg.preprocessing.restore import restore, restore_probabilities
+from medseg.preprocessing.standardise import normalise, standard_geometry, standardise, standardise_labels
 from medseg.shapes import FloatArray, IntArray
 from medseg.transforms.window import WindowConfig
 from medseg.workflows.recipe import Recipe, training_transforms
@@ -106,9 +100,9 @@ def test_a_point_keeps_its_place_in_the_patient() -> None:
 def test_restored_labels_and_scores_have_the_shape_of_the_study(spacing_mm: Any) -> None:
     grid = Geometry((11, 7, 6), np.diag([2.0, 2.0, 3.0, 1.0]))
     standard = standard_geometry(Volume(np.zeros(grid.shape, dtype=np.float32), grid), plan(spacing_mm))
-    scores = torch.softmax(torch.randn(3, *standard.shape), dim=0).numpy()
+    scores = torch.randn(3, *standard.shape).numpy()
 
-    own = restore_scores(scores, standard, grid)
+    own = restore_probabilities(scores, standard, grid)
 
     assert restore(scores, standard, grid).shape == grid.shape
     assert own.shape == (*grid.shape, 3)
@@ -118,9 +112,11 @@ def test_restored_labels_and_scores_have_the_shape_of_the_study(spacing_mm: Any)
 def test_restored_labels_are_the_class_of_the_highest_restored_score() -> None:
     grid = Geometry((9, 8, 7), np.diag([2.0, 2.0, 3.0, 1.0]))
     standard = grid.with_spacing((3, 3, 3))
-    scores = torch.softmax(3 * torch.randn(4, *standard.shape), dim=0).numpy()
+    scores = 3 * torch.randn(4, *standard.shape).numpy()
 
-    assert np.array_equal(restore(scores, standard, grid), restore_scores(scores, standard, grid).argmax(axis=-1))
+    probabilities = restore_probabilities(scores, standard, grid)
+
+    assert np.array_equal(restore(scores, standard, grid), probabilities.argmax(axis=-1))
 
 
 def test_beyond_the_standard_grid_there_is_background() -> None:
@@ -128,7 +124,7 @@ def test_beyond_the_standard_grid_there_is_background() -> None:
     inner = grid.cropped((3, 3, 3), (4, 4, 4))
     liver = np.stack([np.zeros(inner.shape), np.ones(inner.shape)]).astype(np.float32)
 
-    labels, scores = restore(liver, inner, grid), restore_scores(liver, inner, grid)
+    labels, scores = restore(liver, inner, grid), restore_probabilities(liver, inner, grid)
 
     assert labels.sum() == 4**3
     assert labels[3:7, 3:7, 3:7].all()

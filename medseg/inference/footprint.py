@@ -1,0 +1,68 @@
+"""How much memory a network's way forward takes, counted without computing anything."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+from medseg.shapes import IntTriple
+
+
+def forward_bytes(model: nn.Module, batch: int, patch: IntTriple) -> int:
+    """The most bytes of float32 tensors that exist at the same time while `model` sees `batch` tiles; no weights.
+
+    The network runs on torch's meta device, where tensors have sizes but no content. What libraries take for
+    themselves comes on top: see `budget`.
+    """
+    state: dict[str, Any] = {
+        name: tensor.to("meta") for name, tensor in (*model.named_parameters(), *model.named_buffers())
+    }
+    counted = _Live()
+    with torch.inference_mode(), counted:
+        functional_call(model, state, (torch.empty((batch, 1, *patch), device="meta"),))
+    return counted.most
+
+
+def count_classes(model: nn.Module, patch: IntTriple) -> int:
+    """How many classes the network tells apart."""
+    state: dict[str, Any] = {
+        name: tensor.to("meta") for name, tensor in (*model.named_parameters(), *model.named_buffers())
+    }
+    with torch.inference_mode():
+        return functional_call(model, state, (torch.empty((1, 1, *patch), device="meta"),)).shape[1]
+
+
+class _Live(TorchDispatchMode):
+    """Adds up the storages that operations make, and takes away those that die."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self.known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = {_place(tensor) for tensor in tree_iter((args, kwargs)) if isinstance(tensor, Tensor)}
+        found = func(*args, **(kwargs or {}))
+        for tensor in tree_iter(found):
+            if isinstance(tensor, Tensor) and (place := _place(tensor)) not in given | self.known:
+                storage = tensor.untyped_storage()
+                self.known.add(place)
+                self.now += storage.nbytes()
+                weakref.finalize(storage, self._gone, place, storage.nbytes())
+        self.most = max(self.most, self.now)
+        return found
+
+    def _gone(self, place: int, size: int) -> None:
+        self.known.discard(place)
+        self.now -= size
+
+
+def _place(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata

@@ -1,0 +1,170 @@
+"""Scores of a whole image from overlapping tiles, plane by plane: what no later tile touches is finished and dropped.
+
+The sums of scores and weights exist for as many planes as a tile is thick, in a ring: the memory does not grow with
+the length of the study.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medseg.inference.network import Networks
+from medseg.inference.tiles import Tiling, gaussian_weights
+from medseg.shapes import FloatArray, IntTriple
+
+OnProgress = Callable[[int, int], None]  # tiles done, tiles in all
+CHUNK_BYTES = 2**24  # of finished planes that are handed on at a time
+ELSEWHERE = -20.0  # the logit of every structure where no tile lies, the background's being 0
+LEAST_HALF_WEIGHT = 1e-3  # float16 holds no smaller weight times score with three digits
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Reads tiles of an image; `pad` stands where a tile reaches beyond it.
+
+    Args:
+        voxels: (X, Y, Z) array or tensor of any number type.
+    """
+
+    voxels: Any
+    pad: float
+
+    @property
+    def shape(self) -> IntTriple:
+        x, y, z = self.voxels.shape
+        return int(x), int(y), int(z)
+
+    def read(self, start: IntTriple, tile: IntTriple) -> Tensor:
+        """One tile (1, X, Y, Z) float32."""
+        inner, box = _overlap(start, tile, self.shape)
+        part = self.voxels[box]
+        part = part if isinstance(part, Tensor) else torch.from_numpy(np.ascontiguousarray(part))
+        if part.shape == tile:
+            return part.to(torch.float32, memory_format=torch.contiguous_format)[None]
+        out = torch.full(tile, self.pad)
+        out[inner] = part.float()
+        return out[None]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How sums are kept.
+
+    Args:
+        axes: image axes as planes, rows and columns; planes are finished in rising order.
+        half: float16 instead of float32.
+        device: where.
+    """
+
+    axes: IntTriple = (0, 1, 2)
+    half: bool = False
+    device: torch.device = torch.device("cpu")
+
+    def nbytes(self, shape: IntTriple, tile: IntTriple, classes: int) -> int:
+        """Bytes of the sums of scores and of weights for an image."""
+        planes, rows, columns = self.axes
+        return tile[planes] * shape[rows] * shape[columns] * (classes * (2 if self.half else 4) + 4)
+
+
+def score_planes(
+    networks: Networks,
+    window: Window,
+    tiling: Tiling,
+    layout: Layout,
+    *,
+    classes: int | None = None,
+    on_progress: OnProgress = lambda done, total: None,
+) -> Iterator[FloatArray]:
+    """Finished planes (P, C, M, N) float32 of the whole image in rising order, some at a time.
+
+    Where no tile lies the background is certain. Axes are those of the layout.
+
+    Args:
+        classes: C; needed where the first tiles may be left out.
+    """
+    sums: Sums | None = Sums(tiling, layout, classes) if classes else None
+    layers = tiling.layers(layout.axes[0])
+    done, total = 0, tiling.count
+    on_progress(0, total)
+    for index, (start, firsts) in enumerate(layers):
+        while firsts:
+            now, firsts = firsts[: networks.batch], firsts[networks.batch :]
+            scores = networks(torch.stack([window.read(first, tiling.tile) for first in now]))
+            sums = sums or Sums(tiling, layout, scores.shape[1])
+            for own, first in zip(scores, now, strict=True):
+                sums.add(own, first)
+            done += len(now)
+            on_progress(done, total)
+        stop = layers[index + 1][0] if index + 1 < len(layers) else tiling.shape[layout.axes[0]]
+        assert sums is not None, "classes is needed where tiles are left out"
+        yield from sums.finish(max(start, 0), stop)
+
+
+class Sums:
+    """Weighted sums of scores over the planes that tiles still touch."""
+
+    def __init__(self, tiling: Tiling, layout: Layout, classes: int) -> None:
+        planes, rows, columns = layout.axes
+        depth, size = tiling.tile[planes], (tiling.shape[rows], tiling.shape[columns])
+        kind = torch.float16 if layout.half else torch.float32
+        self.tiling, self.layout, self.depth = tiling, layout, depth
+        self.base = tiling.starts[planes][0]
+        self.scores = torch.zeros((depth, classes, *size), dtype=kind, device=layout.device)
+        self.weights = torch.zeros((depth, *size), device=layout.device)
+        tile_weights = gaussian_weights(tiling.tile)
+        if layout.half:
+            tile_weights = np.maximum(tile_weights, LEAST_HALF_WEIGHT)
+        order = layout.axes
+        self.tile_weights = torch.from_numpy(np.ascontiguousarray(tile_weights.transpose(order))).to(layout.device)
+
+    def add(self, scores: Tensor, first: IntTriple) -> None:
+        """Adds a tile's scores (C, X, Y, Z), whose first voxel is `first`."""
+        planes, rows, columns = self.layout.axes
+        inner, box = _overlap(first, self.tiling.tile, self.tiling.shape)
+        tile = scores.to(self.layout.device).permute(1 + planes, 0, 1 + rows, 1 + columns)
+        tile = tile[:, :, inner[rows], inner[columns]]
+        weights = self.tile_weights[:, inner[rows], inner[columns]]
+        turn = (first[planes] - self.base) % self.depth
+        for ring, part in (
+            (slice(turn, self.depth), slice(0, self.depth - turn)),
+            (slice(0, turn), slice(self.depth - turn, self.depth)),
+        ):
+            sums = self.scores[ring, :, box[rows], box[columns]]
+            if self.layout.half:
+                sums += (tile[part] * weights[part][:, None]).half()
+            else:
+                sums.addcmul_(tile[part], weights[part][:, None])
+            self.weights[ring, box[rows], box[columns]] += weights[part]
+
+    def finish(self, first: int, stop: int) -> Iterator[FloatArray]:
+        """The mean scores of planes `first` to `stop`, whose places are then free."""
+        step = max(1, CHUNK_BYTES // (4 * self.scores[0].numel()))
+        while first < stop:
+            turn = (first - self.base) % self.depth
+            last = min(stop, first + step, first + self.depth - turn)
+            ring = slice(turn, turn + last - first)
+            weights = self.weights[ring][:, None]
+            planes = self.scores[ring].float() / weights.clamp_min(torch.finfo(torch.float32).tiny)
+            if bool((empty := weights == 0).any()):
+                planes[:, 1:].masked_fill_(empty, ELSEWHERE)
+            yield planes.cpu().numpy()
+            self.scores[ring], self.weights[ring] = 0, 0
+            first = last
+
+
+def _overlap(
+    start: IntTriple, tile: IntTriple, shape: IntTriple
+) -> tuple[tuple[slice, slice, slice], tuple[slice, slice, slice]]:
+    """The part of a tile that lies in an image, counted from the tile and from the image."""
+    inner, box = [], []
+    for first, size, n in zip(start, tile, shape, strict=True):
+        low, high = max(0, first), min(n, first + size)
+        inner.append(slice(low - first, high - first))
+        box.append(slice(low, high))
+    return tuple(inner), tuple(box)  # type: ignore[return-value]

@@ -1,0 +1,285 @@
+"""Class scores on the standardised grid become labels and probabilities on the study's own, slab by slab.
+
+Never do all classes exist at the study's size: planes of scores come in one after the other, and as soon as all that a
+slice of the study is made of has come, the slice is finished and the planes that no later slice needs are dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from medseg.errors import GeometryError
+from medseg.imaging.bands import Taps, cubic_taps, linear_taps
+from medseg.imaging.geometry import Geometry
+from medseg.imaging.resample import TIE_DECIMALS, processors, resample_cubic, resample_linear
+from medseg.imaging.separable import align, interpolate, spread
+from medseg.preprocessing.kernels_restore import fill_winners, keep_better
+from medseg.shapes import FloatArray, IntArray, IntTriple
+
+Order = Literal[1, 3]
+TAPS: dict[int, Callable[[FloatArray, int], Taps]] = {1: linear_taps, 3: cubic_taps}
+SCRATCH_BYTES = 2**24  # of interpolated scores at a time, so that they stay near the processor
+NOWHERE = -1e4  # the logit of a class where the standardised grid does not reach: its probability is 0 in float32
+PIECES = 4  # per thread, so that none waits long for the last
+Sink = Callable[[tuple[slice, slice, slice], FloatArray], None]  # a box of the study, probabilities (C, *box)
+
+
+@dataclass(frozen=True, eq=False)
+class WayBack:
+    """How the study's voxels lie on the standardised grid, axis by axis.
+
+    Args:
+        axes: standardised axes from the slowest of the study's memory to the fastest: planes, rows, columns.
+        native: the study's axis along each of them.
+        boxes: the study's voxels along each of them that lie in the standardised grid's field of view.
+        taps: the standardised voxels of which each of these is made.
+    """
+
+    axes: IntTriple
+    native: IntTriple
+    boxes: tuple[slice, slice, slice]
+    taps: tuple[Taps, Taps, Taps]
+
+    def view(self, array: Any) -> Any:
+        """The part of an array of the study's shape that lies in the field of view, axes as planes, rows, columns."""
+        return array.transpose(self.native)[self.boxes]
+
+    def native_box(self, planes: slice) -> tuple[slice, slice, slice]:
+        """The study's own box of some of the planes."""
+        own = [slice(0)] * 3
+        start = self.boxes[0].start
+        own[self.native[0]] = slice(start + planes.start, start + planes.stop)
+        own[self.native[1]], own[self.native[2]] = self.boxes[1:]
+        return own[0], own[1], own[2]
+
+
+def find_way(standard: Geometry, target: Geometry, axes: IntTriple | None = None, order: Order = 1) -> WayBack | None:
+    """None where the axes of the two grids are not parallel, or where they share no voxel.
+
+    Args:
+        axes: standardised axes as planes, rows and columns; by default the target's third, second and first, the
+            order in which readers lay out a volume.
+    """
+    if (alignment := align(standard, target)) is None:
+        return None
+    own = {axis: k for k, axis in enumerate(alignment.axes)}  # the study's axis along each standardised one
+    axes = axes or (alignment.axes[2], alignment.axes[1], alignment.axes[0])
+    boxes, taps = [], []
+    for axis in axes:
+        positions, n = alignment.positions[own[axis]], standard.shape[axis]
+        rounded = np.round(positions, TIE_DECIMALS)
+        seen = np.flatnonzero((rounded >= -0.5) & (rounded < n - 0.5))  # the rule of `imaging.resample`
+        if not len(seen):
+            return None
+        boxes.append(slice(int(seen[0]), int(seen[-1]) + 1))
+        taps.append(TAPS[order](positions[boxes[-1]], n))
+    return WayBack(axes, (own[axes[0]], own[axes[1]], own[axes[2]]), tuple(boxes), tuple(taps))  # type: ignore[arg-type]
+
+
+@dataclass(eq=False)
+class Restoration:
+    """Takes planes of scores in rising order and fills labels, and on request probabilities, of the study.
+
+    Args:
+        way: from `find_way`.
+        labels: array of the study's shape to be filled; holds the background's value where nothing is written.
+        table: the label value of each class, of the same type as `labels`.
+        order: 1 for linear, 3 for cubic interpolation.
+        sink: takes finished probabilities (softmax of the interpolated scores) box by box.
+        threads: at most so many; the result is the same for any number.
+    """
+
+    way: WayBack
+    labels: IntArray
+    table: IntArray
+    order: Order = 1
+    sink: Sink | None = None
+    threads: int = 1
+    _planes: FloatArray | None = None
+    _first: int = 0  # the standardised plane that _planes begins with
+    _left: list[int] = field(default_factory=list)  # the study's planes still to be made, the next one first
+
+    def __post_init__(self) -> None:
+        columns = self.way.taps[0].columns
+        count = len(columns)
+        rising = columns[-1].max() >= columns[0].max()
+        self._left = list(range(count)) if rising else list(range(count - 1, -1, -1))
+        self._lows, self._highs = columns.min(axis=1), columns.max(axis=1)
+
+    def put(self, planes: FloatArray) -> None:
+        """The next planes (P, C, M, N) float32, C-contiguous; axes as in `way.axes`."""
+        if not self._left:
+            return
+        held = planes if self._planes is None else np.concatenate([self._planes, planes])
+        self._planes = None
+        known = self._first + len(held)
+        ready = 0
+        while ready < len(self._left) and self._highs[self._left[ready]] < known:
+            ready += 1
+        if ready:
+            self._fill(held, sorted(self._left[:ready]))
+            self._left = self._left[ready:]
+        low = min((int(self._lows[k]) for k in self._left[:1]), default=known)
+        low = min(max(low, self._first), known)
+        self._planes, self._first = held[low - self._first :].copy(), low
+
+    def _fill(self, held: FloatArray, outputs: list[int]) -> None:
+        width = self.way.taps[1].columns.shape[0] * self.way.taps[2].columns.shape[0]
+        classes = held.shape[1]
+        depth = classes if self.sink is not None else 1
+        step = max(1, SCRATCH_BYTES // (4 * width * depth))
+        for first in range(outputs[0], outputs[-1] + 1, step):
+            part = slice(first, min(first + step, outputs[-1] + 1))
+            self._labels_of(held, part)
+            if self.sink is not None:
+                self._probabilities_of(held, part, self.sink)
+
+    def _taps(self, part: slice) -> Taps:
+        taps, low = self.way.taps[0], int(self._lows[part].min())
+        return Taps(taps.columns[part] - low, taps.weights[part], int(self._highs[part].max()) + 1 - low)
+
+    def _labels_of(self, held: FloatArray, part: slice) -> None:
+        target = self.way.view(self.labels)[part]
+        winners = np.empty(target.shape, self.labels.dtype)
+        if self.order == 1:
+            across, rows, columns = (
+                _lines(taps, shift)
+                for taps, shift in zip(
+                    (_part(self.way.taps[0], part), *self.way.taps[1:]), (self._first, 0, 0), strict=True
+                )
+            )
+
+            def fill(ranges: Any) -> None:
+                for first, last in ranges:
+                    fill_winners(held, across, rows, columns, self.table, winners, first, last)
+
+            spread(fill, _ranges(target.shape[1], self.threads * PIECES), self.threads, winners.size * held.shape[1])
+        else:
+            best = self._interpolated(held, 0, part)
+            index = np.zeros(best.shape, np.int32)
+            for c in range(1, held.shape[1]):
+                keep_better(self._interpolated(held, c, part).ravel(), c, best.ravel(), index.ravel(), 0, best.size)
+            winners[...] = self.table[index]
+        target[...] = winners
+
+    def _interpolated(self, held: FloatArray, index: int, part: slice) -> FloatArray:
+        taps = self._taps(part)
+        low = int(self._lows[part].min()) - self._first
+        out = np.empty([len(t.columns) for t in (taps, *self.way.taps[1:])], np.float32)
+        interpolate(held[low : low + taps.inputs, index], (taps, *self.way.taps[1:]), out, threads=self.threads)
+        return out
+
+    def _probabilities_of(self, held: FloatArray, part: slice, sink: Sink) -> None:
+        scores = np.stack([self._interpolated(held, c, part) for c in range(held.shape[1])])
+        sink(self.way.native_box(part), softmax(scores).transpose(0, *(1 + np.argsort(self.way.native))))
+
+
+def _part(taps: Taps, part: slice) -> Taps:
+    return Taps(taps.columns[part], taps.weights[part], taps.inputs)
+
+
+def _lines(taps: Taps, shift: int) -> tuple[IntArray, IntArray, FloatArray]:
+    """Lower and upper source and the upper's weight of linear taps."""
+    lower, upper = (np.ascontiguousarray(taps.columns[:, k] - shift) for k in (0, 1))
+    return lower, upper, np.ascontiguousarray(taps.weights[:, 1])
+
+
+def _ranges(length: int, pieces: int) -> list[tuple[int, int]]:
+    ends = [length * k // pieces for k in range(pieces + 1)]
+    return [(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True) if b > a]
+
+
+def restore(
+    scores: FloatArray, standard: Geometry, target: Geometry, *, order: Order = 1, threads: int | None = None
+) -> IntArray:
+    """Class indices (X, Y, Z on `target`) of the highest score; 0 where the standard grid does not reach.
+
+    The type is uint8, int16 where there are more than 256 classes.
+
+    Memory beyond scores and result: about 50 MB where the axes of the grids are parallel.
+
+    Args:
+        scores: (C, X, Y, Z) logits or probabilities on the standardised grid.
+        order: 1 for linear, 3 for cubic interpolation.
+        threads: at most so many, all processors where None; the result is the same for any number.
+
+    Raises:
+        GeometryError: the scores have another shape than the standardised grid.
+    """
+    labels = np.zeros(target.shape, dtype=np.uint8 if len(scores) <= 256 else np.int16, order="F")
+    _restore(scores, standard, target, labels, order, None, threads)
+    return labels
+
+
+def restore_probabilities(
+    scores: FloatArray, standard: Geometry, target: Geometry, *, order: Order = 1, threads: int | None = None
+) -> FloatArray:
+    """Probabilities (X, Y, Z, C on `target`, float32): the softmax of the interpolated logits.
+
+    Where the standard grid does not reach, background is certain. Arguments and errors as of `restore`, but `scores`
+    are logits (or logarithms of probabilities).
+    """
+    found = np.zeros((len(scores), *target.shape), dtype=np.float32)
+    found[0] = 1
+
+    def keep(box: tuple[slice, slice, slice], probabilities: FloatArray) -> None:
+        found[(slice(None), *box)] = probabilities
+
+    _restore(scores, standard, target, np.zeros(target.shape, dtype=np.int16), order, keep, threads)
+    return np.moveaxis(found, 0, -1)
+
+
+def _restore(
+    scores: FloatArray,
+    standard: Geometry,
+    target: Geometry,
+    labels: IntArray,
+    order: Order,
+    sink: Sink | None,
+    threads: int | None,
+) -> None:
+    if scores.shape[1:] != standard.shape:
+        raise GeometryError("scores and grid differ", expected=str(standard.shape), got=str(scores.shape[1:]))
+    if align(standard, target) is None:
+        _restore_oblique(scores, standard, labels, target, order, sink)
+    elif way := find_way(standard, target, order=order):
+        table = np.arange(len(scores)).astype(labels.dtype)
+        feed(Restoration(way, labels, table, order, sink, threads or processors()), scores)
+
+
+def feed(restoration: Restoration, scores: FloatArray) -> None:
+    """Puts all planes of scores (C, X, Y, Z), some at a time."""
+    planes = scores.transpose(1 + restoration.way.axes[0], 0, *(1 + axis for axis in restoration.way.axes[1:]))
+    step = max(1, SCRATCH_BYTES // (4 * int(np.prod(planes.shape[1:]))))
+    for first in range(0, len(planes), step):
+        restoration.put(np.ascontiguousarray(planes[first : first + step], dtype=np.float32))
+
+
+def _restore_oblique(
+    scores: FloatArray, standard: Geometry, labels: IntArray, target: Geometry, order: Order, sink: Sink | None
+) -> None:
+    """Some slices of the target after the other, for axes that are not parallel."""
+    resample = resample_linear if order == 1 else resample_cubic
+    x, y, z = target.shape
+    step = max(1, 4 * SCRATCH_BYTES // (4 * x * y * len(scores)))
+    for first in range(0, z, step):
+        slab = target.cropped((0, 0, first), (x, y, min(step, z - first)))
+        # beyond the standard grid the background has the only score
+        values = np.stack([resample(own, standard, slab, outside=0.0 if c == 0 else NOWHERE)
+                           for c, own in enumerate(scores)])  # fmt: skip
+        part = slice(first, first + slab.shape[2])
+        labels[:, :, part] = values.argmax(axis=0)
+        if sink is not None:
+            sink((slice(0, x), slice(0, y), part), softmax(values))
+
+
+def softmax(scores: FloatArray) -> FloatArray:
+    """Probabilities of logits (C, ...), in place."""
+    scores -= scores.max(axis=0)
+    np.exp(scores, out=scores)
+    scores /= scores.sum(axis=0)
+    return scores
