@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli import augment, data, judge, learn
+from medseg.cli import augment, data, judge, learn, runs
 from medseg.errors import MedsegError, UsageError
 
 # what requirements-light.txt leaves out
@@ -32,6 +32,7 @@ for command in (
     learn.plan,
     learn.preprocess,
     learn.train,
+    runs.runs,
     learn.predict,
     augment.invariance,
     judge.evaluate,

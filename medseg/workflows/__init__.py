@@ -15,6 +15,7 @@ VERBS = {
     "plan": "medseg.workflows.planning",
     "preprocess": "medseg.workflows.preprocessing",
     "train": "medseg.workflows.training",
+    "runs": "medseg.workflows.run_listing",
     "predict": "medseg.workflows.prediction",
     "invariance": "medseg.workflows.dose_response",
     "evaluate": "medseg.workflows.evaluation",
@@ -29,6 +30,7 @@ VERBS = {
 BESIDES = {  # what the verbs take and what their results are shown with
     "AgreementOptions": "medseg.workflows.agreement_options",
     "train_folds": "medseg.workflows.training_folds",
+    "report_runs": "medseg.workflows.run_report",
     "ReadingOptions": "medseg.workflows.readings_options",
     "ImportOptions": "medseg.workflows.importing",
     "suggest_rois": "medseg.workflows.importing",

@@ -16,12 +16,13 @@ from medseg.report.figures import training_curves
 from medseg.training.distributed import World, open_world
 from medseg.training.logbook import read_log
 from medseg.training.loop import new_state, train_steps
-from medseg.training.machine import choose_machine
+from medseg.training.machine import check_wishes, choose_machine
 from medseg.training.memory import keep_freed_memory
 from medseg.workflows.augmenting import build_feed, describe_waiting
 from medseg.workflows.recipe import Recipe, read_recipe, with_preferences
 from medseg.workflows.run import Run, open_run, record
 from medseg.workflows.run_lock import locked_folder
+from medseg.workflows.run_report import write_report
 from medseg.workflows.training_course import course
 from medseg.workflows.training_data import TrainingData, open_training
 from medseg.workflows.training_hooks import first_hooks, other_hooks
@@ -98,6 +99,7 @@ def train(
         check_tracking(recipe.tracking)
         recipe, data = open_training(recipe)
         recipe = with_preferences(recipe)
+        check_wishes(recipe.training, world)
         if recipe.init is not None and not resume:
             read_weights(recipe.init, recipe)  # a wrong path shows before cases are measured for minutes
         folder = fold_folder(Path(out), fold)
@@ -167,3 +169,4 @@ def _draw_curves(run: Run) -> None:
     rows = read_log(run.log_file)
     if rows:
         write_text(run.folder / "curves.svg", to_svg(training_curves(rows)))
+    write_report(run.folder)

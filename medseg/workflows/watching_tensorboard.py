@@ -72,12 +72,19 @@ class TensorBoard:
         )
 
     def _picture(self, seen: Seen) -> Any:
-        encoded = side_by_side(seen)
-        width, height = struct.unpack(">II", encoded[16:24])  # of the PNG's first chunk
+        from tensorboard.compat.proto import tensor_pb2, tensor_shape_pb2, types_pb2
+        from tensorboard.plugins.image.metadata import create_summary_metadata
+
+        picture = side_by_side(seen)
+        width, height = struct.unpack(">II", picture[16:24])  # of the PNG's first chunk
         note = f"Axial slice {seen.place}. Left the reference, right the prediction."
-        image = self._summaries.Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encoded)
-        metadata = self._summaries.SummaryMetadata(summary_description=note)
-        return self._summaries.Summary.Value(tag=f"slices/{seen.case}", image=image, metadata=metadata)
+        shape = tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=3)])
+        tensor = tensor_pb2.TensorProto(
+            dtype=types_pb2.DT_STRING, tensor_shape=shape, string_val=[b"%d" % width, b"%d" % height, picture]
+        )
+        metadata = create_summary_metadata(display_name=seen.case, description=note)
+        metadata.data_class = self._summaries.DATA_CLASS_BLOB_SEQUENCE
+        return self._summaries.Summary.Value(tag=f"slices/{seen.case}", tensor=tensor, metadata=metadata)
 
     def _summary(self, step: int, values: list[Any]) -> None:
         summary = self._summaries.Summary(value=values)
