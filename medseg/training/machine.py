@@ -59,7 +59,7 @@ def choose_machine(
     Raises:
         UsageError: the batch cannot be shared out evenly, or bf16 or compiling is asked for on the CPU.
     """
-    _refuse(config, world)
+    check_wishes(config, world)
     if world.device.type == "cpu":
         return Machine(world), []
     bf16, said = choose_precision(config, world)
@@ -109,7 +109,12 @@ def fastest(times: Mapping[Machine, float]) -> Machine:
     return best
 
 
-def _refuse(config: TrainingConfig, world: World) -> None:
+def check_wishes(config: TrainingConfig, world: World) -> None:
+    """Refuses what cannot be had in this world.
+
+    Raises:
+        UsageError: the batch cannot be shared out evenly, or bf16 or compiling is asked for on the CPU.
+    """
     if config.batch % (world.size * config.accumulate):
         raise UsageError("the batch cannot be shared out evenly", where="training.batch",
                          expected=f"a multiple of {world.size * config.accumulate} ({world.size} processes, "
