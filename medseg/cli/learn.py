@@ -61,7 +61,7 @@ def train(
 ) -> None:
     """Train a network; Ctrl-C saves, and --resume goes on from there."""
     options: dict[str, Any] = {"init": init, "resume": resume, "overwrite": overwrite, "say": say}
-    with progress_bars() as progress:
+    with progress_bars(lines=True) as progress:
         if fold == "each":
             trainings = workflows.train_folds(recipe, overrides or [], out=out, progress=progress, **options)
         else:

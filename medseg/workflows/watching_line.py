@@ -22,13 +22,14 @@ class ProgressLine:
         self.loss, self.speed, self.dice = "", "", ""
 
     def tick(self, step: int, loss: float) -> None:
-        """Shows a step; until the first event its own loss."""
-        self._show(step, self.loss or f"loss {loss:.3f}")
+        """Shows a step, but for the last one, which is an event as well; until the first event its own loss."""
+        if step < self.steps:
+            self._show(step, self.loss or f"loss {loss:.3f}")
 
     def step(self, event: StepEvent) -> None:
         self.loss = f"loss {event.loss:.3f}"
         self.speed = f"{event.patches_per_second:.3g} patches/s, waiting {event.wait_share:.0%}"
-        if event.step == self.steps:  # no tick follows that would show it
+        if event.step == self.steps:
             self._show(event.step, self.loss)
 
     def validation(self, event: ValidationEvent) -> None:
