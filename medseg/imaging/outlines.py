@@ -2,9 +2,9 @@
 
 An outline runs along the edges of the pixels, so it encloses the very area of the mask, and every pixel centre lies
 half a pixel from it: whoever fills it by pixel centres gets the mask back, however small it is and however the numbers
-are rounded. A hole is joined to its outline by a channel of no width (the keyhole of PS3.3 C.8.8.6.3), along a pixel edge
-too; so one outline is one region, whether others combine outlines by union or by the even-odd rule. Pixels that touch
-at a corner only belong to different outlines.
+are rounded. A hole is joined to its outline by a channel of no width (the keyhole of PS3.3 C.8.8.6.3), along pixel
+edges too; so one outline is one region, whether others combine outlines by union or by the even-odd rule. Pixels that
+touch at a corner only belong to different outlines.
 """
 
 from __future__ import annotations

@@ -113,8 +113,8 @@ def read_source(
     where = where or Path(path).name
     if not is_series(path):
         what = "not DICOM" if Path(path).exists() else "no such file or folder"
-        raise FileReadError(what, where=where, expected="the DICOM series that was segmented",
-                            do="The formats dicom-seg and rtstruct need a DICOM input; choose nifti or nrrd.")  # fmt: skip
+        raise FileReadError(what, where=where, expected="the DICOM series that was segmented", do="The formats "
+                            "dicom-seg and rtstruct need a DICOM input; choose nifti or nrrd.")  # fmt: skip
     chosen = choose_series(path, series=series, where=where)
     where = where if where.endswith(chosen.id) else f"{where}, {chosen.id}"
     acquisition = grid_of(chosen, tilt=tilt, gaps=gaps, where=where)

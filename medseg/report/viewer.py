@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import gzip
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -17,8 +18,9 @@ from medseg.imaging.geometry import Geometry
 from medseg.report.overlay import TRUTH, Overlay, overlay_svg
 from medseg.report.palette import Stroke, strokes
 from medseg.report.viewer_volumes import Scene, ViewedCase, scene
+from medseg.shapes import BoolArray
 
-__all__ = ["ToNifti", "ViewedCase", "viewer_page"]
+__all__ = ["Shown", "ToNifti", "ViewedCase", "render", "stills", "viewer_page", "window_of"]
 
 ToNifti = Callable[[npt.NDArray[Any], Geometry], bytes]  # a NIfTI-1 file, packed or not
 WINDOWS_HU = {  # lower and upper end of the grey values
@@ -47,22 +49,57 @@ def viewer_page(
     readers = [name for name in viewed.masks if name not in (*models, TRUTH)]
     drawn = _pens(viewed, readers, models, pens)
     found = scene(viewed, readers)
+    roles = dict.fromkeys(readers, "reader") | dict.fromkeys(models, "model") | {TRUTH: "truth"}
+    widths = dict(zip(readers, np.linspace(2.6, 1.4, num=len(readers)).round(2).tolist(), strict=True))
+    names = [
+        {"name": name, "role": roles[name], "width": widths.get(name, 4.0 if name in models else 1.6)} for name in drawn
+    ]
+    shown = Shown(viewed.case, viewed.title, found, drawn, names, _notes(found, readers))
+    return render(shown, to_nifti, stills(shown, models))
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What a page shows.
+
+    Args:
+        case, title: as in `ViewedCase`.
+        found: the volumes.
+        pens: stroke by name.
+        names: for each name its role and the width of its line.
+        notes: sentences below the pictures.
+        structures: whether the names are structures of one label map; else they are people and models.
+    """
+
+    case: str
+    title: str
+    found: Scene
+    pens: Mapping[str, Stroke]
+    names: Sequence[Mapping[str, Any]]
+    notes: Sequence[str]
+    structures: bool = False
+
+
+def render(shown: Shown, to_nifti: ToNifti, pictures: Iterable[str]) -> str:
+    """The page of what is shown, with pictures for browsers without WebGL 2."""
+    found = shown.found
     volumes = {f"codes-{place}": codes for place, codes in enumerate(found.codes)} | {"share": found.share}
     volumes |= {} if found.hu is None else {"ct": found.hu}
     environment = Environment(
         loader=PackageLoader("medseg.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     return environment.get_template("viewer.html").render(
-        case=viewed.case,
-        title=viewed.title,
+        case=shown.case,
+        title=shown.title,
+        structures=shown.structures,
         images="no images (outlines only)" if found.hu is None else "contains patient images",
         style=Markup(environment.get_template("style.css").render() + environment.get_template("viewer.css").render()),
         library=Markup(_library()),
         script=Markup((files("medseg.report") / "templates" / "viewer.js").read_text(encoding="utf-8")),
         volumes={name: _packed(to_nifti(array, found.geometry)) for name, array in volumes.items()},
-        facts=_facts(found, drawn, models, readers),
-        stills=[Markup(svg) for svg in _stills(viewed, found, models, drawn)],
-        notes=_notes(found, readers),
+        facts=_facts(shown),
+        stills=[Markup(svg) for svg in pictures],
+        notes=shown.notes,
     )  # fmt: skip
 
 
@@ -86,9 +123,8 @@ def _packed(nifti: bytes) -> str:
     return base64.b64encode(packed).decode()
 
 
-def _facts(found: Scene, pens: Mapping[str, Stroke], models: list[str], readers: list[str]) -> dict[str, Any]:
-    roles = dict.fromkeys(readers, "reader") | dict.fromkeys(models, "model") | {TRUTH: "truth"}
-    widths = dict(zip(readers, np.linspace(2.6, 1.4, num=len(readers)).round(2).tolist(), strict=True))
+def _facts(shown: Shown) -> dict[str, Any]:
+    found = shown.found
     return {
         "shape": found.geometry.shape,
         "spacing": found.geometry.spacing_mm,
@@ -97,33 +133,53 @@ def _facts(found: Scene, pens: Mapping[str, Stroke], models: list[str], readers:
         "steps": found.steps,
         "start": found.start,
         "hasImage": found.hu is not None,
+        "structures": shown.structures,
         "windows": [[name, *ends] for name, ends in WINDOWS_HU.items()],
-        "window": "lung" if found.hu is not None and np.median(found.hu) < AIRY_HU else "soft tissue",
+        "window": window_of(found, marked=shown.structures),
         "names": [
             {
-                "name": name,
-                "role": roles[name],
-                "colour": pen.colour,
-                "dash": [float(length) for length in pen.dash.split()],
-                "width": widths.get(name, 4.0 if name in models else 1.6),
-                "ml": round(found.volumes_ml[name], 3),
+                **name,
+                "colour": shown.pens[name["name"]].colour,
+                "dash": [float(length) for length in shown.pens[name["name"]].dash.split()],
+                "ml": round(found.volumes_ml[name["name"]], 3),
+                "box": _limits(found.masks[name["name"]]),
             }
-            for name, pen in pens.items()
+            for name in shown.names
         ],
     }
 
 
-def _stills(viewed: ViewedCase, found: Scene, models: list[str], pens: Mapping[str, Stroke]) -> list[str]:
-    """The three planes that the viewer shows first, as pictures."""
-    stills = []
+def window_of(found: Scene, *, marked: bool = False) -> str:
+    """The window in which grey values are shown first, by their median in the crop or where something is marked."""
+    if found.hu is None:
+        return "soft tissue"
+    inside = found.hu[found.share > 0] if marked and found.share.any() else found.hu
+    return "lung" if np.median(inside) < AIRY_HU else "soft tissue"
+
+
+def _limits(mask: BoolArray) -> list[list[int]]:
+    """First voxel and the one behind the last along each axis; zeros where nothing is marked."""
+    limits = []
+    for axis in range(3):
+        marked = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        limits.append([int(marked[0]), int(marked[-1]) + 1] if marked.size else [0, 0])
+    return limits
+
+
+def stills(shown: Shown, models: Iterable[str] = ()) -> list[str]:
+    """The three planes that the viewer shows first, as pictures; of structures those that the plane meets."""
+    found, pictures = shown.found, []
     for plane, axis in PLANES:
         kept = [other for other in range(3) if other != axis]
         masks = {name: _page(mask, axis, found.start[axis]) for name, mask in found.masks.items()}
+        if shown.structures:
+            masks = {name: mask for name, mask in masks.items() if mask.any()} or dict([*masks.items()][:1])
         hu = None if found.hu is None else _page(found.hu, axis, found.start[axis])
         pixel_mm = found.geometry.spacing_mm[kept[1]], found.geometry.spacing_mm[kept[0]]
-        given = {name: pen for name, pen in pens.items() if name != TRUTH}  # the still picture has its own dots for it
-        stills.append(overlay_svg(Overlay(viewed.case, plane, masks, pixel_mm, hu), models, given))
-    return stills
+        # of people and models, the still picture has its own dots for the truth
+        given = {name: pen for name, pen in shown.pens.items() if name != TRUTH or shown.structures}
+        pictures.append(overlay_svg(Overlay(shown.case, plane, masks, pixel_mm, hu), models, given))
+    return pictures
 
 
 def _page(array: npt.NDArray[Any], axis: int, place: int) -> npt.NDArray[Any]:

@@ -58,7 +58,7 @@ class Scene:
         share: percent of readers who marked the voxel, uint8.
         first: voxel of the whole grid at which the crop starts.
         whole: voxels of the whole grid.
-        steps: voxels of the whole grid that one voxel of the crop stands for, 1 or 2 along each axis.
+        steps: voxels of the whole grid that one voxel of the crop stands for along each axis.
         start: voxel of the crop through which the planes lie first: most disagreement.
         volumes_ml: by name, on the whole grid.
     """
@@ -76,8 +76,9 @@ class Scene:
     @property
     def codes(self) -> list[npt.NDArray[np.uint16]]:
         """The masks as bits, 16 in a volume."""
-        everything = list(self.masks.values())
-        return [_coded(everything[first : first + BITS]) for first in range(0, len(everything), BITS)]
+        names = list(self.masks)  # the masks of one volume at a time: they may be made when they are asked for
+        parts = [names[first : first + BITS] for first in range(0, len(names), BITS)]
+        return [_coded([self.masks[name] for name in part]) for part in parts]
 
 
 def scene(viewed: ViewedCase, readers: Iterable[str]) -> Scene:

@@ -25,7 +25,8 @@ from medseg.workflows.readings_grid import GridOptions, check_same_lattice, on_o
 from medseg.workflows.readings_sources import Naming, Source, read_source
 
 PROBABILITIES, SAMPLES = "probabilities", "samples"
-RESERVED = (PROBABILITIES, SAMPLES)
+FORMAT_FOLDERS = ("nrrd", "dicom-seg", "rtstruct", "png", "viewer")  # the same labels once more, see prediction_files
+RESERVED = (PROBABILITIES, SAMPLES, *FORMAT_FOLDERS)
 
 
 @dataclass(frozen=True)

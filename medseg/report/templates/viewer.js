@@ -114,9 +114,13 @@
 
   // ---- surfaces: naive surface nets, one vertex in every cell that the surface crosses ----------------------------
   function surface(bit) {
-    const [mx, my, mz] = [nx + 1, ny + 1, nz + 1]; // cells, with a border of nothing around the crop
+    const box = facts.names[bit].box; // nothing is marked outside
+    const [ox, oy, oz] = box.map(([low]) => low);
+    const [lx, ly, lz] = box.map(([low, high]) => high - low);
+    const [mx, my, mz] = [lx + 1, ly + 1, lz + 1]; // cells, with a border of nothing around the box
     const vertex = new Int32Array(mx * my * mz).fill(-1);
-    const inside = (x, y, z) => x >= 0 && y >= 0 && z >= 0 && x < nx && y < ny && z < nz ? marked(bit, x, y, z) : 0;
+    const inside = (x, y, z) =>
+      x >= 0 && y >= 0 && z >= 0 && x < lx && y < ly && z < lz ? marked(bit, ox + x, oy + y, oz + z) : 0;
     const points = [];
     const triangles = [];
     const crossed = [];
@@ -135,7 +139,7 @@
       }
       const here = x + mx * (y + my * z);
       vertex[here] = points.length / 3;
-      [x, y, z].forEach((place, k) => points.push((place - 1 + sum[k] / crossings) * facts.spacing[k]));
+      [x, y, z].forEach((place, k) => points.push((box[k][0] + place - 1 + sum[k] / crossings) * facts.spacing[k]));
       for (let axis = 0; axis < 3; axis++) { // edges that end in the cell's last corner: four cells share each
         const before = corners[7 ^ (1 << axis)];
         if (before !== corners[7]) crossed.push([here, axis, before]);
@@ -163,8 +167,8 @@
     });
     const who = facts.names.filter((_, bit) => marked(bit, ...here)).map((name) => name.name);
     const hu = facts.hasImage ? `${Math.round(nv.volumes[0].getValue(...here))} HU`.replace("-", "−") : "";
-    byId("where").textContent = [...slices, hu, who.length ? `marked by ${who.join(", ")}` : "marked by nobody"]
-      .filter(Boolean).join(" · ");
+    const by = facts.structures ? who.join(", ") || "background" : `marked by ${who.join(", ") || "nobody"}`;
+    byId("where").textContent = [...slices, hu, by].filter(Boolean).join(" · ");
   }
 
   function show(bit, on) {
@@ -249,7 +253,7 @@
     x: () => { plane = 2; },
     y: () => { plane = 1; },
     z: () => { plane = 0; },
-    d: () => setShare(Number(byId("opacity").value) ? 0 : 60),
+    d: () => facts.structures || setShare(Number(byId("opacity").value) ? 0 : 60),
     w: () => {
       const names = facts.windows.map(([name]) => name);
       setWindow(names[(names.indexOf(facts.window) + 1) % names.length]);
@@ -305,7 +309,7 @@
     facts.names.forEach((name, bit) => {
       const rgb = [1, 3, 5].map((k) => parseInt(name.colour.slice(k, k + 2), 16));
       const [points, triangles] = surface(bit);
-      const opacity = name.role === "model" ? 0.55 : 0.3;
+      const opacity = { model: 0.55, structure: 0.8 }[name.role] || 0.3;
       if (triangles.length) {
         surfaces[bit] = new niivue.NVMesh(points, triangles, name.name, new Uint8Array([...rgb, 255]), opacity, true, solid.gl);
         solid.addMesh(surfaces[bit]);

@@ -1,0 +1,330 @@
+"""The files of one prediction: NIfTI, NRRD, DICOM SEG, RTSTRUCT, a picture and a viewer page.
+
+```
+OUT/<name>.nii.gz             label values on the study's own grid
+    <name>.json               where they come from: hashes of model and recipe, versions, labels, what is worth knowing
+    nrrd/<name>.seg.nrrd      a segmentation of 3-D Slicer
+    dicom-seg/<name>.dcm      on the acquired slices of the DICOM series
+    rtstruct/<name>.dcm       likewise
+    png/<name>.png            three planes with outlines
+    viewer/<name>.html        opens offline
+```
+Each is written whole or not at all, and kept when it is there. None says anything of the patient but the two DICOM
+objects, and these no more than the standard requires. Picture and page show patient images unless that is switched off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from medseg.config import nearest
+from medseg.errors import OutputExistsError, UsageError
+from medseg.files import atomic_path, write_text
+from medseg.imaging.labels import BACKGROUND, LabelSet, count_values
+from medseg.imaging.prediction import Prediction
+from medseg.imaging.volume import Volume
+from medseg.io.dicom_rtstruct_write import write_structure_set
+from medseg.io.dicom_seg_write import write_segmentation
+from medseg.io.dicom_write_source import DicomSource, read_source
+from medseg.io.itk_nrrd_write import write_segmentation_nrrd
+from medseg.io.label_files import label_stem, read_labels
+from medseg.io.made_by import RESEARCH_ONLY, MadeBy
+from medseg.io.nifti import is_nifti, write_labels
+from medseg.io.segment_codes import CodeTable, palette, segment_codes
+from medseg.report.structures import structures_page
+from medseg.report.structures_picture import structures_picture
+from medseg.shapes import FloatArray
+from medseg.workflows.agreement_viewers import nifti_bytes
+from medseg.workflows.outputs import sha256, write_json
+
+SCHEMA = "medseg.prediction/1"
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """Which files are written, and how.
+
+    Args:
+        formats: keys of FORMATS.
+        codes: the user's own table of codes for the DICOM objects, see `read_codes`.
+        short_names: regions of the RTSTRUCT get names of at most 16 letters.
+        images: whether picture and page show the CT.
+        overwrite: whether files that are there are replaced; else they are kept.
+
+    Raises:
+        UsageError: an unknown format, or none.
+    """
+
+    formats: Sequence[str] = ("nifti",)
+    codes: CodeTable | None = None
+    short_names: bool = False
+    images: bool = True
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.formats:
+            raise UsageError("no format", where="--format", expected=", ".join(FORMATS))
+        for name in self.formats:
+            if name not in FORMATS:
+                raise UsageError(f"no such format '{name}'{nearest(name, FORMATS)}", where="--format",
+                                 expected=", ".join(FORMATS))  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class StudySource:
+    """The study that was predicted.
+
+    Args:
+        path: where it lies.
+        reading: how its reader was told to read it (`series`, `tilt`, `gaps`, ...).
+        volume: its HU for picture and page, or None: outlines alone are drawn.
+        where: stands first in messages.
+    """
+
+    path: Path
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    volume: Volume | None = None
+    where: str = ""
+
+    @cached_property
+    def dicom(self) -> DicomSource:
+        """The DICOM series; read before the prediction, a series that changes in between cannot be mistaken.
+
+        Raises:
+            FileReadError, DicomError: no DICOM, or slices to which nothing can refer.
+        """
+        known = {key: value for key, value in self.reading.items() if key in ("series", "tilt", "gaps")}
+        return read_source(self.path, where=self.where, **known)
+
+
+@dataclass(frozen=True)
+class PredictionFiles:
+    """All files, those of them that were there and kept, and sentences for the user."""
+
+    paths: tuple[Path, ...]
+    kept: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def write_prediction(
+    folder: str | Path,
+    name: str,
+    prediction: Prediction,
+    source: StudySource,
+    *,
+    outputs: Outputs | None = None,
+    made_by: MadeBy | None = None,
+) -> PredictionFiles:
+    """Writes the files of one prediction.
+
+    Args:
+        folder: of all predictions.
+        name: of the study: the stem of its files.
+        made_by: the origin; see `origin_of`.
+
+    Raises:
+        FileReadError, DicomError: a DICOM format, and the study is no DICOM series to which a result can refer.
+        GeometryError: the labels lie on another grid than the series: another one, or changed since.
+        OutputExistsError: files of another model or version are there and may not be replaced.
+        WriteError: the disk refused; what stood there before is unchanged.
+    """
+    job = _Job(Path(folder), name, prediction, source, outputs or Outputs(), made_by or MadeBy())
+    kept = job.kept()
+    job.begin()
+    notes = [] if job.found else ["no voxel of any label was found"]
+    for each in job.formats:
+        if each not in kept:
+            notes += FORMATS[each].write(job, job.path(each))
+    notes = list(dict.fromkeys(notes))
+    if len(kept) < len(job.formats):
+        write_json(job.record, job.facts(notes))
+    paths = (*map(job.path, job.formats), job.record)
+    return PredictionFiles(paths, tuple(map(job.path, kept)), tuple(notes))
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """One prediction to write."""
+
+    folder: Path
+    name: str
+    prediction: Prediction
+    source: StudySource
+    outputs: Outputs
+    made_by: MadeBy
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.outputs.formats))
+
+    def path(self, form: str) -> Path:
+        found = FORMATS[form]
+        return self.folder / found.folder / f"{self.name}{found.suffix}"
+
+    @property
+    def record(self) -> Path:
+        return self.folder / f"{self.name}.json"
+
+    @property
+    def found(self) -> bool:
+        """Whether any voxel has a label."""
+        values = {self.prediction.label_set.values[name] for name in self.prediction.label_set.foreground}
+        return not values.isdisjoint(count_values(self.prediction.labels)[0])
+
+    @property
+    def hu(self) -> FloatArray | None:
+        volume = self.source.volume
+        return volume.hu if volume is not None and self.outputs.images else None
+
+    @property
+    def colours(self) -> dict[str, str]:
+        """For the screen, where neighbours must differ; DICOM and NRRD bear the colours of the codes."""
+        names = self.prediction.label_set.foreground
+        return {name: "#{:02x}{:02x}{:02x}".format(*palette(place)) for place, name in enumerate(names)}
+
+    def kept(self) -> tuple[str, ...]:
+        """The formats whose files are there already, of the very same origin."""
+        if self.outputs.overwrite:
+            return ()
+        kept = tuple(each for each in self.formats if self.path(each).exists())
+        if kept and _origin(self.record) != dict(self.made_by.facts):
+            raise OutputExistsError("results of another model, or of unknown origin, are there", where=self.name,
+                                    do="Choose another --out, or pass --overwrite to replace them.")  # fmt: skip
+        return kept
+
+    def begin(self) -> None:
+        """Says where the files come from before the first of them is there, so that a killed run can be taken up.
+
+        Where another model's files are replaced, its record goes first and comes back last, and with it go its files in
+        other formats: no file ever lies beside a record that is not its own.
+        """
+        if self.outputs.overwrite and _origin(self.record) != dict(self.made_by.facts):
+            self.record.unlink(missing_ok=True)
+            for each in set(FORMATS).difference(self.formats):
+                self.path(each).unlink(missing_ok=True)
+        elif not self.record.exists():
+            write_json(self.record, self.facts([]))
+
+    def facts(self, notes: Sequence[str]) -> dict[str, Any]:
+        """The record: no path, date or identifier."""
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "status": RESEARCH_ONLY,
+            "made_by": dict(self.made_by.facts),
+            "labels": dict(self.prediction.label_set.values),
+            "notes": list(notes),
+        }
+
+
+def _origin(record: Path) -> dict[str, str] | None:
+    try:
+        return json.loads(record.read_text(encoding="utf-8"))["made_by"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format: its folder, the end of its names, and how it is written; `write` returns sentences for the user."""
+
+    folder: str
+    suffix: str
+    write: Callable[[_Job, Path], Sequence[str]]
+
+
+def _write_nifti(job: _Job, path: Path) -> Sequence[str]:
+    like = job.source.path if is_nifti(job.source.path) else None  # its own position fields come back bit by bit
+    write_labels(path, job.prediction.labels, job.prediction.geometry, like=like)
+    return ()
+
+
+def _write_nrrd(job: _Job, path: Path) -> Sequence[str]:
+    names = job.prediction.label_set.foreground
+    codes, _ = segment_codes(names, job.outputs.codes)
+    colours = {name: code.colour for name, code in zip(names, codes, strict=True)}
+    write_segmentation_nrrd(path, job.prediction, colours=colours, facts={**job.made_by.facts, "status": RESEARCH_ONLY})
+    return ()
+
+
+def _write_seg(job: _Job, path: Path) -> Sequence[str]:
+    return write_segmentation(path, job.prediction, job.source.dicom, made_by=job.made_by, codes=job.outputs.codes)
+
+
+def _write_rtstruct(job: _Job, path: Path) -> Sequence[str]:
+    return write_structure_set(path, job.prediction, job.source.dicom, made_by=job.made_by, codes=job.outputs.codes,
+                               short_names=job.outputs.short_names)  # fmt: skip
+
+
+def _write_png(job: _Job, path: Path) -> Sequence[str]:
+    picture = structures_picture(job.name, job.prediction, job.hu, job.colours)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(picture)
+    return ()
+
+
+def _write_page(job: _Job, path: Path) -> Sequence[str]:
+    write_text(path, structures_page(job.name, job.prediction, nifti_bytes, job.hu, job.colours))
+    return ()
+
+
+FORMATS = {
+    "nifti": Format("", ".nii.gz", _write_nifti),
+    "nrrd": Format("nrrd", ".seg.nrrd", _write_nrrd),
+    "dicom-seg": Format("dicom-seg", ".dcm", _write_seg),
+    "rtstruct": Format("rtstruct", ".dcm", _write_rtstruct),
+    "png": Format("png", ".png", _write_png),
+    "viewer": Format("viewer", ".html", _write_page),
+}
+
+
+def write_masks(
+    labels: str | Path,
+    names: Mapping[str, int],
+    study: str | Path,
+    out: str | Path,
+    *,
+    outputs: Outputs,
+    made_by: MadeBy,
+    reading: Mapping[str, Any] | None = None,
+) -> PredictionFiles:
+    """Writes the label file of another tool in any of the formats, such as DICOM SEG and RTSTRUCT on its series.
+
+    Args:
+        labels: NIfTI, NRRD or MetaImage on the grid of the series, or on the same lattice cut or turned otherwise.
+        names: name to value of the labels; 0 is the background.
+        study: the DICOM series.
+        made_by: what made the labels.
+        reading: how the series is read, see `StudySource`.
+
+    Raises:
+        FileReadError, LabelError, GeometryError: the label file cannot be used; else as `write_prediction`.
+    """
+    read = read_labels(labels, LabelSet({BACKGROUND: 0, **names}))
+    prediction = Prediction(read.labels, read.geometry, read.label_set)
+    source = StudySource(Path(study), reading or {}, where=Path(study).name)
+    return write_prediction(out, label_stem(labels), prediction, source, outputs=outputs, made_by=made_by)
+
+
+def origin_of(run: str | Path, which: str = "best") -> MadeBy:
+    """The origin of a run's predictions: SHA-256 of the weights that are used and of the recipe.
+
+    The hash of one checkpoint is that of its file; of several folds it is that of their hashes in order.
+
+    Raises:
+        FileReadError: a file is missing.
+    """
+    run = Path(run)
+    folders = sorted(path for path in run.glob("fold_*") if (path / "run.json").exists()) or [run]
+    models = [sha256(folder / "checkpoints" / f"{which}.safetensors") for folder in folders]
+    return MadeBy(model=_joined(models), recipe=sha256(folders[0] / "recipe.yaml"))
+
+
+def _joined(hashes: Sequence[str]) -> str:
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
