@@ -10,6 +10,7 @@ nnU-Net's arrays run Z, Y, X and are perhaps turned once more by its plans, so k
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +30,9 @@ PLANS = "plans.json"
 NUMPY = tuple(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct"))
 SKIPPED = (*NUMPY, "numpy.dtype", "numpy.ndarray")
 NETWORKS = {"PlainConvUNet": "unet", "ResidualEncoderUNet": "resenc-m", "ResEncUNet": "resenc-m"}
+NOT_TENSORS = torch.serialization.pickle.UnpicklingError  # what torch's restricted reader raises
 UNREADABLE = (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError,
-              ArithmeticError, torch.serialization.pickle.UnpicklingError)  # fmt: skip
+              ArithmeticError, NOT_TENSORS)  # fmt: skip
 
 
 class Skipped:
@@ -121,11 +123,12 @@ def _checkpoint(folder: Path, fold: int | str) -> Path:
 
 def _load(file: Path) -> dict[str, Any]:
     """Tensors and plain values of a checkpoint; numpy's are left out."""
+    allowed: Any = [(Skipped, name) for name in SKIPPED]
     try:
-        with torch.serialization.safe_globals([(Skipped, name) for name in SKIPPED]):  # type: ignore[list-item]
+        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(allowed):
             found = torch.load(file, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
-        foreign = "Unsupported" in str(error) or "allowed global" in str(error) or "reduce" in str(error)
+        foreign = isinstance(error, NOT_TENSORS)
         what = "holds more than tensors and plain values, so it is not opened" if foreign else "cannot be read"
         raise CheckpointError(f"the checkpoint {what}", where=file.name, got=type(error).__name__,
                               do="Save its network_weights alone as .safetensors, and give that file.",
