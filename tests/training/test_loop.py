@@ -105,7 +105,10 @@ def test_the_state_is_saved_when_due_when_best_and_at_the_end(
     settings: Settings, batches_from: Batches, silent: Silent
 ) -> None:
     state, saved, scores = new_state(), [], iter([0.5, 0.4, 0.7])
-    hooks = silent(validate=lambda everything, stopped: {"c1": {"liver": next(scores)}}, save=lambda best: saved.append((state.step, best)))
+    hooks = silent(
+        validate=lambda everything, stopped: {"c1": {"liver": next(scores)}},
+        save=lambda best: saved.append((state.step, best)),
+    )
 
     train_steps(state, batches_from(0), LOSS, settings(7, validate_every=3, checkpoint_every=4), hooks)
 
@@ -180,7 +183,10 @@ class Notes:
 
 def test_watchers_are_told_mean_loss_rate_and_dice(settings: Settings, batches_from: Batches, silent: Silent) -> None:
     notes = Notes()
-    hooks = silent(watchers=[notes], validate=lambda everything, stopped: {"c1": {"liver": 0.5}, "c2": {"liver": 0.7, "spleen": 1.0}})
+    hooks = silent(
+        watchers=[notes],
+        validate=lambda everything, stopped: {"c1": {"liver": 0.5}, "c2": {"liver": 0.7, "spleen": 1.0}},
+    )
     config = settings(4, validate_every=4, schedule=ScheduleConfig(name="poly", power=1.0))
 
     train_steps(new_state(), batches_from(0), LOSS, config, hooks)
