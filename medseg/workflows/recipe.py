@@ -23,6 +23,8 @@ from medseg.transforms.steps import TransformsConfig, with_window
 from medseg.transforms.window import WindowConfig
 from medseg.workflows.watching_settings import TrackingConfig
 
+HOW = {"training": ("accumulate", "checkpoint_every", "log_every", "device", "compile"), "sampling": ("workers",)}
+
 
 class Recipe(Config):
     """One training run. Everything but `data` has a default.
@@ -69,6 +71,16 @@ def with_preferences(recipe: Recipe) -> Recipe:
     optimizer, schedule = preferred(*recipe.model.prefers, recipe.training.steps)
     training = recipe.training.model_copy(update={"optimizer": optimizer, "schedule": schedule})
     return recipe.model_copy(update={"training": training})
+
+
+def learned_alike(recipe: Recipe, other: Recipe) -> Recipe:
+    """The recipe with everything of another one that decides how, but not what is learned: another machine, less memory
+    or more loader processes give the same curve."""
+    changed = {}
+    for section, keys in HOW.items():
+        theirs = {key: getattr(getattr(other, section), key) for key in keys}
+        changed[section] = getattr(recipe, section).model_copy(update=theirs)
+    return recipe.model_copy(update=changed)
 
 
 def training_transforms(recipe: Recipe, plan: Plan) -> TransformsConfig:

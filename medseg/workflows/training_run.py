@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +25,7 @@ from medseg.errors import ConfigError, InputError, LabelError, OutputExistsError
 from medseg.files import check_output_folder, open_output_folder, remove_leftovers
 from medseg.imaging.labels import LabelSet
 from medseg.shapes import Triple
-from medseg.workflows.recipe import Recipe, training_transforms
+from medseg.workflows.recipe import Recipe, learned_alike, training_transforms
 from medseg.workflows.run import Run, open_run, write_run
 from medseg.workflows.run_lock import in_use, is_locked, locked_folder
 from medseg.workflows.training_data import TrainingData
@@ -176,9 +176,15 @@ def new_run(recipe: Recipe, data: TrainingData, folder: Path, settled: Settled, 
 
 
 def resumed_run(folder: Path, recipe: Recipe, labels: LabelSet) -> Run:
+    """The run as it was started; the recipe may differ in how it is computed, not in what is learned.
+
+    Raises:
+        ConfigError: it differs in more; UsageError: the data set has other labels.
+    """
     run = open_run(folder)
-    if run.recipe != recipe:
-        changed = [key for key in Recipe.model_fields if getattr(run.recipe, key) != getattr(recipe, key)]
+    learned = learned_alike(recipe, run.recipe)
+    if run.recipe != learned:
+        changed = [key for key in Recipe.model_fields if getattr(run.recipe, key) != getattr(learned, key)]
         raise ConfigError("the recipe is not the one that the run was started with", where="--resume",
                           got="other " + ", ".join(changed),
                           do="Give the same recipe and overrides, or start a new run with another --out.")  # fmt: skip
@@ -186,7 +192,10 @@ def resumed_run(folder: Path, recipe: Recipe, labels: LabelSet) -> Run:
     if run.labels != labels:
         raise UsageError("the data set's labels are not those of the run", where="--resume",
                          expected=", ".join(run.labels.names), got=", ".join(labels.names))  # fmt: skip
-    return run
+    if run.recipe == recipe:
+        return run
+    write_config(folder / "recipe.yaml", recipe)
+    return replace(run, recipe=recipe)
 
 
 def store_cases(run: Run, data: TrainingData, ids: Sequence[str], what: str, progress: Progress) -> list[StoredCase]:
