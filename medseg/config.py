@@ -154,7 +154,15 @@ def dump_yaml(data: Mapping[str, Any]) -> str:
 
 def write_config(path: str | Path, config: Config) -> None:
     """Writes a config so that `read_config` gives it back."""
-    write_text(path, dump_yaml(config.model_dump(mode="json")))
+    write_text(path, dump_yaml(_name_first(config.model_dump(mode="json"))))
+
+
+def _name_first(value: Any) -> Any:
+    """Plain data in which `name`, which says what the other keys mean, stands before them."""
+    if isinstance(value, dict):
+        inner = {key: _name_first(item) for key, item in value.items()}
+        return {"name": inner.pop("name"), **inner} if "name" in inner else inner
+    return [_name_first(item) for item in value] if isinstance(value, list) else value
 
 
 def _quoted(value: Any) -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+import torch
 from monai.networks.nets.swin_unetr import SwinUNETR
 from pydantic import Field, PositiveInt, model_validator
 from torch import nn
@@ -60,15 +61,17 @@ class SwinUNETRConfig(Config):
             ConfigError: a patch of this size cannot be learned from, see `check_patch`.
         """
         check_patch(self.name, patch, self.downsampling)
-        return SwinUNETR(
-            in_channels=in_channels,
-            out_channels=classes,
-            depths=self.depths,
-            num_heads=self.heads,
-            window_size=self.window,
-            feature_size=self.features,
-            drop_rate=self.dropout,
-            downsample="mergingv2",  # the default one left out two of each eight neighbours before MONAI 1.6
-            use_v2=self.version_2,
-            use_checkpoint=self.checkpointing,
-        )
+        # Its constructor reads numbers out of a tensor, and there are none on the meta device.
+        with torch.device("cpu") if torch.get_default_device().type == "meta" else nullcontext():
+            return SwinUNETR(
+                in_channels=in_channels,
+                out_channels=classes,
+                depths=self.depths,
+                num_heads=self.heads,
+                window_size=self.window,
+                feature_size=self.features,
+                drop_rate=self.dropout,
+                downsample="mergingv2",  # the default one left out two of each eight neighbours before MONAI 1.6
+                use_v2=self.version_2,
+                use_checkpoint=self.checkpointing,
+            )

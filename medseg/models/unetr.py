@@ -62,8 +62,11 @@ class UNETRConfig(Config):
 
 
 def _drop_cross_attention(network: nn.Module) -> None:
-    """Takes out the norms of a cross-attention that UNETR does not have. Unused weights would be stored, and training in
-    several processes would wait for their gradients. Checkpoints that hold them can still be read."""
+    """Takes out the norms of a cross-attention that UNETR does not have.
+
+    Unused weights would be stored, and training in several processes would wait for their gradients. Checkpoints that
+    hold them can still be read.
+    """
     blocks = {name: block for name, block in network.named_modules() if isinstance(block, TransformerBlock)}
     for block in blocks.values():
         block.norm_cross_attn = nn.Identity()

@@ -94,7 +94,7 @@ def plan_stage(
     patch = first_patch(spacing_mm, shape)
     while True:
         network, multiple = design(patch, spacing_mm)
-        patch = _whole(patch, multiple)
+        patch = _roomy(_whole(patch, multiple), multiple, shape)
         taken = cost(network, patch, SMALLEST_BATCH)
         if taken <= budget_mib:
             break
@@ -104,7 +104,7 @@ def plan_stage(
                 f"{budget_mib / 1024:.1f} GiB are too little for the smallest patch",
                 where="--vram",
                 expected=f"at least {taken / 1024:.1f} GiB for {SMALLEST_BATCH} patches of {_times(patch)} voxels",
-                do="Choose a smaller network.",
+                do="Give more with --vram, or choose a smaller --network.",
             )
         patch = smaller
     most = max(SMALLEST_BATCH, int(BATCH_SHARE * len(prints) * prod(shape) / prod(patch)))
@@ -143,10 +143,20 @@ def _whole(patch: IntTriple, multiple: IntTriple) -> IntTriple:
     return x, y, z
 
 
+def _roomy(patch: IntTriple, multiple: IntTriple, shape: IntTriple) -> IntTriple:
+    """The patch; twice as long where the case is longest if one voxel only would be left at the deepest level, of which
+    no norm can be computed."""
+    if patch != multiple:
+        return patch
+    axis = max(range(3), key=lambda i: shape[i] / patch[i])
+    x, y, z = (2 * n if i == axis else n for i, n in enumerate(patch))
+    return x, y, z
+
+
 def _smaller(patch: IntTriple, multiple: IntTriple, shape: IntTriple) -> IntTriple | None:
     """One step less along the axis that sees the largest share of the case; None where no axis can give any."""
     able = [axis for axis in range(3) if patch[axis] > multiple[axis]]
-    if not able:
+    if not able or prod(patch) == 2 * prod(multiple):
         return None
     axis = max(able, key=lambda i: patch[i] / shape[i])
     x, y, z = (n - multiple[i] if i == axis else n for i, n in enumerate(patch))
@@ -154,12 +164,15 @@ def _smaller(patch: IntTriple, multiple: IntTriple, shape: IntTriple) -> IntTrip
 
 
 def _reasons(patch: IntTriple, batch: int, most: int, shape: IntTriple, budget_mib: float) -> dict[str, str]:
-    room = f"{budget_mib / 1024:g} GiB"
+    room = f"{budget_mib / 1024:.1f} GiB"
     whole = all(n >= wanted for n, wanted in zip(patch, shape, strict=True))
-    limit = f"what fits into {room}" if batch < most else f"{BATCH_SHARE:.0%} of all training voxels, at least 2"
+    limit = f"{batch + 1} do not fit into {room}" if batch < most else (
+        f"more would be over {BATCH_SHARE:.0%} of all training voxels in one step, the same patches again and again; "
+        f"at least {SMALLEST_BATCH}"
+    )  # fmt: skip
     return {
         "patch": f"the median case of {_times(shape)} voxels, whole" if whole else
-        f"the largest of which two fit into {room}, shaped like the median case of {_times(shape)} voxels",
+        f"the largest of which {SMALLEST_BATCH} fit into {room}, shaped like the median case of {_times(shape)} voxels",
         "batch": limit,
     }  # fmt: skip
 

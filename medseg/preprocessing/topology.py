@@ -7,6 +7,7 @@ twice as large as the finest ones, because neighbours that far away say little; 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -61,3 +62,25 @@ def find_topology(patch: IntTriple, spacing_mm: Triple, *, deepest: int = DEEPES
         strides.append((a, b, c))
         size = [-(-n // step) for n, step in zip(size, (a, b, c), strict=True)]
         spacing = [mm * step for mm, step in zip(spacing, (a, b, c), strict=True)]
+
+
+def is_anisotropic(spacing_mm: Triple) -> bool:
+    """Whether voxels are at least twice as large along one axis as along another.
+
+    >>> is_anisotropic((0.8, 0.8, 3.0)), is_anisotropic((1.0, 1.0, 1.5))
+    (True, False)
+    """
+    return max(spacing_mm) >= SIMILAR * min(spacing_mm)
+
+
+def describe_topology(strides: Sequence[IntTriple]) -> str:
+    """How often each axis is halved, and by what rule.
+
+    >>> describe_topology([(2, 2, 1), (2, 2, 2)])
+    '2 halvings along X, 2 along Y, 1 along Z: while voxels are at most twice as large as the finest and 8 are left'
+    """
+    times = [sum(stride[axis] > 1 for stride in strides) for axis in range(3)]
+    return (
+        f"{times[0]} halvings along X, {times[1]} along Y, {times[2]} along Z: while voxels are at most twice as large "
+        f"as the finest and {2 * SMALLEST} are left"
+    )

@@ -14,7 +14,15 @@ Precision = Literal["bf16", "fp32"]
 
 
 class PlannedStage(Config):
-    """One network of the plan; `estimate_gib` is the counted memory of a training step."""
+    """One network of the plan.
+
+    Args:
+        spacing_mm: of its grid.
+        median_shape: voxels of the median training case on this grid.
+        patch, batch, model: what a training step takes.
+        estimate_gib: graphics memory of a step, counted.
+        measured_gib: the same of a real step; null where no GPU was there to measure it.
+    """
 
     spacing_mm: Triple
     median_shape: IntTriple
@@ -22,6 +30,7 @@ class PlannedStage(Config):
     batch: int
     model: ModelConfig
     estimate_gib: float
+    measured_gib: float | None = None
 
 
 class PlanFile(Config):
@@ -59,8 +68,10 @@ class PlanFile(Config):
         value = {
             "spacing_mm": f"{_times(self.stage.spacing_mm)} mm",
             "window_hu": f"{self.window_hu[0]:g} to {self.window_hu[1]:g} HU",
-            "patch": f"{_times(self.stage.patch)} voxels, {self.stage.estimate_gib:g} GiB a step",
-            "batch": str(self.stage.batch),
+            "patch": f"{_times(self.stage.patch)} voxels",
+            "batch": f"{self.stage.batch} patches",
+            "network": f"{self.stage.model.name}",
+            "memory": f"{self.stage.measured_gib or self.stage.estimate_gib:g} GiB a step",
         }
         return value[name]
 

@@ -5,31 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
-
-from pydantic import TypeAdapter
+from typing import get_args
 
 from medseg.config import write_config
 from medseg.errors import OutputExistsError, UsageError
-from medseg.models.registry import ModelConfig
+from medseg.preprocessing.measuring import Meter
 from medseg.preprocessing.plan import Fingerprint, PlanConfig, PreprocessingConfig, fit_plan
-from medseg.preprocessing.planning import Stage, choose_spacing, coarser_spacing, plan_stage
-from medseg.preprocessing.topology import find_topology
-from medseg.shapes import IntTriple, Triple
-from medseg.training.footprint import footprint
-from medseg.workflows.plan_file import PlanFile, PlannedStage, Precision
+from medseg.preprocessing.planning import Stage, choose_spacing, coarser_spacing
+from medseg.workflows.plan_file import PlanFile, Precision
+from medseg.workflows.planning_stages import NETWORKS, Planner, cuda_meter, describe_network
 from medseg.workflows.readings import open_dataset
 from medseg.workflows.training_data import open_cases
 
-RESERVE_MIB = 600.0  # CUDA's context and libraries
-HEADROOM = 0.85  # of the rest: convolution algorithms ask for working memory that no count sees
-RESENC_BLOCKS = (1, 3, 4, 6, 6, 6)
-SHORTEST = 16  # voxels of a patch's longest axis: three levels of a U-Net
-NETWORKS = {  # each name of a network to its class of settings
-    name: config
-    for config in get_args(get_args(ModelConfig)[0])
-    for name in get_args(config.model_fields["name"].annotation)
-}
+WINDOW = "0.5 and 99.5 percentiles of labelled voxels; then their mean and deviation become 0 and 1"
 Progress = Callable[[str, int, int, str], None]
 
 
@@ -41,6 +29,7 @@ def plan(
     network: str = "unet",
     precision: Precision = "bf16",
     split: str | None = None,
+    meter: Meter | None = None,
     overwrite: bool = False,
     progress: Progress = lambda what, done, total, note: None,
 ) -> PlanFile:
@@ -50,9 +39,10 @@ def plan(
         dataset: a `dataset.yaml` or its folder.
         out: the file, such as `plan.yaml`.
         vram: graphics memory that a training step may take: `10G`, `9500M`, or a number of GiB.
-        network: a name of `medseg.models.registry`; U-Nets get depth and strides too.
+        network: a name of `medseg.models.registry`; U-Nets get depth and strides too, the others have fixed ones.
         precision: of activations in training: bf16 on CUDA, fp32 on a CPU.
         split: cases to measure; by default all that are not the test set.
+        meter: what a training step really takes; by default one is measured on the CUDA device where there is one.
 
     Raises:
         UsageError: no such network, or no amount of memory.
@@ -72,7 +62,9 @@ def plan(
     preprocessing = PreprocessingConfig()
     prints = data.measure(tuple(data.entries), preprocessing,
                           lambda done, total: progress("Measuring cases", done, total, ""))  # fmt: skip
-    made = _decide(prints, gib, network, precision, dict(data.labels.values), preprocessing)
+    labels = dict(data.labels.values)
+    measure, device = cuda_meter(network, len(labels), precision) if meter is None else (meter, "the meter")
+    made = _decide(Planner(prints, network, len(labels), gib, precision, measure, device), labels, preprocessing)
     write_config(out, made)
     return made
 
@@ -93,63 +85,34 @@ def read_gib(text: str | float) -> float:
     return gib
 
 
-def _decide(
-    prints: Sequence[Fingerprint], gib: float, network: str, precision: Precision, labels: dict[str, int],
-    preprocessing: PreprocessingConfig,
-) -> PlanFile:  # fmt: skip
+def _decide(planner: Planner, labels: dict[str, int], preprocessing: PreprocessingConfig) -> PlanFile:
+    prints = planner.prints
     spacing, why = choose_spacing(prints)
     fitted = fit_plan(prints, PlanConfig(spacing_mm=spacing), preprocessing, (1, 1, 1))
-    design = _design(network)
-    budget = (gib * 1024 - RESERVE_MIB) * HEADROOM
-
-    def cost(settings: dict[str, Any], patch: IntTriple, batch: int) -> float:
-        model = _settings(network, settings).build(1, len(labels), patch)
-        return footprint(model, batch, 1, patch, activation_bytes=2 if precision == "bf16" else 4).total
-
-    stage = plan_stage(prints, spacing, design, cost, budget)
-    coarse = coarser_spacing(stage, prints)
-    low = plan_stage(prints, coarse, design, cost, budget) if coarse else None
-    reasons = {"spacing_mm": why, "window_hu": "0.5 and 99.5 percentiles of labelled voxels",
-               **stage.reasons, "low_resolution": _why_low(stage, low=coarse is not None)}  # fmt: skip
+    full = planner.stage(spacing)
+    coarse = coarser_spacing(full.stage, prints)
+    low = planner.stage(coarse) if coarse else None
+    stage = planner.write(full)
+    reasons = {
+        "spacing_mm": why,
+        "window_hu": WINDOW,
+        **full.stage.reasons,
+        "network": describe_network(stage),
+        "memory": planner.describe_memory(full),
+        "low_resolution": _why_low(full.stage, low.stage if low else None),
+    }
     return PlanFile(
-        vram_gib=gib, precision=precision, cases=len(prints), labels=labels, volumes_ml=_volumes(prints, labels),
-        window_hu=fitted.window_hu, mean_hu=fitted.mean_hu, std_hu=fitted.std_hu, preprocessing=preprocessing,
-        stage=_planned(stage, network), low_resolution=_planned(low, network) if low else None, reasons=reasons,
-    )  # type: ignore[arg-type]  # fmt: skip
-
-
-def _design(network: str) -> Callable[[IntTriple, Triple], tuple[dict[str, Any], IntTriple]]:
-    """Settings of the network for a patch, and what the patch must be a multiple of."""
-    if network != "unet" and not network.startswith("resenc"):
-        return lambda patch, spacing_mm: ({}, _settings(network, {}).downsampling)
-
-    def shaped(patch: IntTriple, spacing_mm: Triple) -> tuple[dict[str, Any], IntTriple]:
-        x, y, z = (max(n, SHORTEST) if n == max(patch) else n for n in patch)
-        found = find_topology((x, y, z), spacing_mm)
-        levels = len(found.channels)
-        settings: dict[str, Any] = {"channels": found.channels, "strides": found.strides, "kernels": found.kernels,
-                                    "deep_supervision": levels - 2}  # fmt: skip
-        if network != "unet":
-            settings["blocks"] = RESENC_BLOCKS[:levels]
-        return settings, found.multiple
-
-    return shaped
-
-
-def _settings(network: str, settings: Mapping[str, Any]) -> Any:
-    return TypeAdapter(ModelConfig).validate_python({"name": network, **settings})
-
-
-def _planned(stage: Stage, network: str) -> PlannedStage:
-    return PlannedStage(
-        spacing_mm=stage.spacing_mm, median_shape=stage.median_shape, patch=stage.patch, batch=stage.batch,
-        model=_settings(network, stage.network), estimate_gib=round((stage.estimate_mib + RESERVE_MIB) / 1024, 2),
+        vram_gib=planner.gib, precision=planner.precision, cases=len(prints), labels=labels,
+        volumes_ml=_volumes(prints, labels), window_hu=fitted.window_hu, mean_hu=fitted.mean_hu, std_hu=fitted.std_hu,
+        preprocessing=preprocessing, stage=stage, low_resolution=planner.write(low) if low else None, reasons=reasons,
     )  # fmt: skip
 
 
-def _why_low(stage: Stage, *, low: bool) -> str:
+def _why_low(stage: Stage, low: Stage | None) -> str:
     seen = f"a patch holds {stage.seen:.0%} of the median case"
-    return f"{seen}, less than 25%" if low else seen
+    if low is None:
+        return f"{seen}; below 25% a coarser stage would show more of it first"
+    return f"{seen}, less than 25%; on the coarser grid a patch holds {low.seen:.0%}"
 
 
 def _volumes(prints: Sequence[Fingerprint], labels: Mapping[str, int]) -> dict[str, tuple[float, int]]:

@@ -83,8 +83,17 @@ def test_small_cases_are_seen_whole_with_a_larger_batch() -> None:
 
 
 def test_a_budget_below_the_smallest_patch_says_what_it_takes() -> None:
-    with pytest.raises(InputError, match=r"0\.0 GiB are too little.*at least 0\.0 GiB.*16 x 16 x 16"):
+    with pytest.raises(InputError, match=r"0\.0 GiB are too little.*at least 0\.0 GiB.*16 x 16 x 32"):
         plan_stage([case((1.0, 1.0, 1.0), (320, 320, 320))], (1.0, 1.0, 1.0), design, per_voxel, 1)
+
+
+def test_a_patch_of_one_voxel_at_the_deepest_level_is_not_planned() -> None:
+    small = plan_stage([case((1.0, 1.0, 1.0), (12, 20, 12))], (1.0, 1.0, 1.0), design, per_voxel, 2048)
+    assert small.patch == (16, 32, 16)
+    tight = plan_stage([case((1.0, 1.0, 1.0), (320, 320, 320))], (1.0, 1.0, 1.0), design, per_voxel, 17)
+    assert prod(tight.patch) == 2 * 16**3
+    with pytest.raises(InputError, match=r"for 2 patches of \d+ x \d+ x \d+ voxels"):
+        plan_stage([case((1.0, 1.0, 1.0), (320, 320, 320))], (1.0, 1.0, 1.0), design, per_voxel, 15)
 
 
 def test_a_patch_that_sees_a_quarter_needs_no_coarser_stage() -> None:

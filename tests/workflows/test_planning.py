@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from medseg.errors import InputError, OutputExistsError, UsageError
+from medseg.shapes import IntTriple
 from medseg.workflows import phantom
 from medseg.workflows.plan_file import read_plan
-from medseg.workflows.planning import NETWORKS, plan, read_gib
+from medseg.workflows.planning import plan, read_gib
+from medseg.workflows.planning_stages import NETWORKS
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +25,10 @@ def test_the_file_holds_what_was_decided(dataset: Path, tmp_path: Path) -> None:
     made = plan(dataset, out=tmp_path / "plan.yaml", vram="3G")
     assert read_plan(tmp_path / "plan.yaml") == made
     assert made.cases == 3  # the test case was not measured
-    assert set(made.reasons) == {"spacing_mm", "window_hu", "patch", "batch", "low_resolution"}
+    assert set(made.reasons) == {"spacing_mm", "window_hu", "patch", "batch", "network", "memory", "low_resolution"}
+    assert "not measured: no GPU" in made.reasons["memory"]
+    assert made.stage.measured_gib is None
+    assert all(made.decision(name) for name in made.reasons)
     assert made.stage.estimate_gib <= 3
     assert all(n % step == 0 for n, step in zip(made.stage.patch, made.stage.model.downsampling, strict=True))
 
@@ -32,6 +38,27 @@ def test_every_network_can_be_planned(network: str, dataset: Path, tmp_path: Pat
     made = plan(dataset, out=tmp_path / "plan.yaml", vram="40G", network=network)
     assert made.stage.model.name == network
     assert made.stage.batch >= 2
+
+
+def test_a_real_step_that_takes_more_than_was_counted_makes_the_patch_smaller(dataset: Path, tmp_path: Path) -> None:
+    counted = plan(dataset, out=tmp_path / "a.yaml", vram="2200M", network="mednext")
+    voxels = prod(counted.stage.patch) * counted.stage.batch
+    mib = 1500.0 / voxels  # per voxel: what was planned first takes 1500 MiB, the limit is 1520
+
+    def twice(settings: dict[str, Any], patch: IntTriple, batch: int) -> float:
+        return 2 * mib * prod(patch) * batch
+
+    made = plan(dataset, out=tmp_path / "b.yaml", vram="2200M", network="mednext", meter=twice)
+
+    assert prod(made.stage.patch) < prod(counted.stage.patch)
+    assert made.stage.measured_gib is not None and made.stage.measured_gib <= 2200 / 1024
+    assert "smaller than first planned" in made.reasons["memory"]
+
+
+def test_the_network_stands_first_in_its_part_of_the_file(dataset: Path, tmp_path: Path) -> None:
+    plan(dataset, out=tmp_path / "plan.yaml", vram="3G")
+    lines = (tmp_path / "plan.yaml").read_text().splitlines()
+    assert lines[lines.index("  model:") + 1] == "    name: unet"
 
 
 def test_less_memory_gives_smaller_patches(dataset: Path, tmp_path: Path) -> None:
