@@ -5,6 +5,7 @@ Source: Hatamizadeh et al., Swin UNETR, BrainLes 2021; V2: He et al., SwinUNETR-
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import ClassVar, Literal
 
 import torch
