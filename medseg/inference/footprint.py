@@ -21,22 +21,13 @@ def forward_bytes(model: nn.Module, batch: int, patch: IntTriple) -> int:
     The network runs on torch's meta device, where tensors have sizes but no content. What libraries take for
     themselves comes on top: see `budget`.
     """
-    state: dict[str, Any] = {
-        name: tensor.to("meta") for name, tensor in (*model.named_parameters(), *model.named_buffers())
+    content_free: dict[str, Any] = {
+        name: own.to("meta") for name, own in (*model.named_parameters(), *model.named_buffers())
     }
     counted = _Live()
     with torch.inference_mode(), counted:
-        functional_call(model, state, (torch.empty((batch, 1, *patch), device="meta"),))
+        functional_call(model, content_free, (torch.empty((batch, 1, *patch), device="meta"),))
     return counted.most
-
-
-def count_classes(model: nn.Module, patch: IntTriple) -> int:
-    """How many classes the network tells apart."""
-    state: dict[str, Any] = {
-        name: tensor.to("meta") for name, tensor in (*model.named_parameters(), *model.named_buffers())
-    }
-    with torch.inference_mode():
-        return functional_call(model, state, (torch.empty((1, 1, *patch), device="meta"),)).shape[1]
 
 
 class _Live(TorchDispatchMode):

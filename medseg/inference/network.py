@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from math import log
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,9 @@ class Networks:
         models: networks on one device.
         normalise: for each network what brings a tile of the image to what it was trained on.
         mirror_axes: all combinations of these are averaged over.
-        mirror_pairs: classes that a mirrored left/right axis exchanges.
+        mirror_pairs: classes that mirroring exchanges.
+        swap: when it does: where the left/right axis is mirrored (`side`) or where an odd number of axes is
+            (`chirality`), as in training.
         precision: `fp32`, or on CUDA `bf16` or `fp16`.
         batch: tiles at a time; becomes smaller when the device's memory does not suffice.
         may_use_cpu: whether networks move to the CPU where not even one tile fits on the device.
@@ -45,6 +48,7 @@ class Networks:
     normalise: Sequence[Callable[[Tensor], Tensor]]
     mirror_axes: tuple[int, ...] = ()
     mirror_pairs: Sequence[tuple[int, int]] = ()
+    swap: Literal["side", "chirality"] = "side"
     precision: str = "fp32"
     batch: int = 1
     may_use_cpu: bool = True
@@ -116,7 +120,7 @@ class Networks:
             logits = model(tiles.flip(dims) if dims else tiles).float()
             if dims:
                 logits = logits.flip(dims)
-            if LEFT_RIGHT_AXIS in axes:
+            if LEFT_RIGHT_AXIS in axes if self.swap == "side" else len(axes) % 2 == 1:
                 logits = _exchange(logits, self.mirror_pairs)
             total = logits if total is None else total + logits
         assert total is not None

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from medseg.preprocessing.standardise import normalise, standard_geometry
 from medseg.shapes import IntTriple
 
 DEVICE_BATCH = 8  # tiles at a time on a GPU; more gain nothing
+NO_BUDGET = Budget()
 FREE_SHARE = 0.9  # of the device's free memory, where no promise was asked for
 
 
@@ -48,6 +49,7 @@ class Predictor:
         plans: of each model; they share grid and patch.
         label_set: class c of the logits is its c-th name.
         config: of the sliding window.
+        swap: when mirrored views exchange left and right classes, see `Networks`.
         budget: the most memory of the whole process and of the device.
         may_use_cpu: whether a study goes on on the CPU when the device cannot hold a single tile.
         scratch: folder for what does not fit into memory; the system's own where None.
@@ -58,7 +60,8 @@ class Predictor:
     plans: Sequence[Plan]
     label_set: LabelSet
     config: InferenceConfig
-    budget: Budget = Budget()
+    swap: Literal["side", "chirality"] = "side"
+    budget: Budget = NO_BUDGET
     may_use_cpu: bool = True
     scratch: Path | None = None
     say: Say = lambda text: None
@@ -137,7 +140,7 @@ class Predictor:
             model.eval()
         device = device_of(self.models[0])
         return Networks(self.models, [_normalising(plan) for plan in self.plans], self.config.mirror_axes,
-                        self.label_set.mirror_indices, self.config.precision_on(device), batch,
+                        self.label_set.mirror_indices, self.swap, self.config.precision_on(device), batch,
                         self.may_use_cpu, self.say)  # fmt: skip
 
     def _choose(self, standard: Geometry, native: Geometry, *, before: int, probabilities: bool) -> Choice:
@@ -151,7 +154,7 @@ class Predictor:
             budget = Budget(budget.ram, int(FREE_SHARE * torch.cuda.mem_get_info(device)[0]) + held)
         batch = self.config.batch if device.type == "cpu" else max(DEVICE_BATCH, self.config.batch)
         if budget.ram is None and budget.vram is None:
-            return Choice(Layout(axes[0], device=torch.device("cpu")), batch)
+            return Choice(Layout(axes[0]), batch)
         work = Work(
             shape=standard.shape,
             tile=self.plans[0].patch,

@@ -19,6 +19,7 @@ from medseg.inference.tiles import Tiling, gaussian_weights
 from medseg.shapes import FloatArray, IntTriple
 
 OnProgress = Callable[[int, int], None]  # tiles done, tiles in all
+CPU = torch.device("cpu")
 CHUNK_BYTES = 2**24  # of finished planes that are handed on at a time
 ELSEWHERE = -20.0  # the logit of every structure where no tile lies, the background's being 0
 LEAST_HALF_WEIGHT = 1e-3  # float16 holds no smaller weight times score with three digits
@@ -64,7 +65,7 @@ class Layout:
 
     axes: IntTriple = (0, 1, 2)
     half: bool = False
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
 
     def nbytes(self, shape: IntTriple, tile: IntTriple, classes: int) -> int:
         """Bytes of the sums of scores and of weights for an image."""

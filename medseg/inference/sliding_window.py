@@ -71,8 +71,8 @@ def predict_probabilities(
     """
     model.eval()
     device = device_of(model)
-    networks = Networks([model], [lambda tiles: tiles], config.mirror_axes, mirror_pairs, config.precision_on(device),
-                        config.batch)  # fmt: skip
+    networks = Networks([model], [lambda tiles: tiles], config.mirror_axes, mirror_pairs,
+                        precision=config.precision_on(device), batch=config.batch)  # fmt: skip
     window = Window(image[0], float(image.min()) if pad is None else pad)
     tiling = lay_tiles(window.shape, patch, config.overlap)
     found: Tensor | None = None

@@ -17,7 +17,7 @@ from medseg.shapes import FloatArray
 
 
 class StoredProbabilities:
-    """Probabilities (X, Y, Z, C) float32 in a temporary file, read plane by plane; the file has no name and goes with it.
+    """Probabilities (X, Y, Z, C) float32 in a temporary file, read by planes; the file has no name and goes with it.
 
     Stands where an array is expected that is read as `array[..., z, c]`, the way in which NIfTI files are written;
     `numpy.asarray` reads all of it. Where nothing was written, the background (class 0) is certain.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -190,7 +191,7 @@ def _lines(taps: Taps, shift: int) -> tuple[IntArray, IntArray, FloatArray]:
 
 def _ranges(length: int, pieces: int) -> list[tuple[int, int]]:
     ends = [length * k // pieces for k in range(pieces + 1)]
-    return [(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True) if b > a]
+    return [(a, b) for a, b in pairwise(ends) if b > a]
 
 
 def restore(

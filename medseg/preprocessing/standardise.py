@@ -1,4 +1,4 @@
-"""`standardise` brings a study to the plan's grid; `restore`, beside it, brings class scores back to the study's own."""
+"""`standardise` brings a study to the plan's grid; `restore`, in the file beside it, brings class scores back."""
 
 from __future__ import annotations
 

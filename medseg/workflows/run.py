@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -27,11 +28,13 @@ from medseg.data.folds import run_folders
 from medseg.errors import CheckpointError, FileReadError, UsageError
 from medseg.files import write_text
 from medseg.imaging.labels import LabelSet
-from medseg.inference.predictor import Predictor
+from medseg.inference import predictor as engine
+from medseg.inference.budget import Budget, read_size
 from medseg.models.raters import RATER_NETWORKS, RaterNetwork, build_rater_network
 from medseg.preprocessing.plan import Plan
 from medseg.training.checkpoint import Checkpoint, read_checkpoint
 from medseg.training.loop import choose_device
+from medseg.workflows.mirroring import check_mirroring, swap_rule
 from medseg.workflows.recipe import Recipe, read_recipe
 
 SCHEMA = "medseg.run/1"
@@ -173,24 +176,71 @@ def open_run(folder: str | Path) -> Run:
     return Run(folder, read_recipe(folder / "recipe.yaml"), plan, labels, raters)
 
 
+@dataclass(frozen=True, eq=False)
+class Predictor(engine.Predictor):
+    """One loaded model: `predictor(volume)` gives a Prediction on the study's own grid; safe from several threads.
+
+    Example:
+        predictor = Predictor.from_run("run", ram="8G")
+        prediction = predictor(read_volume("ct.nii.gz"))
+    """
+
+    @classmethod
+    def from_run(
+        cls,
+        run: str | Path | Sequence[str | Path],
+        *,
+        checkpoint: str = "best",
+        device: str = "auto",
+        as_rater: str | None = None,
+        ram: str | int | None = None,
+        vram: str | int | None = None,
+        **options: Any,
+    ) -> Predictor:
+        """The predictor of a run; the folds that it holds (`fold_<k>`) and several runs are averaged.
+
+        Args:
+            run: one run folder, or several of one label set, grid and patch.
+            checkpoint: `best` or `last`.
+            device: `auto`, `cpu` or `cuda`.
+            as_rater: name of the rater to predict like; None predicts the consensus.
+            ram: the most memory of the whole process, such as `8G`.
+            vram: the most memory of the GPU.
+            options: `may_use_cpu`, `scratch`, `say` and `config`, see the fields.
+
+        Raises:
+            FileReadError, CheckpointError: see `open_run` and `Run.load`; the runs do not go together.
+            UsageError: no size of a memory; a network knows no rater of that name.
+            ConfigError: the recipe asks for mirrored views that were not learned.
+        """
+        given = [run] if isinstance(run, str | Path) else list(run)
+        runs = [open_run(path) for folder in map(Path, given) for path in run_folders(folder) or [folder]]
+        _refuse_mixture(runs)
+        first = runs[0]
+        config = options.pop("config", first.recipe.inference)
+        check_mirroring(first.recipe.model_copy(update={"inference": config}), first.labels)
+        budget = Budget(read_size(ram, where="--ram"), read_size(vram, where="--vram"))
+        chosen = choose_device(device)
+        models = [run.load_model(checkpoint, as_rater).to(chosen) for run in runs]
+        return cls(models, [run.plan for run in runs], first.labels, config, swap_rule(first.recipe), budget, **options)
+
+
+def _refuse_mixture(runs: Sequence[Run]) -> None:
+    first = runs[0]
+    for run in runs[1:]:
+        for what, own, other in (
+            ("labels", run.labels, first.labels),
+            ("spacing", run.plan.spacing_mm, first.plan.spacing_mm),
+            ("patch", run.plan.patch, first.plan.patch),
+            ("body crop", run.plan.preprocessing, first.plan.preprocessing),
+        ):
+            if own != other:
+                raise CheckpointError(f"the folds or runs that are to predict together differ in {what}",
+                                      where=run.folder.name, do="Predict with them one by one.")  # fmt: skip
+
+
 def load_predictor(
     folder: str | Path, *, which: str = "best", device: str = "auto", as_rater: str | None = None
 ) -> Predictor:
-    """A Predictor with the run's weights; the folds that the folder holds (`fold_<k>`) are averaged.
-
-    Args:
-        as_rater: name of the rater to predict like; None predicts the consensus.
-
-    Raises:
-        FileReadError, CheckpointError: see `open_run` and `Run.load`; folds of different labels do not mix.
-        UsageError: a network knows no rater of that name.
-    """
-    folder = Path(folder)
-    runs = [open_run(path) for path in run_folders(folder) or [folder]]
-    first = runs[0]
-    for run in runs[1:]:
-        if run.labels != first.labels or run.plan.spacing_mm != first.plan.spacing_mm:
-            raise CheckpointError("the folds of the run differ in labels or spacing", where=run.folder.name)
-    chosen = choose_device(device)
-    models = [run.load_model(which, as_rater).to(chosen) for run in runs]
-    return Predictor(models, [run.plan for run in runs], first.labels, first.recipe.inference)
+    """`Predictor.from_run` without its options."""
+    return Predictor.from_run(folder, checkpoint=which, device=device, as_rater=as_rater)

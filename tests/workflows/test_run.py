@@ -123,5 +123,5 @@ def test_folds_of_different_spacing_are_not_mixed(own_run: Path, tmp_path: Path)
     facts["plan"]["spacing_mm"] = [3, 3, 3]
     other.write_text(json.dumps(facts))
 
-    with pytest.raises(CheckpointError, match="folds of the run differ in labels or spacing"):
+    with pytest.raises(CheckpointError, match="predict together differ in spacing"):
         load_predictor(tmp_path / "folds")
