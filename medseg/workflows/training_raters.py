@@ -10,6 +10,7 @@ import torch
 
 from medseg.data.store import RaterMode, StoredCase, find_places
 from medseg.errors import ConfigError, UsageError
+from medseg.evaluation.domain import MARGIN_MM, Domain
 from medseg.evaluation.staple import staple_map
 from medseg.imaging.labels import IGNORE_INDEX, LabelSet
 from medseg.models.raters import RATER_NETWORKS
@@ -66,10 +67,12 @@ def refuse_strangers(raters: Sequence[str], cases: Sequence[StoredCase]) -> None
 def staple_consensus(case: StoredCase, labels: LabelSet, plan: Plan) -> StoredCase:
     """The case with STAPLE's estimate in place of its readers; of a single reader it is the reading itself.
 
-    Each structure is estimated by itself, from those who looked for it, on their union and 10 mm around. A voxel is the
-    structure of the highest probability, where that is above one half; it is unknown where a structure that somebody
+    Each structure is estimated by itself, from those who looked for it, on their union and 10 mm around (two voxels on
+    coarse grids: without any background STAPLE knows no specificity). A voxel is the structure of the highest
+    probability, where that is above one half and somebody marked it; it is unknown where a structure that somebody
     looked for was not read.
     """
+    domain = Domain(max(MARGIN_MM, 2 * max(plan.spacing_mm)))
     readings = case.labels[:].numpy()
     seen = np.ones((len(readings), len(labels.names)), dtype=bool) if case.known is None else case.known.numpy()
     winner = np.zeros(readings.shape[1:], dtype=np.int16)
@@ -78,9 +81,9 @@ def staple_consensus(case: StoredCase, labels: LabelSet, plan: Plan) -> StoredCa
     for index in np.flatnonzero(seen[:, 1:].any(axis=0)) + 1:
         asked = readings[seen[:, index]]
         marked, read = list(asked == index), list(asked != IGNORE_INDEX)
-        probability, known, _ = staple_map(marked, read, spacing_mm=plan.spacing_mm)
+        probability, known, _ = staple_map(marked, read, spacing_mm=plan.spacing_mm, domain=domain)
         unread |= ~known
-        better = probability > best
+        better = (probability > best) & np.any(marked, axis=0)
         winner[better], best[better] = index, probability[better]
     winner[unread] = IGNORE_INDEX
     return case.fused(torch.from_numpy(winner[None]), find_places(winner[None]))
