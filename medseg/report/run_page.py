@@ -205,10 +205,15 @@ def _bare(svg: str) -> str:
     )
 
 
+def _last_cases(report: TrainingReport) -> Mapping[str, Mapping[str, float]]:
+    """Dice by case of the last validation; older runs did not note them."""
+    return (report.validations[-1].get("cases") or {}) if report.validations else {}
+
+
 def _picture(seen: Seen, report: TrainingReport) -> dict[str, Any]:
     index = list(report.labels).index(seen.structure)
     masks = {REFERENCE: seen.reference == index, PREDICTION: seen.prediction == index}
-    dice = report.validations[-1]["cases"].get(seen.case, {}).get(seen.structure) if report.validations else None
+    dice = _last_cases(report).get(seen.case, {}).get(seen.structure)
     title = f"{seen.structure}, Dice {number(dice)}, slice {seen.place}"
     overlay = Overlay(seen.case, title, masks, seen.pixel_mm, seen.hu)
     return {"case": seen.case, "title": title, "svg": Markup(_bare(overlay_svg(overlay, (PREDICTION,), PENS)))}

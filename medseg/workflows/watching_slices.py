@@ -55,9 +55,11 @@ class Slices:
         if case in self.followed or len(self.followed) < FOLLOWED:
             self.followed[case] = self._seen(case, "", _fullest(reference > 0), (hu, reference, prediction))
         index = _worst_class(reference, prediction, len(self.labels))
-        differs = (reference == index) != (prediction == index)
+        marked = (reference == index) if index else np.zeros(reference.shape, bool)
+        differs = marked != (prediction == index) if index else marked
         name = self.labels[index] if index else ""
-        self.worst[case] = self._seen(case, name, _fullest(differs), (hu, reference, prediction))
+        place = _fullest(differs if differs.any() else marked)
+        self.worst[case] = self._seen(case, name, place, (hu, reference, prediction))
 
     def step(self, event: Any) -> None:
         """Nothing to do: slices belong to validations."""
@@ -122,7 +124,7 @@ def read_pictures(path: Path) -> tuple[int, list[Seen], list[str]]:
             facts = json.loads(arrays["facts"].tobytes())
             slices = [_read_slice(number, told, arrays) for number, told in enumerate(facts["slices"])]
             return int(facts["step"]), slices, [str(name) for name in facts["labels"]]
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise FileReadError("the pictures of the run cannot be read", where=path.name, got=type(error).__name__,
                             do="Delete the file; the next validation writes it again.") from error  # fmt: skip
 
