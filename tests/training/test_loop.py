@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from medseg.errors import TrainingError, UsageError
 from medseg.losses.deep_supervision import DeepSupervision
@@ -22,7 +21,9 @@ from medseg.models.unetr import UNETRConfig
 from medseg.training.checkpoint import digest, read_checkpoint, write_checkpoint
 from medseg.training.events import StepEvent, ValidationEvent
 from medseg.training.loop import Hooks, TrainingConfig, TrainingState, choose_device, stop_signal, train_steps
+from medseg.training.loop import new_state as begin
 from medseg.training.optim import AdamWConfig, OptimizerConfig, ScheduleConfig, SGDConfig
+from medseg.training.settings import EarlyStoppingConfig
 
 Settings = Callable[..., TrainingConfig]
 Batches = Callable[[int], list[dict[str, Any]]]
@@ -40,10 +41,23 @@ OPTIMIZERS: dict[str, OptimizerConfig] = {
 LOSS = DeepSupervision(DiceCEConfig().build())
 
 
-def new_state(model: str = "unet", optimizer: OptimizerConfig = OPTIMIZERS["adamw"], seed: int = 0) -> TrainingState:
+DEFAULT = TrainingConfig(optimizer=OPTIMIZERS["adamw"])
+
+
+def new_state(model: str = "unet", config: TrainingConfig = DEFAULT, seed: int = 0) -> TrainingState:
     torch.manual_seed(seed)
-    network: nn.Module = MODELS[model].build(1, 2, (16, 16, 16))
-    return TrainingState(network, optimizer.build(network))
+    return begin(MODELS[model].build(1, 2, (16, 16, 16)), config)
+
+
+def scored(*means: float | None) -> Callable[[bool, Any], Any]:
+    """Validation that gives these Dice values one after the other; None: it was interrupted."""
+    left = iter(means)
+
+    def validate(everything: bool, stopped: Callable[[], bool]) -> dict[str, dict[str, float]] | None:
+        mean = next(left)
+        return None if mean is None else {"c1": {"liver": mean}}
+
+    return validate
 
 
 def until(stream: list[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
@@ -55,22 +69,28 @@ def until(stream: list[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    "model, optimizer",
-    [("unet", "adamw"), ("unet", "sgd"), ("unet", "sgd without momentum"), ("unetr with dropout", "adamw")],
+    "model, optimizer, ema",
+    [
+        ("unet", "adamw", None),
+        ("unet", "sgd", 0.9),
+        ("unet", "sgd without momentum", None),
+        ("unetr with dropout", "adamw", 0.9),
+    ],
 )
 @pytest.mark.parametrize("stop", [2, 5])
 def test_a_resumed_run_ends_with_bit_identical_weights(
-    tmp_path: Path, settings: Settings, batches_from: Batches, silent: Silent, model: str, optimizer: str, stop: int
-) -> None:
-    config = settings(6, OPTIMIZERS[optimizer], schedule=ScheduleConfig(warmup_steps=2))
-    straight = new_state(model, config.optimizer)
+    tmp_path: Path, settings: Settings, batches_from: Batches, silent: Silent, model: str, optimizer: str, stop: int,
+    ema: float | None,
+) -> None:  # fmt: skip
+    config = settings(6, OPTIMIZERS[optimizer], schedule=ScheduleConfig(warmup_steps=2), ema=ema)
+    straight = new_state(model, config)
     assert train_steps(straight, batches_from(0), LOSS, config, silent())
 
-    cut_short = new_state(model, config.optimizer)
+    cut_short = new_state(model, config)
     assert not train_steps(cut_short, until(batches_from(0), stop), LOSS, config, silent())
     assert cut_short.step == stop
     write_checkpoint(tmp_path / "last.safetensors", cut_short.pack({}))
-    resumed = new_state(model, config.optimizer, seed=99)  # nothing of the first process is left
+    resumed = new_state(model, config, seed=99)  # nothing of the first process is left
     resumed.unpack(read_checkpoint(tmp_path / "last.safetensors"))
     assert train_steps(resumed, batches_from(stop), LOSS, config, silent())
 
@@ -114,6 +134,114 @@ def test_the_state_is_saved_when_due_when_best_and_at_the_end(
 
     assert saved == [(3, True), (4, False), (7, True)]  # 0.5 is the best so far, 0.4 at step 6 is not, 0.7 is
     assert state.best == 0.7
+
+
+def test_an_interrupted_validation_saves_and_is_done_again_on_resume(
+    settings: Settings, batches_from: Batches, silent: Silent
+) -> None:
+    config, saved = settings(4, validate_every=2, checkpoint_every=9), []
+    state = new_state()
+
+    cut_off = silent(validate=scored(None), save=lambda best: saved.append((state.step, best)))
+    finished = train_steps(state, batches_from(0), LOSS, config, cut_off)
+    resumed = new_state()
+    resumed.unpack(state.pack({}))
+    train_steps(resumed, batches_from(2), LOSS, config,
+                silent(validate=scored(0.5, 0.4), save=lambda best: saved.append((resumed.step, best))))  # fmt: skip
+
+    assert not finished
+    assert saved == [(2, False), (2, True), (4, False)]
+    assert resumed.best == 0.5
+
+
+def test_early_stopping_ends_after_so_many_validations_without_a_gain(
+    settings: Settings, batches_from: Batches, silent: Silent
+) -> None:
+    rule = EarlyStoppingConfig(patience=2, min_delta=0.1)
+    config, saved, state = settings(10, validate_every=2, early_stopping=rule, checkpoint_every=99), [], new_state()
+    hooks = silent(validate=scored(0.5, 0.55, 0.59), save=lambda best: saved.append((state.step, best)))
+
+    finished = train_steps(state, batches_from(0), LOSS, config, hooks)
+
+    assert (finished, state.step, state.ended) == (True, 6, True)
+    assert saved == [(2, True), (4, True), (6, True)]  # better each time, but not by more than 0.1 over 0.5
+
+
+def test_a_run_that_stopped_early_stays_stopped_when_it_is_resumed(
+    settings: Settings, batches_from: Batches, silent: Silent
+) -> None:
+    config = settings(6, validate_every=2, early_stopping=EarlyStoppingConfig(patience=1))
+    ended, resumed = new_state(), new_state()
+    train_steps(ended, batches_from(0), LOSS, config, silent(validate=scored(0.5, 0.5)))
+    resumed.unpack(ended.pack({}))
+
+    assert train_steps(resumed, batches_from(4), LOSS, config, silent())
+    assert resumed.step == 4
+
+
+def test_a_subset_is_validated_on_the_way_and_all_cases_at_the_end_and_the_same_cases_decide(
+    settings: Settings, batches_from: Batches, silent: Silent
+) -> None:
+    wanted, notes = [], Notes()
+    scores = iter([{"c1": {"liver": 0.5}}, {"c1": {"liver": 0.4}, "c2": {"liver": 1.0}}])
+
+    def validate(everything: bool, stopped: Callable[[], bool]) -> dict[str, dict[str, float]]:
+        wanted.append(everything)
+        return next(scores)
+
+    state = new_state()
+    hooks = silent(validate=validate, compared={"c1"}, watchers=[notes])
+    train_steps(state, batches_from(0), LOSS, settings(4, validate_every=2), hooks)
+
+    assert wanted == [False, True]
+    assert state.best == 0.5  # c2 is easy, and does not make the second validation better
+    assert notes.validations[1].mean == 0.7
+
+
+def test_the_subset_is_the_same_each_time_and_of_the_size_asked_for(settings: Settings) -> None:
+    cases = [f"c{n}" for n in range(20)]
+
+    chosen = settings(validate_on=4).compared(cases)
+
+    assert chosen is not None
+    assert chosen == settings(validate_on=4).compared(cases)
+    assert (len(chosen), chosen <= set(cases)) == (4, True)
+    assert chosen != settings(validate_on=4, seed=1).compared(cases)
+    assert settings(validate_on=20).compared(cases) is None
+
+
+def test_the_average_of_the_weights_follows_its_decay(
+    settings: Settings, batches_from: Batches, silent: Silent
+) -> None:
+    config = settings(2, ema=0.999)
+    state, seen = new_state(config=config), []
+    start = next(state.model.parameters()).detach().clone()
+    hooks = silent(save=lambda best: seen.append(next(state.model.parameters()).detach().clone()))
+
+    train_steps(state, batches_from(0), LOSS, config.model_copy(update={"checkpoint_every": 1}), hooks)
+
+    first, second = seen
+    expected = start
+    for number, weight in ((1, first), (2, second)):
+        kept = (1 + number) / (10 + number)  # below 0.999 while the training is young
+        expected = kept * expected + (1 - kept) * weight
+    assert state.average is not None
+    torch.testing.assert_close(next(state.average.model.parameters()), expected)
+    assert state.predicting is state.average.model
+
+
+def test_watchers_are_closed_however_it_ends(settings: Settings, batches_from: Batches, silent: Silent) -> None:
+    closed: list[int] = []
+    notes = Notes()
+    notes.close = lambda: closed.append(1)  # type: ignore[method-assign]
+    broken = batches_from(0)
+    broken[0]["image"][:] = float("nan")
+
+    with pytest.raises(TrainingError):
+        train_steps(new_state(), broken, LOSS, settings(2), silent(watchers=[notes]))
+    train_steps(new_state(), batches_from(0), LOSS, settings(1), silent(watchers=[notes]))
+
+    assert closed == [1, 1]
 
 
 def test_without_validation_the_last_weights_are_the_best(
@@ -200,7 +328,8 @@ def test_watchers_are_told_mean_loss_rate_and_dice(settings: Settings, batches_f
 
 
 def test_gradients_are_clipped(settings: Settings, batches_from: Batches, silent: Silent) -> None:
-    still, free = new_state(optimizer=SGDConfig(momentum=0)), new_state(optimizer=SGDConfig(momentum=0))
+    plain = TrainingConfig(optimizer=SGDConfig(momentum=0, weight_decay=0))
+    still, free = new_state(config=plain), new_state(config=plain)
     start = [weight.detach().clone() for weight in still.model.parameters()]
 
     for state, norm in ((still, 1e-2), (free, 1e6)):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from medseg.training.checkpoint import pack_optimizer, unpack_optimizer
-from medseg.training.optim import AdamWConfig, OptimizerConfig, ScheduleConfig, SGDConfig
+from medseg.training.optim import AdamWConfig, OptimizerConfig, ScheduleConfig, SGDConfig, preferred
 
 
 @pytest.mark.parametrize("step, expected", [(0, 1), (25, 0.5 * (1 + 2**-0.5)), (50, 0.5), (100, 0)])
@@ -59,3 +59,18 @@ def test_an_optimisers_state_comes_back_from_named_tensors(config: OptimizerConf
     assert ours.keys() == theirs.keys()
     assert ours.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_networks_of_nnunet_prefer_its_optimiser_and_decay() -> None:
+    optimizer, schedule = preferred("sgd", 1e-2, 1000)
+
+    assert optimizer == SGDConfig(learning_rate=1e-2, momentum=0.99, weight_decay=3e-5)
+    assert (schedule.name, schedule.power, schedule.warmup_steps) == ("poly", 0.9, 0)
+
+
+@pytest.mark.parametrize("steps, warmup", [(10, 0), (400, 20), (100_000, 1000)])
+def test_transformers_prefer_adamw_with_a_warm_up_and_a_cosine(steps: int, warmup: int) -> None:
+    optimizer, schedule = preferred("adamw", 1e-4, steps)
+
+    assert (optimizer.name, optimizer.learning_rate) == ("adamw", 1e-4)
+    assert (schedule.name, schedule.warmup_steps) == ("cosine", warmup)
