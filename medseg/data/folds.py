@@ -139,7 +139,7 @@ def check_folds(folds: Sequence[Sequence[str]], units: Mapping[str, str], *, whe
         if len(seen) > 1:
             cases = " and ".join(f"{case} in fold {number}" for number, case in sorted(seen.items()))
             raise InputError("a patient or group is in several folds, so validation would be on what was learned",
-                             where=where, got=f"{unit_hash(unit, units)}: {cases}",
+                             where=where, got=f"hash {unit_hash(unit, units)}: {cases}",
                              do="Put all its cases into one fold.")  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from medseg.workflows.training_run import (
     check_target,
     fold_folder,
     new_run,
+    nothing_left,
     resumed_run,
     settle,
     store_cases,
@@ -114,7 +116,8 @@ def train(
             else:
                 run = new_run(recipe, data, folder, settled, overwrite=overwrite, progress=progress)
             world.wait()  # the others open what has been written
-            return _train(run, data, resume, world, say, progress)
+            with nullcontext() if resume else nothing_left(run):
+                return _train(run, data, resume, world, say, progress)
 
 
 def _in_silence(*told: object) -> None:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -33,7 +34,8 @@ class Weights:
         name: how a sentence calls them; no path.
         tensors: by name.
         classes: that their head is for; None where nobody says.
-        remarks: sentences on what differs.
+        remarks: sentences on where they come from.
+        odds: a sentence on what differs between their network and the recipe's.
     """
 
     kind: str
@@ -41,6 +43,7 @@ class Weights:
     tensors: dict[str, Tensor]
     classes: tuple[str, ...] | None = None
     remarks: tuple[str, ...] = ()
+    odds: str = ""
 
     @property
     def sha256(self) -> str:
@@ -78,12 +81,25 @@ def begin_with(run: Run, model: nn.Module, validated: Sequence[str]) -> Beginnin
         raise CheckpointError(
             "no layer of the initial weights fits this network",
             where="init",
-            expected=f"layers of {run.recipe.model.name}",
-            got=" ".join(weights.remarks) or f"{_few(taken.other_shape or taken.unused)}",
+            expected=f"layers of {run.recipe.model.name}, such as {_few(taken.missing[:2] or taken.other_shape[:2])}",
+            got=weights.odds.removeprefix("init: ").rstrip(".") or _few(taken.unused or taken.other_shape),
             do="Give the recipe the network that the weights are of, or leave init out.",
-        )  # fmt: skip
+        )
     facts = {"kind": weights.kind, "sha256": weights.sha256, "taken": len(taken.taken), "random": list(taken.random)}
-    return Beginning(facts, (*weights.remarks, *_told(weights, taken)))
+    odds = [weights.odds] if weights.odds else []
+    return Beginning(facts, (*weights.remarks, *odds, *_told(weights, taken)))
+
+
+def check_init(run: Run) -> None:
+    """Refuses initial weights that cannot be read or of which no layer fits, before a run folder is written.
+
+    Raises:
+        as `begin_with`.
+    """
+    if run.recipe.init is not None:
+        with torch.device("meta"):
+            model = run.build_model()
+        begin_with(run, model, ())
 
 
 def with_classes(run: Run, count: int) -> Run:
@@ -162,12 +178,14 @@ def _of_file(path: Path) -> Weights:
 def _of_nnunet(folder: Path, recipe: Recipe) -> Weights:
     """Those of a network that nnU-Net trained, and what differs from the recipe's."""
     found = read_nnunet(folder, recipe.folds.fold)
-    remarks = []
+    told = ""
     if found.model is not None and (odd := differences(found.model, recipe.model)):
-        remarks.append(f"init: nnU-Net's network and the recipe's differ: {'; '.join(odd)}. The same network is "
-                       f"'{as_override(found.model)}'.")  # fmt: skip
+        told = (
+            f"init: nnU-Net's network and the recipe's differ: {'; '.join(odd)}. "
+            f"nnU-Net's is '{as_override(found.model)}'."
+        )
     name = f"nnU-Net's {found.file.parent.name}/{found.file.name}"
-    return Weights("nnunet", name, found.tensors, found.classes or (), tuple(remarks))
+    return Weights("nnunet", name, found.tensors, found.classes or (), odds=told)
 
 
 def _told(weights: Weights, taken: TakenOver) -> list[str]:

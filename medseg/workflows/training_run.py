@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -21,14 +22,15 @@ from medseg.data.folds import (
     write_folds,
 )
 from medseg.data.store import StoredCase
-from medseg.errors import ConfigError, InputError, LabelError, OutputExistsError, UsageError
+from medseg.errors import ConfigError, InputError, LabelError, MedsegError, OutputExistsError, UsageError
 from medseg.files import check_output_folder, open_output_folder, remove_leftovers
 from medseg.imaging.labels import LabelSet
 from medseg.shapes import Triple
 from medseg.workflows.recipe import Recipe, learned_alike, training_transforms
-from medseg.workflows.run import Run, open_run, write_run
+from medseg.workflows.run import Run, open_run, recorded, write_run
 from medseg.workflows.run_lock import in_use, is_locked, locked_folder
 from medseg.workflows.training_data import TrainingData
+from medseg.workflows.training_init import check_init
 from medseg.workflows.training_loss import check_network, training_loss
 from medseg.workflows.training_raters import named_raters
 
@@ -165,14 +167,28 @@ def new_run(recipe: Recipe, data: TrainingData, folder: Path, settled: Settled, 
         shared = recipe.plan.model_copy(update={"spacing_mm": settled.spacing_mm})
         on_grid = recipe.model_copy(update={"plan": shared})
     plan = data.fit(learned, on_grid, lambda done, total: progress("Measuring cases", done, total, ""))
-    training_transforms(recipe, plan)  # a contradiction between transforms and plan shows before anything is replaced
+    # contradictions show before anything is replaced
+    training_transforms(recipe, plan)
     training_loss(recipe, plan, data.labels)
     check_network(recipe, plan, data.labels)
-    run = Run(open_output_folder(folder, kind="run", overwrite=overwrite), recipe, plan, data.labels, raters)
+    run = Run(folder, recipe, plan, data.labels, raters)
+    check_init(run)
+    open_output_folder(folder, kind="run", overwrite=overwrite)
     write_config(run.folder / "recipe.yaml", recipe)
     write_folds(run.folds_file, settled.folds)
     write_run(run)
     return run
+
+
+@contextmanager
+def nothing_left(run: Run) -> Iterator[None]:
+    """Empties the folder of a new run again if its data or its recipe are refused before the first step."""
+    try:
+        yield
+    except MedsegError:
+        if "state" not in recorded(run.folder):
+            open_output_folder(run.folder, kind="run", overwrite=True)
+        raise
 
 
 def resumed_run(folder: Path, recipe: Recipe, labels: LabelSet) -> Run:
