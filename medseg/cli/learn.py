@@ -34,6 +34,7 @@ def preprocess(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="dataset.yaml or its folder.")],
     plan: Annotated[Path, typer.Argument(metavar="PLAN.yaml", help="What `medseg plan` wrote.")],
     out: Out = ...,  # type: ignore[assignment]
+    stage: Annotated[str, typer.Option(help="Of the plan: full, or low for its coarser stage.")] = "full",
     layout: Annotated[str, typer.Option(help="blosc2 (compressed), memmap (faster) or auto.")] = "auto",
     jobs: Jobs = 1,
     ray: Ray = None,
@@ -42,7 +43,7 @@ def preprocess(
 ) -> None:
     """Bring every case to the plan's grid once; `medseg train` then takes the folder as its data."""
     with progress_bars() as progress:
-        store = workflows.preprocess(dataset, plan, out=out, layout=layout, jobs=jobs, ray=ray,
+        store = workflows.preprocess(dataset, plan, out=out, stage=stage, layout=layout, jobs=jobs, ray=ray,
                                      insecure_cluster=insecure_cluster, overwrite=overwrite,
                                      progress=progress)  # type: ignore[arg-type]  # fmt: skip
     say(f"{len(store.cases)} cases, {store.layout}: {out}")

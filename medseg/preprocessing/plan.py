@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -14,8 +14,10 @@ from medseg.errors import InputError
 from medseg.imaging.case import Case
 from medseg.imaging.regions import refuse_overlaps
 from medseg.preprocessing.body import body_box
+from medseg.preprocessing.looked_for import read_indices
 from medseg.shapes import FloatArray, IntTriple, Triple
 
+StageName = Literal["full", "low"]
 SAMPLED_VOXELS = 10_000  # per case: enough for stable percentiles, little enough for any number of cases
 
 
@@ -25,12 +27,14 @@ class PlanConfig(Config):
     Args:
         file: what `medseg plan` wrote: stands for all that is left out, the network and the batch included. `plan:
             plan.yaml` is short for it.
+        stage: of that file: `full`, or the coarser one (`low`) that it has where a patch sees too little.
         patch: voxels along X, Y, Z that the network sees at once.
         spacing_mm: grid that images are brought to; default the median over the training cases.
         window_hu: values outside are clipped; default the 0.5 and 99.5 percentiles of labelled voxels.
     """
 
     file: str | None = None
+    stage: StageName = "full"
     patch: tuple[int, int, int] = (96, 96, 96)
     spacing_mm: Triple | None = None
     window_hu: tuple[float, float] | None = None
@@ -87,7 +91,7 @@ class Fingerprint:
 
 
 def fingerprint(case: Case, preprocessing: PreprocessingConfig) -> Fingerprint:
-    """Measures one case; voxels count as labelled when any rater gave them a structure.
+    """Measures one case; voxels count as labelled when any rater gave them a structure that they looked for.
 
     Raises:
         LabelError: a rater's regions overlap: asked here, so that training ends before it has measured every case.
@@ -97,8 +101,9 @@ def fingerprint(case: Case, preprocessing: PreprocessingConfig) -> Fingerprint:
     marked: dict[str, list[float]] = {}
     for name, reading in case.raters.items():
         refuse_overlaps(reading, where=f"case {case.id}, rater {name}")
-        labelled |= reading.indices > 0
-        counts = np.bincount(reading.indices[reading.indices > 0].ravel(), minlength=len(reading.label_set.names))
+        indices = read_indices(reading)
+        labelled |= indices > 0
+        counts = np.bincount(indices[indices > 0].ravel(), minlength=len(reading.label_set.names))
         for label, count in zip(reading.label_set.names, counts, strict=True):
             if count:
                 marked.setdefault(label, []).append(count * geometry.voxel_ml)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from medseg.config import Config, read_config
+from medseg.errors import ConfigError
 from medseg.models.registry import ModelConfig
-from medseg.preprocessing.plan import Plan, PreprocessingConfig
+from medseg.preprocessing.plan import Plan, PreprocessingConfig, StageName
 from medseg.shapes import IntTriple, Triple
 
 Precision = Literal["bf16", "fp32"]
@@ -75,10 +76,24 @@ class PlanFile(Config):
         }
         return value[name]
 
-    def plan(self) -> Plan:
-        """The grid and normalisation of the full-resolution stage."""
+    def planned(self, stage: StageName) -> PlannedStage:
+        """The stage on the full grid, or the coarser one.
+
+        Raises:
+            ConfigError: the plan has no coarser one, and why.
+        """
+        if stage == "full":
+            return self.stage
+        if self.low_resolution is None:
+            raise ConfigError("the plan has no low-resolution stage", where="stage", got=self.reasons.get(
+                "low_resolution", "low"), do="Train the full stage alone.")  # fmt: skip
+        return self.low_resolution
+
+    def plan(self, stage: StageName = "full") -> Plan:
+        """Grid and normalisation of a stage."""
+        chosen = self.planned(stage)
         return Plan(
-            patch=self.stage.patch, spacing_mm=self.stage.spacing_mm, window_hu=self.window_hu, mean_hu=self.mean_hu,
+            patch=chosen.patch, spacing_mm=chosen.spacing_mm, window_hu=self.window_hu, mean_hu=self.mean_hu,
             std_hu=self.std_hu, preprocessing=self.preprocessing,
         )  # fmt: skip
 

@@ -18,9 +18,9 @@ from medseg.errors import ConfigError, FileReadError, InputError, UsageError
 from medseg.files import remove_leftovers, write_text
 from medseg.imaging.labels import LabelSet
 from medseg.io.manifest import CaseEntry, Dataset, read_case
-from medseg.preprocessing.plan import Plan
+from medseg.preprocessing.plan import Plan, StageName
 from medseg.workflows.fleet import Fleet
-from medseg.workflows.plan_file import PlanFile, read_plan
+from medseg.workflows.plan_file import PlanFile, PlannedStage, read_plan
 from medseg.workflows.readings import open_dataset
 
 SCHEMA, STORE_FILE, PLAN_FILE, CASES = "medseg.store/1", "store.json", "plan.yaml", "cases"
@@ -48,6 +48,7 @@ class Store:
         raters: of the data set.
         cases: in the data set's order.
         anonymous: whether a rater's name is another person in every case.
+        stage: of the plan file.
     """
 
     folder: Path
@@ -57,6 +58,7 @@ class Store:
     cases: tuple[StoreEntry, ...]
     layout: Layout
     anonymous: bool = False
+    stage: StageName = "full"
 
     def readers(self, case_id: str) -> tuple[str, ...]:
         """Who read a case; nobody where it is not finished."""
@@ -118,6 +120,7 @@ def preprocess(
     plan: str | Path | PlanFile,
     *,
     out: str | Path,
+    stage: StageName = "full",
     layout: Literal["auto", "blosc2", "memmap"] = "auto",
     jobs: int = 1,
     ray: str | None = None,
@@ -130,30 +133,35 @@ def preprocess(
     Args:
         dataset: a `dataset.yaml` or its folder; every rater's labels are stored.
         plan: what `medseg plan` wrote.
+        stage: whose grid: `full`, or `low` for the coarser stage of the plan.
         layout: `memmap` (uncompressed), `blosc2` (about a third), or `auto`: memmap where the store would take at most
             half of the free memory.
         jobs, ray, insecure_cluster: who does the work, see `fleet`.
         overwrite: do all cases again, also for another plan.
 
     Raises:
-        ConfigError: the plan is of a data set with other labels.
+        ConfigError: the plan is of a data set with other labels, or has no low stage.
         UsageError: `out` holds a store of another plan and `overwrite` is not given.
         InputError: cases failed; all others are stored.
     """
     if layout not in ("auto", *get_args(Layout)):
         raise UsageError("unknown layout", where="--layout", expected="blosc2, memmap or auto", got=layout)
+    if stage not in get_args(StageName):
+        raise UsageError("unknown stage", where="--stage", expected="full or low", got=stage)
     data, found = open_dataset(dataset), plan if isinstance(plan, PlanFile) else read_plan(plan)
     check_labels(found, data.labels)
-    wanted = found.plan()
+    wanted = found.plan(stage)
     folder = Path(out)
     _check_store(folder, wanted, overwrite)
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
     entries = {entry.id: entry for entry in data.cases if entry.raters}
-    chosen = fits_in_memory(_bytes(found, len(entries), len(data.raters)), psutil.virtual_memory().available)
+    chosen = fits_in_memory(
+        _bytes(found.planned(stage), len(entries), len(data.raters)), psutil.virtual_memory().available
+    )
     store = Store(folder, wanted, data.labels, data.raters, tuple(
         StoreEntry(e.id, e.patient, e.group, e.split) for e in entries.values()
-    ), chosen if layout == "auto" else layout, data.anonymous)  # fmt: skip
+    ), chosen if layout == "auto" else layout, data.anonymous, stage)  # fmt: skip
     work = Standardise(data, folder, wanted, store.layout, _digest(wanted, store), entries)
     fleet = Fleet(jobs=jobs, ray=ray, insecure_cluster=insecure_cluster)
     outcomes = fleet.map(
@@ -195,7 +203,7 @@ def open_store(folder: str | Path) -> Store:
         labels = LabelSet({str(name): int(value) for name, value in found["labels"].items()}, pairs, found["ignore"])
         cases = tuple(StoreEntry(**case) for case in found["cases"])
         return Store(folder, Plan.model_validate(found["plan"]), labels, tuple(found["raters"]), cases, found["layout"],
-                     bool(found.get("anonymous", False)))  # fmt: skip
+                     bool(found.get("anonymous", False)), found.get("stage", "full"))  # fmt: skip
     except FileNotFoundError:
         raise FileReadError("no store here", where=folder.name, expected=STORE_FILE,
                             do="Run `medseg preprocess`, or again if it was cut off.") from None  # fmt: skip
@@ -228,8 +236,8 @@ def _is_begun(folder: Path) -> bool:
     return {path.name for path in folder.iterdir()} <= {CASES, PLAN_FILE}
 
 
-def _bytes(plan: PlanFile, cases: int, raters: int) -> int:
-    x, y, z = plan.stage.median_shape
+def _bytes(stage: PlannedStage, cases: int, raters: int) -> int:
+    x, y, z = stage.median_shape
     return cases * x * y * z * (2 + raters)
 
 
@@ -248,5 +256,6 @@ def _plain(store: Store) -> dict[str, Any]:
         "ignore": store.labels.ignore,
         "raters": list(store.raters),
         "anonymous": store.anonymous,
+        "stage": store.stage,
         "cases": [entry.__dict__ for entry in store.cases],
     }

@@ -165,6 +165,9 @@ def open_training(recipe: Recipe) -> tuple[Recipe, TrainingData]:
         return _from_store(recipe, open_store(recipe.data))
     data = open_cases(read_dataset(recipe.data), recipe.split)
     if recipe.plan.file is None:
+        if recipe.plan.stage != "full":
+            raise ConfigError("a stage of no plan", where="plan.stage", got=recipe.plan.stage,
+                              do="Name the plan too: plan: {file: plan.yaml, stage: low}.")  # fmt: skip
         return recipe, data
     plan = read_plan(recipe.plan.file)
     check_labels(plan, data.labels)
@@ -181,21 +184,26 @@ def open_cases(dataset: Dataset, split: str | None) -> FromDataset:
 
 
 def planned(recipe: Recipe, plan: PlanFile) -> Recipe:
-    """The recipe with patch, grid, window, network and batch of the plan wherever it does not name its own."""
-    wishes = {"patch": plan.stage.patch, "spacing_mm": plan.stage.spacing_mm, "window_hu": plan.window_hu}
-    own = {name: getattr(recipe.plan, name) for name in recipe.plan.model_fields_set - {"file"}}
+    """The recipe with patch, grid, window, network and batch of the plan's stage wherever it does not name its own."""
+    stage = plan.planned(recipe.plan.stage)
+    wishes = {"patch": stage.patch, "spacing_mm": stage.spacing_mm, "window_hu": plan.window_hu}
+    own = {name: getattr(recipe.plan, name) for name in recipe.plan.model_fields_set - {"file", "stage"}}
     changed: dict[str, object] = {"plan": PlanConfig(**{**wishes, **own}), "preprocessing": plan.preprocessing}
     if "model" not in recipe.model_fields_set:
-        changed["model"] = plan.stage.model
+        changed["model"] = stage.model
     if "batch" not in recipe.training.model_fields_set:
-        changed["training"] = recipe.training.model_copy(update={"batch": plan.stage.batch})
+        changed["training"] = recipe.training.model_copy(update={"batch": stage.batch})
     return recipe.model_copy(update=changed)
 
 
 def _from_store(recipe: Recipe, store: Store) -> tuple[Recipe, TrainingData]:
     own = store.folder / PLAN_FILE
     plan = read_plan(recipe.plan.file or own)
-    if plan.plan() != store.plan:
+    if "stage" in recipe.plan.model_fields_set and recipe.plan.stage != store.stage:
+        raise ConfigError("a store of another stage", where="plan.stage", expected=store.stage, got=recipe.plan.stage,
+                          do=f"Run `medseg preprocess --stage {recipe.plan.stage}` into another folder.")  # fmt: skip
+    recipe = recipe.model_copy(update={"plan": recipe.plan.model_copy(update={"stage": store.stage})})
+    if plan.plan(store.stage) != store.plan:
         raise ConfigError("a store of another plan", where="data",
                           expected=f"grid and normalisation of {Path(recipe.plan.file or own).name}",
                           do="Preprocess with this plan into another folder, or leave plan out.")  # fmt: skip

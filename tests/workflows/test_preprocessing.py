@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from medseg.config import write_config
 from medseg.errors import ConfigError, FileReadError, UsageError
+from medseg.models.unet import UNetConfig
 from medseg.workflows import phantom, plan, preprocess, train
+from medseg.workflows.plan_file import read_plan
 from medseg.workflows.preprocessing import Store, open_store
 from medseg.workflows.recipe import Recipe
+from medseg.workflows.run import open_run
 
-TINY = {"name": "unet", "channels": [4, 8, 8], "deep_supervision": 0}
+TINY: Any = {"name": "unet", "channels": [4, 8, 8], "deep_supervision": 0}
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +135,52 @@ def test_a_store_that_was_cut_off_is_no_store_yet(dataset: Path, tmp_path: Path)
     (tmp_path / "cases").mkdir()
     with pytest.raises(FileReadError, match="no store here"):
         open_store(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def two_stages(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data set's plan with a coarser stage, and a store of it."""
+    folder = tmp_path_factory.mktemp("stages")
+    found = read_plan(dataset / "plan.yaml")
+    x, y, z = (round(1.5 * mm, 3) for mm in found.stage.spacing_mm)
+    coarse = found.stage.model_copy(update={"spacing_mm": (x, y, z), "patch": (16, 16, 16), "batch": 3,
+                                            "model": UNetConfig(**TINY)})  # fmt: skip
+    write_config(folder / "plan.yaml", found.model_copy(update={"low_resolution": coarse}))
+    preprocess(dataset / "ph", folder / "plan.yaml", out=folder / "low", stage="low")
+    return folder
+
+
+def test_the_coarser_stage_is_stored_on_its_own_grid(dataset: Path, two_stages: Path) -> None:
+    full, low = open_store(dataset / "store"), open_store(two_stages / "low")
+    assert (full.stage, low.stage) == ("full", "low")
+    shapes = [store.read("c001").hu.shape[1:] for store in (full, low)]
+    assert [a / b for a, b in zip(*shapes, strict=True)] == pytest.approx([1.5] * 3, rel=0.05)
+
+
+@pytest.mark.parametrize("source", ["data", "store"])
+def test_the_coarser_stage_trains_as_it_was_planned(
+    source: str, dataset: Path, two_stages: Path, tmp_path: Path
+) -> None:
+    plan_file = {"file": str(two_stages / "plan.yaml"), "stage": "low"}
+    where = dataset / "ph" if source == "data" else two_stages / "low"
+    recipe = Recipe.model_validate({"data": str(where), "plan": plan_file if source == "data" else {},
+                                    "folds": {"fold": "all"}, "training": {"steps": 1, "device": "cpu"}})  # fmt: skip
+    train(recipe, out=tmp_path / "r")
+    run = open_run(tmp_path / "r")
+    coarse = read_plan(two_stages / "plan.yaml").low_resolution
+    assert coarse is not None
+    assert (run.plan.spacing_mm, run.plan.patch) == (coarse.spacing_mm, coarse.patch)
+    assert run.recipe.training.batch == 3
+    assert run.recipe.model == coarse.model
+
+
+def test_a_stage_that_is_not_there_is_refused(dataset: Path, two_stages: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the plan has no low-resolution stage"):
+        preprocess(dataset / "ph", dataset / "plan.yaml", out=tmp_path / "s", stage="low")
+    with pytest.raises(UsageError, match="--stage: unknown stage; expected full or low"):
+        preprocess(dataset / "ph", dataset / "plan.yaml", out=tmp_path / "s", stage="middle")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="a store of another stage; expected low, got full"):
+        trained(two_stages / "low", tmp_path / "r", plan={"stage": "full"})
+    with pytest.raises(ConfigError, match="a stage of no plan"):
+        trained(dataset / "ph", tmp_path / "r", plan={"stage": "low"})
+    assert not (tmp_path / "r").exists() and not (tmp_path / "s").exists()
