@@ -1,6 +1,6 @@
 """Which way of learning from several experts wins at what, on phantoms whose experts' habits are known.
 
-    python benchmarks/experts.py                  # 7 modes, 3 seeds: an hour of one core; goes on where it stopped
+    python benchmarks/experts.py                  # 7 modes, 3 seeds: half an hour of one core; goes on where it stopped
     python benchmarks/experts.py --quick          # the same at toy size, a minute, to see that all of it runs
     python benchmarks/experts.py --modes soft heads --seeds 0 1
     python benchmarks/experts.py --table          # the table of what is there
@@ -74,7 +74,7 @@ class Size:
             "data": str(data), "raters": mode, "folds": {"fold": "all"},
             "plan": {"spacing_mm": [self.grid_mm] * 3, "patch": self.patch, "window_hu": [-160, 240]},
             "sampling": {"foreground_share": 0.0}, "transforms": {"preset": "none", "steps": steps},
-            "model": {"name": "unet", "channels": self.channels, "stem_stride": [2, 2, 2], "deep_supervision": 1},
+            "model": {"name": "unet", "channels": self.channels, "stem_stride": [2, 2, 2], "deep_supervision": 0},
             "training": {"steps": self.steps, "batch": 1, "seed": seed, "device": "cpu",
                          "optimizer": {"name": "adamw", "learning_rate": 6.0e-3},
                          "schedule": {"name": "cosine", "warmup_steps": 15},
@@ -84,7 +84,7 @@ class Size:
         })  # fmt: skip
 
 
-FULL = Size(16, 12, 4.0, 5.0, (80, 64, 64), (16, 32, 64), 300)
+FULL = Size(12, 8, 4.0, 6.0, (64, 56, 48), (16, 32, 64), 200)
 QUICK = Size(3, 2, 12.0, 12.0, (32, 32, 24), (4, 8, 8), 4)
 
 
