@@ -105,7 +105,8 @@ def differences(theirs: UNetConfig | ResEncConfig, ours: Any) -> list[str]:
 
 def as_override(model: UNetConfig | ResEncConfig) -> str:
     """The network as an override of a recipe."""
-    return "model=" + json.dumps(model.model_dump(mode="json", exclude_none=True)).replace('"', "")
+    settings = {"name": model.name} | model.model_dump(mode="json", exclude_none=True)
+    return "model=" + json.dumps(settings).replace('"', "")
 
 
 def _checkpoint(folder: Path, fold: int | str) -> Path:

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from medseg.config import Config
 from medseg.data.folds import run_folders
 from medseg.errors import CheckpointError, FileReadError, UsageError
 from medseg.imaging.labels import LabelSet
@@ -82,7 +83,7 @@ def begin_with(run: Run, model: nn.Module, validated: Sequence[str]) -> Beginnin
             "no layer of the initial weights fits this network",
             where="init",
             expected=f"layers of {run.recipe.model.name}, such as {_few(taken.missing[:2] or taken.other_shape[:2])}",
-            got=weights.odds.removeprefix("init: ").rstrip(".") or _few(taken.unused or taken.other_shape),
+            got=weights.odds.removeprefix("init: ").rstrip(".") or _few((taken.unused or taken.other_shape)[:2]),
             do="Give the recipe the network that the weights are of, or leave init out.",
         )
     facts = {"kind": weights.kind, "sha256": weights.sha256, "taken": len(taken.taken), "random": list(taken.random)}
@@ -148,7 +149,16 @@ def _of_run(folder: Path, recipe: Recipe, validated: Sequence[str]) -> Weights:
         "if they are the same patients, the validation Dice is too high."
     )
     return Weights("run", f"{which} weights of the run {folder.name}", _averaged(checkpoint), run.labels.names,
-                   (remark,) if known else ())  # fmt: skip
+                   (remark,) if known else (), _odds(run.recipe.model, recipe.model))  # fmt: skip
+
+
+def _odds(theirs: Config, ours: Config) -> str:
+    """What differs between the network of another run and the recipe's; empty where nothing does."""
+    before, now = theirs.model_dump(), ours.model_dump()
+    if before["name"] != now["name"]:
+        return f"init: the weights are of another network: {before['name']} against {now['name']}."
+    told = [f"{key} {value} against {now[key]}" for key, value in before.items() if value != now.get(key)]
+    return f"init: the network of the weights differs: {'; '.join(told)}." if told else ""
 
 
 def _averaged(checkpoint: Checkpoint) -> dict[str, Tensor]:
