@@ -8,7 +8,6 @@ voxel is a region without contours. The file is UNAPPROVED, and says that nobody
 from __future__ import annotations
 
 import datetime
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from medseg.imaging.prediction import Prediction
 from medseg.io.dicom_quiet import quiet_pydicom
 from medseg.io.dicom_write_names import LONGEST, header_names
 from medseg.io.dicom_write_origin import MANUFACTURER, algorithm_identification, software_versions
-from medseg.io.dicom_write_source import DicomSource, image_reference, instance_references, take_over
+from medseg.io.dicom_write_source import DicomSource, image_reference, instance_references, made_uid, take_over
 from medseg.io.made_by import RESEARCH_ONLY, MadeBy
 from medseg.io.segment_codes import CATEGORIES, Code, CodeTable, SegmentCode, segment_codes
 from medseg.shapes import BoolArray, FloatArray, IntArray
@@ -77,8 +76,7 @@ def write_structure_set(
 
 def frame_of_reference(source: DicomSource) -> str:
     """The UID of the source's frame of reference; where it has none, one that its series always gives."""
-    digest = hashlib.sha256(f"frame of reference of {source.series.uid}".encode()).digest()
-    return source.series.frame_of_reference_uid or f"2.25.{int.from_bytes(digest[:16], 'big')}"
+    return source.series.frame_of_reference_uid or made_uid("frame of reference", source.series.uid)
 
 
 def _head(source: DicomSource, made_by: MadeBy) -> Any:
@@ -111,7 +109,7 @@ def _frame_reference(source: DicomSource) -> Dataset:
     frame, study, series = Dataset(), Dataset(), Dataset()
     series.SeriesInstanceUID = source.series.uid
     series.ContourImageSequence = instance_references(source)
-    study.ReferencedSOPClassUID, study.ReferencedSOPInstanceUID = STUDY_CLASS, source.series.study_uid
+    study.ReferencedSOPClassUID, study.ReferencedSOPInstanceUID = STUDY_CLASS, source.study_uid
     study.RTReferencedSeriesSequence = [series]
     frame.FrameOfReferenceUID = frame_of_reference(source)
     frame.RTReferencedStudySequence = [study]

@@ -125,7 +125,7 @@ def _stand_ins(source: DicomSource) -> list[Dataset]:
     for image in source.slices:
         stand_in: Any = Dataset()
         stand_in.SOPClassUID, stand_in.SOPInstanceUID = CTImageStorage, hd.UID()
-        stand_in.StudyInstanceUID, stand_in.SeriesInstanceUID = source.series.study_uid, source.series.uid
+        stand_in.StudyInstanceUID, stand_in.SeriesInstanceUID = source.study_uid, source.series.uid
         stand_in.FrameOfReferenceUID, stand_in.Modality = source.series.frame_of_reference_uid or STAND_IN_UID, "CT"
         stand_in.PatientName = stand_in.PatientID = stand_in.PatientSex = stand_in.AccessionNumber = ""
         stand_in.StudyID, stand_in.PatientBirthDate, stand_in.StudyDate, stand_in.StudyTime = "", None, None, None

@@ -6,6 +6,7 @@ Taken over are the attributes of patient and study that every object must hold (
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +69,10 @@ class DicomSource:
     notes: tuple[str, ...] = ()
     compression: Mapping[str, Any] = field(default_factory=dict)
 
+    def check_grid(self, prediction: Prediction) -> None:
+        """Raises the GeometryError that `indices_on_slices` would raise."""
+        self._on_grid(prediction)
+
     def indices_on_slices(self, prediction: Prediction) -> IntArray:
         """Class indices (X, Y, N) on the acquired slices, 0 outside; ignored voxels become background.
 
@@ -77,16 +82,7 @@ class DicomSource:
             GeometryError: the labels lie on another grid.
             LabelError: a value that the label set does not know.
         """
-        labels, target = prediction.labels, self.acquisition.geometry
-        try:
-            if prediction.geometry.differences(target):
-                labels = transfer(labels, prediction.geometry, target)
-        except GeometryError as error:
-            raise GeometryError(
-                f"the labels do not lie on the grid of the series: {error.what}", where=self.where, got=error.got,
-                expected=error.expected or f"{_told(target)}, or a part of them",
-                do="Give the series that was segmented, unchanged and read with the same options (tilt, gaps).",
-            ) from None  # fmt: skip
+        labels = self._on_grid(prediction)
         try:
             indices = np.maximum(prediction.label_set.to_indices(labels), 0)
         except LabelError as error:
@@ -94,6 +90,24 @@ class DicomSource:
                              do="Give the names of all labels.") from None  # fmt: skip
         kind = np.uint8 if len(prediction.label_set.names) <= 256 else np.uint16
         return self.acquisition.to_slices(indices.astype(kind))
+
+    def _on_grid(self, prediction: Prediction) -> IntArray:
+        target = self.acquisition.geometry
+        if not prediction.geometry.differences(target):
+            return prediction.labels
+        try:
+            return transfer(prediction.labels, prediction.geometry, target)
+        except GeometryError as error:
+            raise GeometryError(
+                f"the labels do not lie on the grid of the series: {error.what}", where=self.where, got=error.got,
+                expected=error.expected or f"{_told(target)}, or a part of them",
+                do="Give the series that was segmented, unchanged and read with the same options (tilt, gaps).",
+            ) from None  # fmt: skip
+
+    @property
+    def study_uid(self) -> str:
+        """StudyInstanceUID; where the source has none, one that its series always gives."""
+        return self.series.study_uid or made_uid("study", self.series.uid)
 
     @property
     def spacing_mm(self) -> float:
@@ -123,7 +137,9 @@ def read_source(
     header = _read_header(slices[0], where)
     patient, left_empty = _patient(header)
     notes = [f"{' and '.join(left_empty)} of the source broke DICOM's rules and was left empty"] if left_empty else []
-    if (studies := len({image.facts.study_uid for image in slices})) > 1:
+    if not chosen.study_uid:
+        notes.append("the source has no StudyInstanceUID; the result bears one of its own")
+    elif (studies := len({image.facts.study_uid for image in slices})) > 1:
         notes.append(f"the slices name {studies} studies; the result belongs to that of the lowest slice")
     return DicomSource(chosen, acquisition, slices, patient, where, tuple(notes), _compression(header))
 
@@ -133,7 +149,7 @@ def take_over(source: DicomSource, dataset: Dataset) -> None:
     dataset.SpecificCharacterSet = UTF_8
     for element in source.patient:
         dataset[element.tag] = element
-    dataset.StudyInstanceUID = source.series.study_uid
+    dataset.StudyInstanceUID = source.study_uid
     for name, value in (
         ("FrameOfReferenceUID", source.series.frame_of_reference_uid),
         ("PositionReferenceIndicator", ""),
@@ -141,6 +157,11 @@ def take_over(source: DicomSource, dataset: Dataset) -> None:
         dataset.pop(name, None)
         if source.series.frame_of_reference_uid:
             setattr(dataset, name, value)
+
+
+def made_uid(*words: str) -> str:
+    """A UID that the same words always give (PS3.5 B.2)."""
+    return f"2.25.{int.from_bytes(hashlib.sha256(chr(10).join(words).encode()).digest()[:16], 'big')}"
 
 
 def image_reference(image: Image) -> Dataset:
@@ -176,7 +197,7 @@ def _slices(series: Series) -> tuple[Image, ...]:
 
 def _check_uids(series: Series, slices: Sequence[Image], where: str) -> None:
     given = {
-        "SeriesInstanceUID": [series.uid], "StudyInstanceUID": [image.facts.study_uid for image in slices],
+        "SeriesInstanceUID": [series.uid],
         "SOPInstanceUID": [image.facts.sop_uid for image in slices],
     }  # fmt: skip
     if missing := [name for name, uids in given.items() if not all(uids)]:

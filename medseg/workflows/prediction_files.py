@@ -44,6 +44,7 @@ from medseg.workflows.agreement_viewers import nifti_bytes
 from medseg.workflows.outputs import sha256, write_json
 
 SCHEMA = "medseg.prediction/1"
+ON_SLICES = ("dicom-seg", "rtstruct")  # formats that need a DICOM source
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +137,8 @@ def write_prediction(
     """
     job = _Job(Path(folder), name, prediction, source, outputs or Outputs(), made_by or MadeBy())
     kept = job.kept()
+    if set(job.formats).difference(kept).intersection(ON_SLICES):
+        source.dicom.check_grid(prediction)  # before anything is written
     job.begin()
     notes = [] if job.found else ["no voxel of any label was found"]
     for each in job.formats:

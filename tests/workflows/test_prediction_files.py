@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medseg.errors import FileReadError, GeometryError, OutputExistsError, UsageError
+from medseg.imaging.geometry import reorient
+from medseg.io.dicom import read_series
+from medseg.io.dicom_seg import read_segmentation
+from medseg.io.label_files import read_label_values
+from medseg.io.made_by import MadeBy
+from medseg.io.nifti import write_labels, write_volume
+from medseg.workflows.prediction_files import (
+    FORMATS,
+    Outputs,
+    StudySource,
+    origin_of,
+    write_masks,
+    write_prediction,
+)
+from medseg.workflows.readings_soft import FORMAT_FOLDERS
+from tests.support.acquired import LABELS, TILTED, empty, predicted, write_slices
+
+ALL = Outputs(tuple(FORMATS))
+MADE_BY = MadeBy("medseg", "0.1.0", model="ab" * 32)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> StudySource:
+    folder = write_slices(tmp_path / "ct", TILTED)
+    return StudySource(folder, {"tilt": "resample"}, read_series(folder))
+
+
+def test_every_format_is_written_and_no_other_file(tmp_path: Path, study: StudySource) -> None:
+    found = write_prediction(tmp_path / "out", "c001", predicted(study.dicom), study, outputs=ALL, made_by=MADE_BY)
+    assert {str(path.relative_to(tmp_path / "out")) for path in found.paths} == {
+        "c001.nii.gz", "c001.json", "nrrd/c001.seg.nrrd", "dicom-seg/c001.dcm", "rtstruct/c001.dcm", "png/c001.png",
+        "viewer/c001.html",
+    }  # fmt: skip
+    assert {path for path in (tmp_path / "out").rglob("*") if path.is_file()} == set(found.paths)
+    assert found.kept == ()
+
+
+def test_a_folder_of_predictions_is_read_without_the_other_formats() -> None:
+    assert {each.folder for each in FORMATS.values()} - {""} == set(FORMAT_FOLDERS)
+
+
+def test_label_files_hold_the_very_values(tmp_path: Path, study: StudySource) -> None:
+    prediction = predicted(study.dicom)
+    write_prediction(tmp_path, "c001", prediction, study, outputs=Outputs(("nifti", "nrrd")))
+    for name in ("c001.nii.gz", "nrrd/c001.seg.nrrd"):
+        labels, geometry = read_label_values(tmp_path / name)
+        np.testing.assert_array_equal(labels, prediction.labels)
+        assert not geometry.differences(prediction.geometry)
+
+
+def test_no_file_but_the_dicom_ones_names_the_patient(tmp_path: Path, study: StudySource) -> None:
+    found = write_prediction(tmp_path / "out", "c001", predicted(study.dicom), study, outputs=ALL)
+    uid = study.dicom.series.uid.encode()
+    for path in found.paths:
+        content = path.read_bytes()
+        dicom = path.suffix == ".dcm"
+        assert (b"Jane" in content) == dicom
+        assert (uid in content) == dicom
+        assert str(tmp_path).encode() not in content
+
+
+def test_the_record_says_where_the_files_come_from(tmp_path: Path, study: StudySource) -> None:
+    write_prediction(tmp_path, "c001", predicted(study.dicom), study, made_by=MADE_BY)
+    record = json.loads((tmp_path / "c001.json").read_text())
+    assert record["made_by"] == {"algorithm": "medseg", "version": "0.1.0", "model_sha256": "ab" * 32}
+    assert record["status"] == "RESEARCH USE ONLY - NOT REVIEWED"
+    assert record["labels"] == dict(LABELS.values)
+
+
+def test_what_is_there_is_kept_and_what_is_missing_is_added(tmp_path: Path, study: StudySource) -> None:
+    prediction = predicted(study.dicom)
+    write_prediction(tmp_path, "c001", prediction, study)
+    before = (tmp_path / "c001.nii.gz").stat().st_mtime_ns
+    found = write_prediction(tmp_path, "c001", prediction, study, outputs=Outputs(("nifti", "nrrd")))
+    assert found.kept == (tmp_path / "c001.nii.gz",)
+    assert (tmp_path / "c001.nii.gz").stat().st_mtime_ns == before
+    assert (tmp_path / "nrrd" / "c001.seg.nrrd").exists()
+
+
+def test_files_of_another_model_are_neither_kept_nor_replaced_unasked(tmp_path: Path, study: StudySource) -> None:
+    prediction = predicted(study.dicom)
+    write_prediction(tmp_path, "c001", prediction, study, outputs=Outputs(("nifti", "nrrd")), made_by=MADE_BY)
+    other = MadeBy("medseg", "0.1.0", model="cd" * 32)
+    with pytest.raises(OutputExistsError, match="another model"):
+        write_prediction(tmp_path, "c001", prediction, study, made_by=other)
+    write_prediction(tmp_path, "c001", prediction, study, outputs=Outputs(overwrite=True), made_by=other)
+    assert json.loads((tmp_path / "c001.json").read_text())["made_by"]["model_sha256"] == "cd" * 32
+    assert not (tmp_path / "nrrd" / "c001.seg.nrrd").exists()
+
+
+def test_a_run_that_was_killed_is_taken_up(tmp_path: Path, study: StudySource, monkeypatch: pytest.MonkeyPatch) -> None:
+    prediction = predicted(study.dicom)
+
+    def killed(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("medseg.workflows.prediction_files.write_segmentation_nrrd", killed)
+        patch.setattr("medseg.workflows.prediction_files.structures_picture", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_prediction(tmp_path, "c001", prediction, study, outputs=Outputs(("nifti", "png")), made_by=MADE_BY)
+    found = write_prediction(tmp_path, "c001", prediction, study, outputs=Outputs(("nifti", "png")), made_by=MADE_BY)
+    assert found.kept == (tmp_path / "c001.nii.gz",)
+    assert all(path.exists() for path in found.paths)
+
+
+def test_a_prediction_without_a_voxel_is_written_and_said(tmp_path: Path, study: StudySource) -> None:
+    found = write_prediction(tmp_path / "out", "c001", empty(study.dicom.acquisition.geometry), study, outputs=ALL)
+    assert "no voxel of any label was found" in found.notes
+    assert all(path.exists() for path in found.paths)
+    assert "no voxel of any label was found" in json.loads((tmp_path / "out" / "c001.json").read_text())["notes"]
+
+
+def test_dicom_of_a_nifti_study_is_refused_before_anything_is_written(tmp_path: Path, study: StudySource) -> None:
+    prediction = predicted(study.dicom)
+    assert study.volume is not None
+    write_volume(tmp_path / "ct.nii.gz", study.volume)
+    source = StudySource(tmp_path / "ct.nii.gz", where="study ct")
+    with pytest.raises(FileReadError, match=r"^study ct: not DICOM; .*need a DICOM input"):
+        write_prediction(tmp_path / "out", "ct", prediction, source, outputs=ALL)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_series_that_changed_since_is_refused_before_anything_is_written(tmp_path: Path, study: StudySource) -> None:
+    prediction = predicted(study.dicom)
+    (study.path / "005.dcm").unlink()
+    fresh = StudySource(study.path, study.reading)
+    with pytest.raises(GeometryError, match="do not lie on the grid of the series"):
+        write_prediction(tmp_path / "out", "c001", prediction, fresh, outputs=ALL)
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_can_be_left_out(tmp_path: Path, study: StudySource) -> None:
+    prediction = predicted(study.dicom)
+    write_prediction(tmp_path, "c001", prediction, study, outputs=Outputs(("viewer",), images=False))
+    assert "no images (outlines only)" in (tmp_path / "viewer" / "c001.html").read_text()
+
+
+@pytest.mark.parametrize("formats", [(), ("nifty",)])
+def test_no_format_and_an_unknown_one_are_refused(formats: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="--format"):
+        Outputs(formats)
+
+
+def test_masks_of_another_tool_become_dicom(tmp_path: Path, study: StudySource) -> None:
+    prediction = predicted(study.dicom)
+    upright = prediction.geometry.canonical()
+    write_labels(tmp_path / "mask.nii.gz", reorient(prediction.labels, prediction.geometry, upright), upright)
+    found = write_masks(
+        tmp_path / "mask.nii.gz", {"kidney_left": 2, "Ring": 7}, study.path, tmp_path / "out",
+        outputs=Outputs(("dicom-seg",)), made_by=MadeBy("TotalSegmentator", "2.4.0"),
+    )  # fmt: skip
+    source = study.dicom
+    masks = read_segmentation(found.paths[0], series=source.series, acquisition=source.acquisition).masks
+    np.testing.assert_array_equal(masks["Ring"], prediction.labels == 7)
+
+
+def test_the_origin_of_a_run_is_the_hash_of_its_weights(tmp_path: Path) -> None:
+    import hashlib
+
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "best.safetensors").write_bytes(b"weights")
+    (tmp_path / "recipe.yaml").write_bytes(b"recipe")
+    made_by = origin_of(tmp_path)
+    assert made_by.model == hashlib.sha256(b"weights").hexdigest()
+    assert made_by.recipe == hashlib.sha256(b"recipe").hexdigest()
+
+
+def test_the_origin_of_folds_counts_all_of_them(tmp_path: Path) -> None:
+    for fold in "01":
+        (tmp_path / f"fold_{fold}" / "checkpoints").mkdir(parents=True)
+        (tmp_path / f"fold_{fold}" / "run.json").write_text("{}")
+        (tmp_path / f"fold_{fold}" / "recipe.yaml").write_text("recipe")
+        (tmp_path / f"fold_{fold}" / "checkpoints" / "best.safetensors").write_text(fold)
+    first = origin_of(tmp_path).model
+    (tmp_path / "fold_1" / "checkpoints" / "best.safetensors").write_text("2")
+    assert origin_of(tmp_path).model != first
