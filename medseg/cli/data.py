@@ -123,18 +123,30 @@ def import_(
 
 
 def export(
-    layout: Annotated[str, typer.Argument(metavar="FORMAT", help="nnunet.")],
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="dataset.yaml or its folder.")],
+    what: Annotated[str, typer.Argument(metavar="RUN | FORMAT", help="A run with --format, or nnunet.")],
+    dataset: Annotated[
+        Path | None, typer.Argument(metavar="[DATASET]", help="After nnunet: dataset.yaml or its folder.")
+    ] = None,
     out: Out = ...,  # type: ignore[assignment]
-    rater: Annotated[str | None, typer.Option(help="Whose labels, where there are several raters.")] = None,
-    raters: Annotated[str | None, typer.Option(help="majority: of all raters.")] = None,
+    format: Annotated[str | None, typer.Option(help="Of a run: onnx, torch-export, monai-bundle.")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="Of a run: best (default) or last.")] = None,
+    as_rater: Annotated[str | None, typer.Option(help="Of a run that knows its raters: answer like this one.")] = None,
+    rater: Annotated[str | None, typer.Option(help="Of a data set: whose labels, where there are several.")] = None,
+    raters: Annotated[str | None, typer.Option(help="Of a data set: majority, of all raters.")] = None,
     name: Annotated[str | None, typer.Option(help="Folder to make in OUT, such as Dataset123_Liver.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Export a data set as nnU-Net's raw data, to compare on the same cases."""
+    """Export a run's network for other programs, or a data set as nnU-Net's raw data to compare on the same cases."""
+    if (format is None) == (dataset is None):
+        raise UsageError("nothing says what to export", expected="RUN --format onnx, or nnunet DATASET")
+    source = what if dataset is None else dataset
+    own = {name: value for name, value in {"checkpoint": checkpoint, "as_rater": as_rater}.items() if value}
     with progress_bars() as progress:
-        made = workflows.export(layout, dataset, out, rater=rater, raters=raters, name=name, overwrite=overwrite,
-                                progress=progress)  # fmt: skip
+        made = workflows.export(format or what, source, out, rater=rater, raters=raters, name=name, overwrite=overwrite,
+                                progress=progress, **own)  # fmt: skip
+    if hasattr(made, "difference"):
+        say(f"{made.format}, logits within {made.difference:.1g} of the run's: {made.path}")
+        return
     for note in made.notes:
         say(f"Note: {note}")
     say(f"{made.training} training and {made.test} test cases: {made.path}")

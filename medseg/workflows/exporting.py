@@ -1,4 +1,4 @@
-"""`medseg export`: a data set as nnU-Net's raw data, so that others' results can be compared on the same cases."""
+"""`medseg export`: a data set as nnU-Net's raw data, to compare on the same cases; or a run's network."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from medseg.config import nearest
 from medseg.errors import InputError, LabelError, UsageError
@@ -22,10 +22,13 @@ from medseg.io.layouts.region_table import read_regions_table
 from medseg.io.manifest import CaseEntry, Dataset, read_dataset, read_image, read_reading
 from medseg.io.nifti import is_nifti, write_labels
 from medseg.shapes import IntArray
+from medseg.workflows.export_formats import DATASET_FORMATS, MODEL_FORMATS
 from medseg.workflows.outputs import write_json
 from medseg.workflows.whole_folder import whole_folder
 
-FORMATS = ("nnunet",)
+if TYPE_CHECKING:
+    from medseg.workflows.model_export import ExportedModel
+
 KIND = "nnU-Net data set"
 TEST = "test"
 THREADS = min(4, os.cpu_count() or 1)
@@ -52,11 +55,15 @@ def export(
     name: str | None = None,
     overwrite: bool = False,
     progress: Progress = lambda what, done, total, note: None,
-) -> Exported:
-    """Writes a data set as nnU-Net raw data into `out`, or into `out/name`.
+    **of_run: Any,
+) -> Exported | ExportedModel:
+    """Writes a data set as nnU-Net raw data into `out`, or into `out/name`; or a run's network, see `export_model`.
 
-    The split `test` becomes imagesTs (and labelsTs where it was read), everything else imagesTr and labelsTr. Label
-    values become consecutive in their order; what was not read becomes nnU-Net's ignore label, above all others.
+    With the formats `onnx`, `torch-export` and `monai-bundle`, `dataset` is a run and the rest goes to `export_model`.
+
+    Of a data set: the split `test` becomes imagesTs (and labelsTs where it was read), everything else imagesTr and
+    labelsTr. Label values become consecutive in their order; what was not read becomes nnU-Net's ignore label, above
+    all others.
 
     Args:
         rater: whose labels; needed when there are several raters.
@@ -70,10 +77,12 @@ def export(
         InputError: a file of a case is damaged; the faults of all cases are raised together.
         WriteError: the disk refused.
     """
-    if format not in FORMATS:
-        raise UsageError(
-            f"no export format '{format}'{nearest(format, FORMATS)}", expected="one of " + ", ".join(FORMATS)
-        )
+    if format in MODEL_FORMATS:
+        return _export_model(format, dataset, out, overwrite, of_run, rater=rater, raters=raters, name=name)
+    known = (*DATASET_FORMATS, *MODEL_FORMATS)
+    if format not in known:
+        raise UsageError(f"no export format '{format}'{nearest(format, known)}", expected="one of " + ", ".join(known))
+    _refuse("exporting a data set", of_run)
     if name is not None:
         check_name(name)
     data = dataset if isinstance(dataset, Dataset) else read_dataset(dataset)
@@ -88,6 +97,20 @@ def export(
         content = dataset_json(job.target, regions, training=len(training), ignored=ignored)
         write_json(root / "dataset.json", content)
     return Exported(folder, len(training), len(data.cases) - len(training), _notes(training))
+
+
+def _export_model(
+    format: str, run: Any, out: str | Path, overwrite: bool, of_run: dict[str, Any], **of_dataset: Any
+) -> ExportedModel:
+    from medseg.workflows.model_export import export_model  # loads PyTorch, which exporting a data set does not need
+
+    _refuse("exporting a network", of_dataset)
+    return export_model(run, out, format=format, overwrite=overwrite, **of_run)
+
+
+def _refuse(what: str, options: dict[str, Any]) -> None:
+    if given := [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]:
+        raise UsageError(f"{what} takes no {', '.join(given)}")
 
 
 def _chosen(data: Dataset, rater: str | None, raters: str | None) -> tuple[str, ...]:
