@@ -1,0 +1,198 @@
+"""One side of `training.py` in a process of its own; told what to do line by line, see `training_sides.py`.
+
+python benchmarks/training_child.py step ours|nnunet EDGE             # one batch again and again
+python benchmarks/training_child.py loop ours RECIPE.yaml OUT         # `medseg train`, paused between its steps
+python benchmarks/training_child.py loop nnunet DATASET               # nnU-Net's trainer, likewise
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHANNELS, CLASSES, BATCH = (8, 16, 32, 64), 8, 2
+Answer = Callable[[dict[str, Any]], None]
+
+
+def answers() -> Answer:
+    """Writes JSON lines to the stdout that the process began with; everything else that is printed goes to stderr."""
+    stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def answer(facts: dict[str, Any]) -> None:
+        stream.write(json.dumps(facts) + "\n")
+        stream.flush()
+
+    return answer
+
+
+class Obedience:
+    """Counts units of work, and waits for the next order when those of the last one are done."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer, self.left, self.start, self.ordered = answer, 1, 0.0, False
+
+    def note(self, **facts: Any) -> None:
+        """To be called after each unit."""
+        self.left -= 1
+        if self.left:
+            return
+        self.answer({"seconds": time.perf_counter() - self.start} if self.ordered else facts)
+        line = sys.stdin.readline()
+        if not line:
+            sys.exit(0)  # nobody is left who could ask
+        order = json.loads(line)
+        if order["threads"]:
+            torch.set_num_threads(order["threads"])
+        self.left, self.ordered, self.start = order["units"], True, time.perf_counter()
+
+
+# ---- the same batch again and again
+
+
+def peer_network() -> torch.nn.Module:
+    """nnU-Net's network with weights that both sides begin with."""
+    from dynamic_network_architectures.architectures.unet import PlainConvUNet
+
+    torch.manual_seed(0)
+    levels = len(CHANNELS)
+    network = PlainConvUNet(
+        1, levels, CHANNELS, torch.nn.Conv3d, 3, (1, *(2,) * (levels - 1)), 2, CLASSES, 2, conv_bias=True,
+        norm_op=torch.nn.InstanceNorm3d, norm_op_kwargs={"eps": 1e-5, "affine": True}, nonlin=torch.nn.LeakyReLU,
+        nonlin_kwargs={"inplace": True}, deep_supervision=True,
+    )  # fmt: skip
+    network.apply(network.initialize)  # type: ignore[arg-type]
+    return network
+
+
+def sample(edge: int) -> tuple[Tensor, Tensor]:
+    """Image (B, 1, X, Y, Z) and labels (B, 1, X, Y, Z) int16: nested bodies under noise."""
+    numbers = torch.Generator().manual_seed(1)
+    axis = torch.linspace(-1, 1, edge)
+    distance = (axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, :] ** 2).sqrt() / 3**0.5
+    labels = (CLASSES * (1 - distance)).long().clamp(0, CLASSES - 1).expand(BATCH, 1, edge, edge, edge)
+    image = labels / CLASSES + torch.randn(labels.shape, generator=numbers) / 4
+    return image, labels.to(torch.int16).contiguous()
+
+
+def our_step(edge: int) -> Callable[[], float]:
+    """Our loop's step on the batch as our loader gives it; the loss comes back."""
+    from medseg.losses.deep_supervision import DeepSupervision
+    from medseg.losses.dice_ce import DiceCEConfig, one_hot
+    from medseg.models.nnunet_weights import translate
+    from medseg.models.unet import UNetConfig
+    from medseg.training.loop import TrainingConfig, new_state
+    from medseg.training.machine import Machine
+    from medseg.training.memory import keep_freed_memory
+    from medseg.training.optim import ScheduleConfig, SGDConfig
+    from medseg.training.step import Learner
+
+    keep_freed_memory()  # as `medseg train` does
+    model = UNetConfig(channels=CHANNELS, deep_supervision=len(CHANNELS) - 2).build(1, CLASSES, (edge,) * 3)
+    model.load_state_dict(translate(peer_network().state_dict()))
+    config = TrainingConfig(steps=100_000, batch=BATCH, optimizer=SGDConfig(), schedule=ScheduleConfig(name="poly"))
+    learner = Learner(new_state(model, config), DeepSupervision(DiceCEConfig().build()), config, Machine.of(model))
+    image, labels = sample(edge)
+    target, weight = one_hot(labels[:, 0].long(), CLASSES)
+    batch = {"image": image, "target": target, "weight": weight, "id": ["a", "b"]}
+    return lambda: learner.step(batch).loss
+
+
+def peer_step(edge: int) -> Callable[[], float]:
+    """nnU-Net's own `train_step` with its own loss and optimiser, on the batch as its loader gives it."""
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    levels = len(CHANNELS)
+    trainer: Any = SimpleNamespace(
+        device=torch.device("cpu"), grad_scaler=None, network=peer_network().train(), is_ddp=False, initial_lr=1e-2,
+        weight_decay=3e-5, num_epochs=1000, enable_deep_supervision=True, _do_i_compile=lambda: False,
+        label_manager=SimpleNamespace(has_regions=False, ignore_label=None),
+        configuration_manager=SimpleNamespace(
+            batch_dice=True, pool_op_kernel_sizes=[[1, 1, 1], *([2, 2, 2],) * (levels - 1)]
+        ),
+    )  # fmt: skip
+    trainer._get_deep_supervision_scales = lambda: nnUNetTrainer._get_deep_supervision_scales(trainer)
+    trainer.loss = nnUNetTrainer._build_loss(trainer)
+    trainer.optimizer, _ = nnUNetTrainer.configure_optimizers(trainer)
+    image, labels = sample(edge)
+    targets = [labels[:, :, ::step, ::step, ::step].contiguous() for step in (1, 2, 4)[: levels - 1]]
+    batch = {"data": image, "target": targets}
+    return lambda: float(nnUNetTrainer.train_step(trainer, batch)["loss"])
+
+
+def steps(side: str, edge: int, answer: Answer) -> None:
+    logits = first_logits(side, edge)
+    step = our_step(edge) if side == "ours" else peer_step(edge)
+    obedience = Obedience(answer)
+    while True:
+        loss = step()
+        obedience.note(logits=logits, loss=loss)
+
+
+def first_logits(side: str, edge: int) -> list[float]:
+    """Some of the logits that the untrained network gives, by which both sides are shown to be the same."""
+    from medseg.models.nnunet_weights import translate
+    from medseg.models.unet import UNetConfig
+
+    network = peer_network()
+    if side == "ours":
+        ours = UNetConfig(channels=CHANNELS, deep_supervision=len(CHANNELS) - 2).build(1, CLASSES, (edge,) * 3)
+        ours.load_state_dict(translate(network.state_dict()))
+        network = ours
+    with torch.no_grad():
+        found = network.train()(sample(edge)[0])
+    return [float(number) for level in found for number in level.flatten()[:: max(1, level.numel() // 8)]]
+
+
+# ---- training as a whole
+
+
+def our_loop(recipe: Path, out: Path, answer: Answer) -> None:
+    from medseg.workflows.training import train
+
+    obedience = Obedience(answer)
+
+    def progress(what: str, done: int, total: int, note: str) -> None:
+        if what == "Training":
+            obedience.note(note=note)
+
+    train(recipe, out=out, overwrite=True, progress=progress)
+
+
+def peer_loop(dataset: str, device: str, answer: Answer) -> None:
+    """The loop of `run_training`, the threads as `nnUNetv2_train -device cpu` or `cuda` sets them."""
+    from training_nnunet import build_trainer
+
+    torch.set_num_threads((os.cpu_count() or 1) if device == "cpu" else 1)
+    trainer = build_trainer(dataset, 100_000, device=device)
+    trainer.on_train_start()
+    trainer.on_epoch_start()
+    trainer.on_train_epoch_start()
+    obedience = Obedience(answer)
+    while True:
+        trainer.train_step(next(trainer.dataloader_train))
+        obedience.note(note="")
+
+
+def main() -> None:
+    answer = answers()
+    what, side, *rest = sys.argv[1:]
+    if what == "step":
+        steps(side, int(rest[0]), answer)
+    elif side == "ours":
+        our_loop(Path(rest[0]), Path(rest[1]), answer)
+    else:
+        peer_loop(rest[0], rest[1] if len(rest) > 1 else "cpu", answer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""What both sides of `training.py` learn from: a small phantom, and what it took each of them to prepare it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from io_memory import MB
+from training_nnunet import SHARED, shared_network, shared_plans
+from training_sides import measured
+
+from medseg.config import read_config, write_config
+from medseg.files import write_text
+from medseg.workflows.exporting import export
+from medseg.workflows.phantoms import phantom
+from medseg.workflows.plan_file import PlanFile
+
+DATASET, NUMBER = "Dataset503_Bench", "503"
+CHANNELS, BATCH = (8, 16, 32, 64), 2
+RECIPE = """data: {store}
+raters: majority
+folds: {{fold: all}}
+sampling: {{workers: {workers}}}
+transforms: {{preset: nnunet}}
+training:
+  steps: 100000
+  validate_every: 100000
+  checkpoint_every: 100000
+  device: {device}
+  augment_on: {augment_on}
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What preparing the cases took: seconds and peak MB of all commands, and MB on disk."""
+
+    seconds: float
+    peak_mb: float
+    disk_mb: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Data of both sides in `folder`; each is made when it is first asked for.
+
+    Args:
+        edge: voxels of the patch's edge.
+        cases: phantom bodies, all for training.
+    """
+
+    folder: Path
+    edge: int
+    cases: int
+
+    @property
+    def patch(self) -> tuple[int, int, int]:
+        return (self.edge,) * 3
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Where nnU-Net looks for its data."""
+        return {f"nnUNet_{name}": str(self.folder / name) for name in ("raw", "preprocessed", "results")}
+
+    @cached_property
+    def data(self) -> Path:
+        """The data set, with nnU-Net's copy of it beside it."""
+        phantom(self.folder / "data", cases=self.cases, experts=1, test=0)
+        export("nnunet", self.folder / "data", self.folder / "raw" / DATASET)
+        return self.folder / "data"
+
+    @cached_property
+    def ours(self) -> Cost:
+        """`medseg plan` and `medseg preprocess`, with the shared network written into the plan in between."""
+        plan, store = self.folder / "plan.yaml", self.folder / "store"
+        medseg = (sys.executable, "-m", "medseg")
+        planned = measured((*medseg, "plan", self.data, "--out", plan, "--precision", "fp32"), {})
+        made = read_config(plan, PlanFile)
+        network = shared_network(self.patch, made.stage.spacing_mm, CHANNELS)
+        stage = made.stage.model_copy(update={"patch": self.patch, "batch": BATCH, "model": network})
+        write_config(plan, made.model_copy(update={"stage": stage}))
+        stored = measured((*medseg, "preprocess", self.data, plan, "--out", store, "--jobs", "2"), {})
+        return Cost(planned[0] + stored[0], max(planned[1], stored[1]), size_mb(store))
+
+    @cached_property
+    def peer(self) -> Cost:
+        """nnUNetv2_plan_and_preprocess with two processes; the shared network is written beside its plans."""
+        script = Path(sys.executable).with_name("nnUNetv2_plan_and_preprocess")
+        command = (script, "-d", NUMBER, "-c", "3d_fullres", "-np", "2", "-npfp", "2")
+        environment = self.environment | {"nnUNet_n_proc_DA": "2"}  # threads while it plans
+        assert self.data.exists()
+        seconds, peak = measured(command, environment)
+        folder = self.folder / "preprocessed" / DATASET
+        cost = Cost(seconds, peak, size_mb(folder))
+        plans = json.loads((folder / "nnUNetPlans.json").read_text(encoding="utf-8"))
+        z, y, x = plans["configurations"]["3d_fullres"]["spacing"]
+        network = shared_network(self.patch, (x, y, z), CHANNELS)
+        write_text(folder / f"{SHARED}.json", json.dumps(shared_plans(plans, network, self.patch, BATCH)))
+        return cost
+
+    def recipe(self, workers: int, device: str = "cpu", augment_on: str = "loader") -> Path:
+        """Our recipe on the store: nnU-Net's augmentation in so many loader processes."""
+        assert self.ours
+        path = self.folder / f"recipe-{workers}-{augment_on}.yaml"
+        store = self.folder / "store"
+        write_text(path, RECIPE.format(store=store, workers=workers, device=device, augment_on=augment_on))
+        return path
+
+
+def size_mb(folder: Path) -> float:
+    """MB of the files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / MB
+
+
+def told(error: subprocess.CalledProcessError) -> str:
+    """Which command failed, without its paths."""
+    return f"{Path(error.cmd[0]).name} ended with {error.returncode}"
