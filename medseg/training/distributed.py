@@ -62,9 +62,7 @@ class World:
         if self.size == 1:
             return model
         ids = [self.device.index] if self.device.type == "cuda" else None
-        # A network with one head per rater leaves the heads of raters unused that a batch does not hold.
-        partly_used = hasattr(model, "as_rater")
-        return nn.parallel.DistributedDataParallel(model, device_ids=ids, find_unused_parameters=partly_used)
+        return nn.parallel.DistributedDataParallel(model, device_ids=ids)
 
     def share(self, items: Sequence[Item]) -> list[Item]:
         """Every `size`-th item: together the processes have each one once."""

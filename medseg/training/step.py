@@ -149,16 +149,17 @@ class Learner:
         del seen
         value = self._loss(logits if len(logits) > 1 else logits[0], batch)
         value.backward()
+        added = None if self.penalty is None else self.penalty()
         slopes = [level.grad.split(count) if level.grad is not None else None for level in logits]
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
             with nullcontext() if last else self._unsynchronised():
                 levels = zip(_listed(self._output(part, self.forward)), slopes, strict=True)
                 outputs = [(level, slope[number]) for level, slope in levels if slope is not None]
-                if last and self.penalty is not None:
-                    outputs.append((self.penalty(), torch.ones((), device=value.device)))
+                if last and added is not None and added.requires_grad:
+                    outputs.append((added, torch.ones_like(added)))
                 torch.autograd.backward([level for level, _ in outputs], [slope for _, slope in outputs])
-        return value.detach() if self.penalty is None else value.detach() + self.penalty().detach()
+        return value.detach() if added is None else value.detach() + added.detach()
 
     def _unsynchronised(self) -> AbstractContextManager[Any]:
         no_sync = getattr(self.forward, "no_sync", nullcontext)
