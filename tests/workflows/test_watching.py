@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from medseg.errors import UsageError
 from medseg.training.events import StepEvent, ValidationEvent
@@ -75,6 +78,25 @@ def test_no_file_of_a_run_names_a_folder_outside_or_the_machine(run_folder: Path
     assert not [
         (name, secret) for name, text in texts.items() for secret in secrets if len(secret) > 5 and secret in text
     ]
+
+
+def test_a_training_that_was_stopped_and_goes_on_has_every_point_once(recipe_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    options = [f"tracking.mlflow={(tmp_path / 'store').as_posix()}", "training.checkpoint_every=9"]
+
+    def stop_at_two(what: str, done: int, total: int, note: str) -> None:
+        if (what, done) == ("Training", 2):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert not train(recipe_file, options, out=out, progress=stop_at_two).finished
+    assert "Stopped after 2 of 4 steps" in (out / "report.html").read_text(encoding="utf-8")
+    assert train(recipe_file, options, out=out, resume=True).finished
+
+    board = EventAccumulator(str(out / "tensorboard"))
+    board.Reload()
+    assert [event.step for event in board.Scalars("training/loss")] == [1, 2, 3, 4]
+    (metrics,) = (tmp_path / "store").glob("*/*/metrics/loss")
+    assert [line.split()[2] for line in metrics.read_text().splitlines()] == ["1", "2", "3", "4"]
 
 
 def test_a_missing_mlflow_is_told_before_anything_is_written(
