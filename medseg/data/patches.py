@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from medseg.config import Config
+from medseg.data.coarse import with_coarse
 from medseg.data.opinions import rater_target, renamed_known
 from medseg.data.store import StoredCase, VoxelArray
 from medseg.shapes import IntTriple
@@ -90,7 +91,8 @@ class PatchDataset(Dataset[dict[str, Any]]):
             return {**sample, "seed": seed, **facts}
         sample = self.augment({key: in_hu(key, value) for key, value in sample.items()}, seed=seed)
         params = getattr(self.augment, "params", ())
-        return {"image": sample["image"], **learnable(sample["labels"], settings.classes, facts, self.augment, params)}
+        image, labels = told(sample, case.coarse is not None, seed)
+        return {"image": image, **learnable(labels, settings.classes, facts, self.augment, params)}
 
     def _readers(self, case: StoredCase, rng: np.random.Generator) -> slice:
         """Whose labels the patch gets: those of one who has read the case, or of all."""
@@ -101,6 +103,8 @@ class PatchDataset(Dataset[dict[str, Any]]):
 
     def _facts(self, case: StoredCase, readers: slice) -> dict[str, Any]:
         facts: dict[str, Any] = {"id": case.id}
+        if self.augment is None and case.coarse is not None:
+            facts["coarse"] = True
         if self.settings.raters:
             facts["rater"] = self.settings.raters.index(case.raters[readers][0])
         if self.partly:
@@ -112,9 +116,12 @@ class PatchDataset(Dataset[dict[str, Any]]):
         """The patch of a case with its margin, its first voxel, and perhaps tissue of another case."""
         case = self.cases[index]
         start, size = self._box(case, rng)
+        labels = cut(case.labels, start, size, 0, readers)
+        if case.coarse is not None:  # as one more reader, so that it is moved as the labels are
+            labels = torch.cat([labels, cut(case.coarse, start, size, 0).to(labels.dtype)])
         sample: dict[str, Any] = {
             "image": cut(case.hu, start, size, AIR_HU),
-            "labels": cut(case.labels, start, size, 0, readers),
+            "labels": labels,
             "first": [
                 first + (n - patch) // 2 for first, n, patch in zip(start, size, self.settings.patch, strict=True)
             ],
@@ -173,11 +180,16 @@ def augmented(batch: dict[str, Any], augment: BatchAugment, classes: int, device
     facts = [
         {key: batch[key][i] for key in ("id", "place", "rater", "known") if key in batch} for i in range(len(samples))
     ]
-    items = [
-        {"image": sample["image"], **learnable(sample["labels"], classes, fact, augment.pipeline, params)}
-        for sample, fact, params in zip(samples, facts, augment.params, strict=True)
-    ]
+    items = []
+    for sample, fact, params, seed in zip(samples, facts, augment.params, batch["seed"], strict=True):
+        image, labels = told(sample, "coarse" in batch, seed)
+        items.append({"image": image, **learnable(labels, classes, fact, augment.pipeline, params)})
     return default_collate(items)
+
+
+def told(sample: dict[str, Tensor], coarse: bool, seed: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Image and labels of an augmented sample; in a cascade the image with the coarser network's classes, damaged."""
+    return with_coarse(sample["image"], sample["labels"], seed) if coarse else (sample["image"], sample["labels"])
 
 
 def learnable(

@@ -43,6 +43,7 @@ class StoredCase:
         raters: (R) names of those who read the case; empty where the labels are a consensus.
         known: (R, C) boolean, False for classes that a rater did not look for (their background may be that class);
             None when everybody looked for all.
+        coarse: (1, X, Y, Z) class indices that a network on a coarser grid gave; None outside of a cascade.
     """
 
     id: str
@@ -51,6 +52,7 @@ class StoredCase:
     places: dict[int, Tensor]
     raters: tuple[str, ...] = ()
     known: Tensor | None = None
+    coarse: Tensor | None = None
 
     def fused(self, labels: VoxelArray, places: dict[int, Tensor]) -> StoredCase:
         """The same case with one consensus (1, X, Y, Z) in place of its readers."""

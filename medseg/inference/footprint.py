@@ -24,9 +24,10 @@ def forward_bytes(model: nn.Module, batch: int, patch: IntTriple) -> int:
     content_free: dict[str, Any] = {
         name: own.to("meta") for name, own in (*model.named_parameters(), *model.named_buffers())
     }
+    channels = max(getattr(module, "image_channels", 1) for module in model.modules())  # 2 in a cascade
     counted = _Live()
     with torch.inference_mode(), counted:
-        functional_call(model, content_free, (torch.empty((batch, 1, *patch), device="meta"),))
+        functional_call(model, content_free, (torch.empty((batch, channels, *patch), device="meta"),))
     return counted.most
 
 

@@ -117,10 +117,14 @@ class Networks:
         flips = self.flips
         for axes in flips:
             dims = [2 + axis for axis in axes]
-            logits = model(tiles.flip(dims) if dims else tiles).float()
+            exchanged = LEFT_RIGHT_AXIS in axes if self.swap == "side" else len(axes) % 2 == 1
+            view = tiles.flip(dims) if dims else tiles
+            if exchanged and view.shape[1] > 1:
+                view = exchange_classes(view, self.mirror_pairs)
+            logits = model(view).float()
             if dims:
                 logits = logits.flip(dims)
-            if LEFT_RIGHT_AXIS in axes if self.swap == "side" else len(axes) % 2 == 1:
+            if exchanged:
                 logits = _exchange(logits, self.mirror_pairs)
             total = logits if total is None else total + logits
         assert total is not None
@@ -131,6 +135,16 @@ def device_of(model: nn.Module) -> torch.device:
     """Where a network's weights are; the CPU for one without any."""
     first = next(model.parameters(), None)
     return torch.device("cpu") if first is None else first.device
+
+
+def exchange_classes(tiles: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
+    """Tiles (B, 2, X, Y, Z) of a cascade with left and right exchanged among the classes of the second channel."""
+    image, given = tiles[:, :1], tiles[:, 1:]
+    coarse = given.clone()
+    for first, second in pairs:
+        coarse[given == first] = second
+        coarse[given == second] = first
+    return torch.cat([image, coarse], dim=1)
 
 
 def _exchange(logits: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:

@@ -120,7 +120,7 @@ class Predictor:
     def _run(self, study: StandardisedStudy, chosen: Choice, restoration: Restoration, on_progress: OnProgress) -> None:
         networks = self._networks(chosen.batch)
         tiling = lay_tiles(study.geometry.shape, self.plans[0].patch, self.config.overlap, study.body)
-        planes = score_planes(networks, Window(study.hu, AIR_HU), tiling, chosen.layout,
+        planes = score_planes(networks, Window(study.hu, AIR_HU, study.coarse), tiling, chosen.layout,
                               classes=len(self.label_set.names), on_progress=on_progress)  # fmt: skip
         if networks.device.type == "cpu":
             for part in planes:
@@ -182,7 +182,13 @@ class Predictor:
 
 
 def _normalising(plan: Plan) -> Callable[[Tensor], Tensor]:
-    return partial(normalise, plan=plan)  # type: ignore[arg-type,return-value]
+    return partial(_normalised, plan=plan)
+
+
+def _normalised(tiles: Tensor, plan: Plan) -> Tensor:
+    """Tiles with their HU normalised; the classes beside them in a cascade stay as they are."""
+    image: Tensor = normalise(tiles[:, :1], plan)  # type: ignore[arg-type,assignment]
+    return image if tiles.shape[1] == 1 else torch.cat([image, tiles[:, 1:]], dim=1)
 
 
 def _axes(standard: Geometry, native: Geometry) -> tuple[IntTriple, ...]:

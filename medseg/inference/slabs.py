@@ -31,10 +31,12 @@ class Window:
 
     Args:
         voxels: (X, Y, Z) array or tensor of any number type.
+        coarse: (X, Y, Z) classes that a coarser network gave, for a cascade.
     """
 
     voxels: Any
     pad: float
+    coarse: Any = None
 
     @property
     def shape(self) -> IntTriple:
@@ -42,7 +44,11 @@ class Window:
         return int(x), int(y), int(z)
 
     def read(self, start: IntTriple, tile: IntTriple) -> Tensor:
-        """One tile (1, X, Y, Z) float32."""
+        """One tile (1, X, Y, Z) float32; in a cascade (2, X, Y, Z)."""
+        if self.coarse is not None:
+            return torch.cat(
+                [Window(self.voxels, self.pad).read(start, tile), Window(self.coarse, 0).read(start, tile)]
+            )
         inner, box = _overlap(start, tile, self.shape)
         part = self.voxels[box]
         part = part if isinstance(part, Tensor) else torch.from_numpy(np.ascontiguousarray(part))

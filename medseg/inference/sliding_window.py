@@ -64,6 +64,8 @@ def predict_probabilities(
 ) -> Tensor:
     """Probabilities (C, X, Y, Z) on the CPU of a standardised image (1, X, Y, Z), all tiles computed.
 
+    In a cascade the image is (2, X, Y, Z), with the classes that the coarser network gave.
+
     Args:
         model: gives logits (B, C, X, Y, Z); set to evaluation here.
         mirror_pairs: classes that exchange their names when left and right do.
@@ -73,7 +75,7 @@ def predict_probabilities(
     device = device_of(model)
     networks = Networks([model], [lambda tiles: tiles], config.mirror_axes, mirror_pairs,
                         precision=config.precision_on(device), batch=config.batch)  # fmt: skip
-    window = Window(image[0], float(image.min()) if pad is None else pad)
+    window = Window(image[0], float(image[0].min()) if pad is None else pad, image[1] if len(image) > 1 else None)
     tiling = lay_tiles(window.shape, patch, config.overlap)
     found: Tensor | None = None
     first = 0

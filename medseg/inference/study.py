@@ -25,12 +25,14 @@ class StandardisedStudy:
         geometry: the standardised grid.
         native: the study's own grid.
         body: what is not plain air; None where every tile is to be computed.
+        coarse: (X, Y, Z) classes that a coarser network gave; None outside of a cascade.
     """
 
     hu: IntArray
     geometry: Geometry
     native: Geometry
     body: BodyMap | None = None
+    coarse: IntArray | None = None
 
 
 def resample_hu(volume: Volume, target: Geometry) -> IntArray:

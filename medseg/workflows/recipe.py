@@ -34,6 +34,7 @@ class Recipe(Config):
         split: cases to train on; default all whose split is not `test`.
         absent_structures: `refuse` a data set in which a structure occurs in no case at all, or `allow` it.
         init: trained weights to begin with: a RUN, a .safetensors file, or `nnunet:DIR`, nnU-Net's results folder.
+        cascade: a RUN on a coarser grid whose predictions the network is told, as further channels.
         raters: what several experts' labels become: `random` (one of them for each patch), `soft` (the share of all),
             `majority` or `staple` (one consensus), or a network that tells them apart: `heads`, `conditioned`, `crowd`.
     """
@@ -41,6 +42,7 @@ class Recipe(Config):
     data: str
     split: str | None = None
     init: str | None = None
+    cascade: str | None = None
     absent_structures: Literal["refuse", "allow"] = "refuse"
     raters: RaterMode = "random"
     plan: PlanConfig = PlanConfig()

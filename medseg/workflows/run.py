@@ -16,28 +16,35 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from medseg.config import build_config
 from medseg.data.folds import run_folders
 from medseg.errors import CheckpointError, FileReadError, UsageError
 from medseg.files import write_text
+from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelSet
+from medseg.imaging.volume import Volume
 from medseg.inference import predictor as engine
 from medseg.inference.budget import Budget, read_size
+from medseg.inference.study import StandardisedStudy
+from medseg.models.cascade import Cascade
 from medseg.models.raters import RATER_NETWORKS, RaterNetwork, build_rater_network
 from medseg.preprocessing.plan import Plan
+from medseg.shapes import IntArray
 from medseg.training.checkpoint import Checkpoint, read_checkpoint
 from medseg.training.loop import choose_device
 from medseg.workflows.mirroring import check_mirroring, swap_rule
 from medseg.workflows.recipe import Recipe, read_recipe
 
 SCHEMA = "medseg.run/1"
+LOW = "low"  # the coarser run of a cascade
 LIBRARIES = ("medseg", "torch", "monai", "numpy")
 
 
@@ -67,7 +74,7 @@ class Run:
         """The network of the recipe, with random weights; where it is to know raters, with what tells them apart."""
 
         def build(outputs: int) -> torch.nn.Module:
-            return self.recipe.model.build(1, outputs, self.plan.patch)
+            return build_network(self.recipe, self.plan, classes, outputs)
 
         classes, mode = len(self.labels.names), self.recipe.raters
         if mode not in RATER_NETWORKS:
@@ -123,6 +130,13 @@ class Run:
         got = f"{name}, and a network that knows no raters" if not self.raters else name
         raise UsageError("no such rater in this run", where="--as-rater", expected=known, got=got,
                          do="Leave it out to predict the consensus.")  # fmt: skip
+
+
+def build_network(recipe: Recipe, plan: Plan, classes: int, outputs: int) -> torch.nn.Module:
+    """The recipe's network; in a cascade with one more channel for each class but the background."""
+    if recipe.cascade is None:
+        return recipe.model.build(1, outputs, plan.patch)
+    return Cascade(recipe.model.build(classes, outputs, plan.patch), classes)
 
 
 def write_run(run: Run) -> None:
@@ -185,6 +199,8 @@ class Predictor(engine.Predictor):
         prediction = predictor(read_volume("ct.nii.gz"))
     """
 
+    low: Predictor | None = None
+
     @classmethod
     def from_run(
         cls,
@@ -222,7 +238,23 @@ class Predictor(engine.Predictor):
         budget = Budget(read_size(ram, where="--ram"), read_size(vram, where="--vram"))
         chosen = choose_device(device)
         models = [run.load_model(checkpoint, as_rater).to(chosen) for run in runs]
-        return cls(models, [run.plan for run in runs], first.labels, config, swap_rule(first.recipe), budget, **options)
+        low = None
+        if first.recipe.cascade is not None:
+            low = cls.from_run(first.folder / LOW, checkpoint="best", device=device, ram=ram, vram=vram, **options)
+        return cls(models, [run.plan for run in runs], first.labels, config, swap_rule(first.recipe), budget, **options,
+                   low=low)  # fmt: skip
+
+    def standardise(self, volume: Volume) -> StandardisedStudy:
+        """The study on the plan's grid; in a cascade with what the coarser run finds there."""
+        study = super().standardise(volume)
+        if self.low is None:
+            return study
+        return replace(study, coarse=self.low.classes(study.hu, study.geometry))
+
+    def classes(self, hu: IntArray, geometry: Geometry) -> IntArray:
+        """The class indices (int8 or int16) that this run gives a standardised study, on the study's grid."""
+        found = self.label_set.to_indices(self(Volume(hu.astype(np.float32), geometry)).labels)
+        return found.astype(np.int8 if len(self.label_set.names) <= np.iinfo(np.int8).max else np.int16)
 
 
 def _refuse_mixture(runs: Sequence[Run]) -> None:

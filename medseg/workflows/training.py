@@ -12,6 +12,7 @@ import torch
 from medseg.data.folds import read_folds, split_fold
 from medseg.errors import UsageError
 from medseg.files import write_text
+from medseg.models.cascade import image_channels
 from medseg.report.canvas import to_svg
 from medseg.report.figures import training_curves
 from medseg.training.distributed import World, open_world
@@ -20,6 +21,7 @@ from medseg.training.loop import new_state, train_steps
 from medseg.training.machine import check_wishes, choose_machine
 from medseg.training.memory import keep_freed_memory
 from medseg.workflows.augmenting import build_feed, describe_waiting
+from medseg.workflows.cascading import with_low
 from medseg.workflows.recipe import Recipe, read_recipe, with_preferences
 from medseg.workflows.run import Run, open_run, record
 from medseg.workflows.run_lock import locked_folder
@@ -130,13 +132,14 @@ def _train(run: Run, data: TrainingData, resume: bool, world: World, say: Say, p
     cases = store_cases(run, data, learned, "Reading training cases", progress)
     held_out = store_cases(run, data, validated, "Reading validation cases", progress)
     check_occurrence(run, cases, held_out, say)
+    cases, held_out = with_low(run, cases, say, progress), with_low(run, held_out, say, progress)
     if world.device.type == "cpu":
         keep_freed_memory()
     torch.manual_seed(recipe.training.seed)
     model = run.build_model().to(world.device)
     goes_on = resume and _has_begun(run)
     beginning = None if goes_on else begin_with(run, model, validated)
-    machine, sentences = choose_machine(model, recipe.training, world, 1, run.plan.patch)
+    machine, sentences = choose_machine(model, recipe.training, world, image_channels(model), run.plan.patch)
     state = new_state(model, recipe.training)
     if goes_on:
         state.unpack(run.load("last"))

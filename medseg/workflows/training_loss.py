@@ -12,6 +12,7 @@ from medseg.losses.registry import build_loss
 from medseg.losses.task import Task
 from medseg.preprocessing.plan import Plan
 from medseg.workflows.recipe import Recipe
+from medseg.workflows.run import build_network
 
 
 def training_loss(recipe: Recipe, plan: Plan, labels: LabelSet) -> nn.Module:
@@ -36,4 +37,4 @@ def check_network(recipe: Recipe, plan: Plan, labels: LabelSet) -> None:
         ConfigError: see the networks' `build`.
     """
     with torch.device("meta"):
-        recipe.model.build(1, len(labels.names), plan.patch)
+        build_network(recipe, plan, len(labels.names), len(labels.names))

@@ -26,6 +26,7 @@ from medseg.errors import ConfigError, InputError, LabelError, MedsegError, Outp
 from medseg.files import check_output_folder, open_output_folder, remove_leftovers
 from medseg.imaging.labels import LabelSet
 from medseg.shapes import Triple
+from medseg.workflows.cascading import check_low, take_over
 from medseg.workflows.recipe import Recipe, learned_alike, training_transforms
 from medseg.workflows.run import Run, open_run, recorded, write_run
 from medseg.workflows.run_lock import in_use, is_locked, locked_folder
@@ -171,11 +172,13 @@ def new_run(recipe: Recipe, data: TrainingData, folder: Path, settled: Settled, 
     training_transforms(recipe, plan)
     training_loss(recipe, plan, data.labels)
     check_network(recipe, plan, data.labels)
+    check_low(recipe, data.labels)
     run = Run(folder, recipe, plan, data.labels, raters)
     check_init(run)
     open_output_folder(folder, kind="run", overwrite=overwrite)
     write_config(run.folder / "recipe.yaml", recipe)
     write_folds(run.folds_file, settled.folds)
+    take_over(recipe, run.folder)
     write_run(run)
     return run
 

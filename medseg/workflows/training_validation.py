@@ -39,6 +39,8 @@ def validation_dice(
             return None
         reference = torch.from_numpy(majority_vote(case.labels[:].numpy(), len(names), case.known))
         image = normalise(case.hu[:].float(), run.plan)  # type: ignore[arg-type]
+        if case.coarse is not None:
+            image = torch.cat([image, case.coarse.to(image)])  # type: ignore[list-item]
         scores = predict_probabilities(model, image, run.plan.patch, run.recipe.inference, run.labels.mirror_indices)  # type: ignore[arg-type]
         predicted = scores.argmax(0)
         predicted[reference < 0] = -1
