@@ -44,7 +44,7 @@ PRESETS: list[tuple[str, IntTriple, dict[str, Any]]] = [
     (name, patch, {})
     for model in get_args(get_args(ModelConfig)[0])
     for name in get_args(model.model_fields["name"].annotation)
-    for patch in ((64, 64, 64), (96, 64, 32))
+    for patch in ((64, 32, 32), (64, 64, 32))
 ]
 
 
