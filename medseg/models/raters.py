@@ -145,6 +145,10 @@ class Chosen:
 class ConditionalInstanceNorm(nn.InstanceNorm3d):
     """Instance normalisation with a scale and a shift for each rater; parameters keep the names of the plain one."""
 
+    rater_scale: nn.Parameter
+    rater_shift: nn.Parameter
+    chosen: Chosen
+
     def condition(self, raters: int, channels: int, chosen: Chosen) -> None:
         """Adds tables (R, channels), all zeros."""
         self.rater_scale = nn.Parameter(torch.zeros(raters, channels))
@@ -158,7 +162,13 @@ class ConditionalInstanceNorm(nn.InstanceNorm3d):
 class ConditionalGroupNorm(nn.GroupNorm):
     """The same for group normalisation."""
 
-    condition = ConditionalInstanceNorm.condition
+    rater_scale: nn.Parameter
+    rater_shift: nn.Parameter
+    chosen: Chosen
+
+    def condition(self, raters: int, channels: int, chosen: Chosen) -> None:
+        """Adds tables (R, channels), all zeros."""
+        ConditionalInstanceNorm.condition(self, raters, channels, chosen)  # type: ignore[arg-type]
 
     def forward(self, input: Tensor) -> Tensor:
         return _modulated(super().forward(input), self.rater_scale, self.rater_shift, self.chosen.rater)
@@ -170,8 +180,8 @@ NORMS = (nn.InstanceNorm3d, nn.GroupNorm)
 def _conditional(norm: nn.Module, raters: int, chosen: Chosen) -> nn.Module:
     """The conditional twin of a normalisation, with its own weights."""
     if isinstance(norm, nn.InstanceNorm3d):
-        twin = ConditionalInstanceNorm(norm.num_features, norm.eps, norm.momentum, norm.affine,
-                                       norm.track_running_stats)  # fmt: skip
+        twin = ConditionalInstanceNorm(norm.num_features, norm.eps, norm.momentum,  # type: ignore[arg-type]
+                                       norm.affine, norm.track_running_stats)  # fmt: skip
         channels = norm.num_features
     else:
         assert isinstance(norm, nn.GroupNorm)

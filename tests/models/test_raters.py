@@ -39,7 +39,7 @@ def first(output: Tensor | list[Tensor]) -> Tensor:
     return output if isinstance(output, Tensor) else output[0]
 
 
-def unsettle(network: nn.Module) -> nn.Module:
+def unsettle(network: RaterNetwork) -> RaterNetwork:
     """Raters that differ, as after some training."""
     with torch.no_grad():
         for parameter in network.parameters():
@@ -94,7 +94,7 @@ def test_as_a_rater_it_is_a_plain_network_and_without_one_the_consensus(mode: An
 def test_the_consensus_of_heads_is_the_mean_of_their_probabilities() -> None:
     network, image = unsettle(make("heads")).eval(), torch.randn(1, 1, 16, 16, 16)
 
-    mean = sum(network.as_rater(rater)(image).softmax(1) for rater in range(RATERS)) / RATERS
+    mean = torch.stack([network.as_rater(rater)(image).softmax(1) for rater in range(RATERS)]).mean(0)
 
     assert torch.allclose(network(image).softmax(1), mean, atol=1e-6)
 
@@ -203,7 +203,7 @@ def test_confusion_begins_near_identity_and_the_penalty_is_its_trace() -> None:
     network = make("crowd", classes=4)
     assert isinstance(network, Crowd)
     assert torch.allclose(network.confusion.sum(2), torch.ones(RATERS, 4))
-    assert torch.allclose(network.confusion.diagonal(dim1=1, dim2=2), torch.tensor(0.95))
+    assert torch.allclose(network.confusion.diagonal(dim1=1, dim2=2), torch.full((RATERS, 4), 0.95))
     assert float(network.penalty().detach()) == pytest.approx(0.0095)
     assert make("heads").penalty() == 0
 
