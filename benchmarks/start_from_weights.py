@@ -4,7 +4,7 @@ A network learns phantom organs; another recipe then learns the tumours of real 
 with `init:` the phantom run. Recipe, steps, seed and patches are the same in both; so is the computing after the
 phantom, which comes on top. The four test cases of `benchmarks/sts.py` are judged.
 
-    python benchmarks/start_from_weights.py ../shared/data/sts_nifti OUT --steps 100 400 --seeds 0 1
+    python benchmarks/start_from_weights.py ../shared/data/sts_nifti OUT --steps 60 200 --seeds 0 1
 
 What is done already in OUT is not done again, so the command can be stopped and repeated.
 """
@@ -32,13 +32,13 @@ from medseg.workflows import phantom, predict, train
 RECIPE = """\
 data: {data}
 raters: {raters}
-plan: {{spacing_mm: [4, 4, 4], patch: [48, 48, 32], window_hu: [-160, 240]}}
+plan: {{spacing_mm: [5, 5, 5], patch: [32, 32, 24], window_hu: [-160, 240]}}
 folds: {{fold: all}}
 sampling: {{foreground_share: 0.5}}
 transforms: {{preset: ct_default}}
-model: {{name: unet, channels: [16, 32, 64], deep_supervision: 1}}
+model: {{name: unet, channels: [16, 32, 32], deep_supervision: 1}}
 training:
-  batch: 2
+  batch: 1
   optimizer: {{name: adamw, learning_rate: 2.0e-3}}
   schedule: {{name: cosine, warmup_steps: 20}}
   checkpoint_every: 50
@@ -72,16 +72,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("source", type=Path, help="folder of the sarcomas")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, nargs="+", default=[100, 400])
+    parser.add_argument("--steps", type=int, nargs="+", default=[60, 200])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--phantom-steps", type=int, default=400)
+    parser.add_argument("--phantom-steps", type=int, default=300)
     arguments = parser.parse_args()
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     bodies, sarcomas = out / "phantom", out / "sts"
     torch.set_num_threads(1)
     if not (bodies / "dataset.yaml").exists():
-        phantom(bodies, cases=16, test=0, experts=1, seed=7, spacing_mm=4.0, overwrite=True)
+        phantom(bodies, cases=16, test=0, experts=1, seed=7, spacing_mm=5.0, overwrite=True)
     if not (sarcomas / "dataset.yaml").exists():
         write_cuts(arguments.source, sarcomas)
     first = trained(write_recipe(out / "phantom.yaml", bodies, "random"), out / "runs" / "phantom",
