@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
@@ -166,7 +166,7 @@ def _without_fold(facts: RunFacts) -> dict[str, Any]:
 def _row(folder: Path, group: Sequence[RunFacts], differs: dict[str, str]) -> RunRow:
     single = [_single(facts) for facts in group]
     if group[0].folder == folder:
-        return RunRow(**vars(single[0]) | {"differs": differs})
+        return replace(single[0], differs=differs)
     return RunRow(
         name=str(folder),
         state=_together([row.state for row in single]),

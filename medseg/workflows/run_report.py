@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def _structures(told: Mapping[str, Any]) -> list[str]:
     return [name for name in sorted(labels, key=lambda name: labels[name]) if labels[name] != 0]
 
 
-def _folds(path: Path) -> Sequence[Iterable[str]]:
+def _folds(path: Path) -> Sequence[Sequence[str]]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))["folds"]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -10,9 +10,11 @@ import struct
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from medseg.errors import WriteError
 from medseg.files import atomic_path
 from medseg.report.run_pictures import Seen, side_by_side
 from medseg.training.events import StepEvent, ValidationEvent
@@ -33,19 +35,17 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, step: int, slices: Slices | None = None) -> None:
-        from tensorboard.compat.proto import event_pb2, summary_pb2
-
-        self._events, self._summaries, self.slices = event_pb2, summary_pb2, slices
+        self._events, self._summaries, self.slices = _messages("event"), _messages("summary"), slices
         folder.mkdir(parents=True, exist_ok=True)
         files = event_files(folder)
         for path in files:
             drop_after(path, step)
         count = 1 + max((int(path.name.split(".")[3]) for path in files), default=0)
         self.path = folder / f"events.out.tfevents.{count:010d}.medseg"
-        self._write(event_pb2.Event(wall_time=time.time(), file_version=VERSION))
+        self._write(file_version=VERSION)
         if step:  # a TensorBoard that is open now forgets the same points
-            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-            self._write(event_pb2.Event(wall_time=time.time(), step=step + 1, session_log=start))
+            start = self._events.SessionLog(status=self._events.SessionLog.START)
+            self._write(step=step + 1, session_log=start)
 
     def step(self, event: StepEvent) -> None:
         self._scalars(event.step, {
@@ -72,27 +72,35 @@ class TensorBoard:
         )
 
     def _picture(self, seen: Seen) -> Any:
-        from tensorboard.compat.proto import tensor_pb2, tensor_shape_pb2, types_pb2
         from tensorboard.plugins.image.metadata import create_summary_metadata
 
         picture = side_by_side(seen)
         width, height = struct.unpack(">II", picture[16:24])  # of the PNG's first chunk
         note = f"Axial slice {seen.place}. Left the reference, right the prediction."
-        shape = tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=3)])
-        tensor = tensor_pb2.TensorProto(
-            dtype=types_pb2.DT_STRING, tensor_shape=shape, string_val=[b"%d" % width, b"%d" % height, picture]
+        tensor = _messages("tensor").TensorProto(
+            dtype=_messages("types").DT_STRING, string_val=[b"%d" % width, b"%d" % height, picture]
         )
+        tensor.tensor_shape.dim.add(size=3)
         metadata = create_summary_metadata(display_name=seen.case, description=note)
         metadata.data_class = self._summaries.DATA_CLASS_BLOB_SEQUENCE
         return self._summaries.Summary.Value(tag=f"slices/{seen.case}", tensor=tensor, metadata=metadata)
 
     def _summary(self, step: int, values: list[Any]) -> None:
-        summary = self._summaries.Summary(value=values)
-        self._write(self._events.Event(wall_time=time.time(), step=step, summary=summary))
+        self._write(step=step, summary=self._summaries.Summary(value=values))
 
-    def _write(self, event: Any) -> None:
-        with open(self.path, "ab") as stream:
-            stream.write(as_record(event.SerializeToString()))
+    def _write(self, **content: Any) -> None:
+        event = self._events.Event(wall_time=time.time(), **content)
+        try:
+            with open(self.path, "ab") as stream:
+                stream.write(as_record(event.SerializeToString()))
+        except OSError as error:
+            raise WriteError(f"could not write: {error.strerror}", where=f"{FOLDER}/{self.path.name}",
+                             do="Free some space; --resume goes on from the last checkpoint.") from error  # fmt: skip
+
+
+def _messages(name: str) -> Any:
+    """A module of TensorBoard's messages, loaded when it is needed; its classes are made at run time."""
+    return import_module(f"tensorboard.compat.proto.{name}_pb2")
 
 
 def event_files(folder: Path) -> list[Path]:
@@ -131,12 +139,12 @@ def drop_after(path: Path, step: int) -> None:
     TensorBoard reads no further than to the damage either; `log.jsonl` holds every point in any case.
     """
     from google.protobuf.message import DecodeError
-    from tensorboard.compat.proto import event_pb2
 
+    read = _messages("event").Event.FromString
     content, kept = path.read_bytes(), bytearray()
     with suppress(DecodeError):
         for record in records(content):
-            if event_pb2.Event.FromString(record[HEADER.size : -FOOTER.size]).step <= step:
+            if read(record[HEADER.size : -FOOTER.size]).step <= step:
                 kept += record
     if kept != content:
         with atomic_path(path) as temporary:
