@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
-from medseg.losses.deep_supervision import DeepSupervision
+from medseg.losses.deep_supervision import DeepSupervision, block_means
 from medseg.losses.dice_ce import DiceCEConfig, one_hot
 
 
@@ -72,3 +73,10 @@ def test_perfect_outputs_at_all_levels_have_no_dice_loss() -> None:
     loss = DeepSupervision(DiceCEConfig(ce_weight=0).build())([target * 60, coarse * 60], target, weight)
 
     assert float(loss) == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 4), (2, 4, 8), (8, 8, 8), (3, 4, 5)])
+def test_block_means_are_those_of_area_interpolation(shape: tuple[int, int, int]) -> None:
+    image = torch.rand(2, 3, 8, 8, 8, generator=torch.Generator().manual_seed(1))
+
+    torch.testing.assert_close(block_means(image, shape), interpolate(image, size=shape, mode="area"))
