@@ -69,7 +69,7 @@ def _drop_cross_attention(network: nn.Module) -> None:
     """
     blocks = {name: block for name, block in network.named_modules() if isinstance(block, TransformerBlock)}
     for block in blocks.values():
-        block.norm_cross_attn = nn.Identity()
+        block.norm_cross_attn = nn.Identity()  # type: ignore[assignment]
     unused = tuple(f"{name}.norm_cross_attn." for name in blocks)
 
     def leave_out(module: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:

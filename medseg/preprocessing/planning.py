@@ -77,7 +77,13 @@ def median_shape(prints: Sequence[Fingerprint], spacing_mm: Triple | tuple[float
 
 
 def plan_stage(
-    prints: Sequence[Fingerprint], spacing_mm: Triple, design: Design, cost: Cost, budget_mib: float
+    prints: Sequence[Fingerprint],
+    spacing_mm: Triple,
+    design: Design,
+    cost: Cost,
+    budget_mib: float,
+    *,
+    tell: Callable[[float], str] = lambda mib: f"{mib / 1024:.1f} GiB",
 ) -> Stage:
     """The largest patch and batch that fit, for a grid of this spacing.
 
@@ -86,6 +92,7 @@ def plan_stage(
         design: settings of the network for a patch, and what the patch must be a multiple of.
         cost: memory of a training step in MiB.
         budget_mib: what it may take.
+        tell: MiB of a step as the user is told them, such as with what else the device must hold.
 
     Raises:
         InputError: not even the smallest patch fits; says what it would take.
@@ -101,9 +108,9 @@ def plan_stage(
         smaller = _smaller(patch, multiple, shape)
         if smaller is None:
             raise InputError(
-                f"{budget_mib / 1024:.1f} GiB are too little for the smallest patch",
+                f"{tell(budget_mib)} are too little for the smallest patch",
                 where="--vram",
-                expected=f"at least {taken / 1024:.1f} GiB for {SMALLEST_BATCH} patches of {_times(patch)} voxels",
+                expected=f"at least {tell(taken)} for {SMALLEST_BATCH} patches of {_times(patch)} voxels",
                 do="Give more with --vram, or choose a smaller --network.",
             )
         patch = smaller
@@ -112,7 +119,7 @@ def plan_stage(
     while batch < most and cost(network, patch, batch + 1) <= budget_mib:
         batch += 1
     return Stage(spacing_mm, shape, patch, batch, network, cost(network, patch, batch), _reasons(
-        patch, batch, most, shape, budget_mib))  # fmt: skip
+        patch, batch, most, shape, tell(budget_mib)))  # fmt: skip
 
 
 def first_patch(spacing_mm: Triple, shape: IntTriple) -> IntTriple:
@@ -163,8 +170,7 @@ def _smaller(patch: IntTriple, multiple: IntTriple, shape: IntTriple) -> IntTrip
     return x, y, z
 
 
-def _reasons(patch: IntTriple, batch: int, most: int, shape: IntTriple, budget_mib: float) -> dict[str, str]:
-    room = f"{budget_mib / 1024:.1f} GiB"
+def _reasons(patch: IntTriple, batch: int, most: int, shape: IntTriple, room: str) -> dict[str, str]:
     whole = all(n >= wanted for n, wanted in zip(patch, shape, strict=True))
     limit = f"{batch + 1} do not fit into {room}" if batch < most else (
         f"more would be over {BATCH_SHARE:.0%} of all training voxels in one step, the same patches again and again; "

@@ -65,14 +65,17 @@ class Planner:
         def make(factor: float) -> Stage:
             # Where the count was corrected by a real step, the working memory is known.
             share = HEADROOM if factor == 1 else MEASURED_HEADROOM
-            return plan_stage(self.prints, spacing_mm, design_of(self.network),
-                              lambda *step: factor * self.count(*step), room * share)  # fmt: skip
+            return plan_stage(
+                self.prints, spacing_mm, design_of(self.network),
+                lambda *step: factor * self.count(*step), room * share,
+                tell=lambda mib: f"{(mib / share + RESERVE_MIB) / 1024:.3g} GiB",
+            )  # fmt: skip
 
         return measured_stage(make, self.meter, room * MEASURED_HEADROOM, self.device)
 
     def describe_memory(self, found: Measured) -> str:
         """What of the memory is planned with, and whether a real step agrees."""
-        return f"of {self.gib:g} GiB, {RESERVE_MIB:g} MiB are left to CUDA and {1 - HEADROOM:.0%} of the rest to " \
+        return f"of {self.gib:.3g} GiB, {RESERVE_MIB:g} MiB are left to CUDA and {1 - HEADROOM:.0%} of the rest to " \
                f"working memory that no count sees; {found.reason}"  # fmt: skip
 
     def count(self, settings: Mapping[str, Any], patch: IntTriple, batch: int) -> float:
