@@ -15,7 +15,7 @@ from medseg.transforms.intensity import ContrastConfig
 from medseg.transforms.presets import PRESETS
 from medseg.transforms.steps import TransformsConfig
 from medseg.transforms.window import WindowConfig
-from medseg.workflows.recipe import Recipe, read_recipe, training_transforms
+from medseg.workflows.recipe import Recipe, learned_alike, read_recipe, training_transforms, with_preferences
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 PLAN = Plan(patch=(16, 16, 16), spacing_mm=(1, 1, 1), window_hu=(-100, 200), mean_hu=50, std_hu=25,
@@ -36,7 +36,7 @@ def written(folder: Path, text: str) -> Path:
         ("data: d\ntraining:\n  steps: many\n", r"my\.yaml:3.*training\.steps.*got 'many'"),
         ("data: d\ntraining:\n  steps: 0\n", r"my\.yaml:3.*training\.steps.*greater than 0"),
         ("data: d\nmodel: {name: unnet}\n", r"my\.yaml:2.*model\.name: unknown name.*unet, unetr"),
-        ("data: d\nraters: all\n", r"my\.yaml:2.*raters.*'random', 'majority' or 'soft'"),
+        ("data: d\nraters: all\n", r"my\.yaml:2.*raters.*'random', 'soft', 'majority'"),
         ("data: d\nplan: {patch: [8, 8]}\n", r"my\.yaml:2.*plan\.patch"),
         ("data: d\nfolds: {fold: some}\n", r"my\.yaml:2.*folds\.fold"),
         ("training: {steps: 5}\n", r"data: missing"),
@@ -142,3 +142,62 @@ def test_contrast_of_a_preset_learns_the_plans_window() -> None:
 def test_a_window_step_that_contradicts_the_plan_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"another window than the plan.*plan\.window_hu"):
         transforms(WindowConfig(window_hu=(0, 80)))
+
+
+@pytest.mark.parametrize(
+    "model, optimizer, rate, schedule",
+    [
+        ("unet", "sgd", 1e-2, "poly"),
+        ("resenc-m", "sgd", 1e-2, "poly"),
+        ("unetr", "adamw", 1e-4, "cosine"),
+        ("swin-unetr", "adamw", 4e-4, "cosine"),
+        ("mednext", "adamw", 1e-3, "cosine"),
+        ("segresnet", "adamw", 2e-4, "cosine"),
+    ],
+)
+def test_a_network_gets_the_optimiser_that_it_prefers_where_the_recipe_names_none(
+    tmp_path: Path, model: str, optimizer: str, rate: float, schedule: str
+) -> None:
+    recipe = read_recipe(written(tmp_path, f"data: d\nmodel: {{name: {model}}}\ntraining: {{steps: 400}}\n"))
+
+    training = with_preferences(recipe).training
+
+    assert (training.optimizer.name, training.optimizer.learning_rate) == (optimizer, rate)
+    assert (training.schedule.name, training.schedule.warmup_steps) == (schedule, 20 if schedule == "cosine" else 0)
+    assert training.steps == 400
+
+
+@pytest.mark.parametrize("named", ["optimizer: {name: adamw}", "schedule: {name: poly}"])
+def test_a_recipe_that_names_optimiser_or_schedule_is_left_as_it_is(tmp_path: Path, named: str) -> None:
+    recipe = read_recipe(written(tmp_path, f"data: d\ntraining: {{{named}}}\n"))
+
+    assert with_preferences(recipe) == recipe
+
+
+@pytest.mark.parametrize("name", ["demo", "sts", "unet", "unetr"])
+def test_recipes_of_one_network_name_their_optimiser(name: str) -> None:
+    recipe = read_recipe(Path(__file__).parents[2] / "configs" / f"{name}.yaml")
+
+    assert with_preferences(recipe) == recipe
+
+
+def test_a_batch_that_cannot_be_halved_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"training.*a batch of 3 cannot be computed in 2 equal parts"):
+        read_recipe(written(tmp_path, "data: d\ntraining: {batch: 3, accumulate: 2}\n"))
+
+
+def test_parts_and_workers_are_how_and_steps_are_what_is_learned() -> None:
+    started = Recipe(data="d")
+    how = read_recipe_of("training.accumulate=2", "sampling.workers=3", "training.log_every=1")
+    what = read_recipe_of("training.steps=7")
+
+    assert learned_alike(how, started) == started
+    assert learned_alike(what, started) != started
+
+
+def read_recipe_of(*overrides: str) -> Recipe:
+    data: dict[str, Any] = {"data": "d", "training": {}, "sampling": {}}
+    for override in overrides:
+        section, key, value = override.replace("=", ".").split(".")
+        data[section][key] = int(value)
+    return Recipe(**data)
