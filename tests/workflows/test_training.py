@@ -31,7 +31,8 @@ from medseg.training.checkpoint import read_checkpoint
 from medseg.training.logbook import read_log
 from medseg.workflows import train
 
-LONG = ("training.steps=40", "training.validate_every=20", "training.checkpoint_every=1")
+LONG = ("training.steps=40", "training.validate_every=20", "training.checkpoint_every=1", "training.ema=0.9",
+        "training.batch=2", "training.accumulate=2", "raters=conditioned")  # fmt: skip
 
 
 def digest(run: Path, which: str = "last") -> str:
