@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import Tag
 from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage, generate_uid
+from scipy import ndimage
 
 from medseg.errors import LabelError
 from medseg.files import atomic_path
+from medseg.imaging.labels import Box
 from medseg.imaging.outlines import outlines
 from medseg.imaging.prediction import Prediction
 from medseg.io.dicom_quiet import quiet_pydicom
@@ -28,7 +30,7 @@ from medseg.io.dicom_write_origin import MANUFACTURER, algorithm_identification,
 from medseg.io.dicom_write_source import DicomSource, image_reference, instance_references, made_uid, take_over
 from medseg.io.made_by import RESEARCH_ONLY, MadeBy
 from medseg.io.segment_codes import CATEGORIES, Code, CodeTable, SegmentCode, segment_codes
-from medseg.shapes import BoolArray, FloatArray, IntArray
+from medseg.shapes import FloatArray, IntArray
 
 SHORT_NAME = 16  # letters: what some planning systems show
 SERIES_NUMBER = 902
@@ -120,6 +122,7 @@ def _add_regions(
     dataset: Any, regions: Sequence[tuple[str, SegmentCode]], indices: IntArray, source: DicomSource, made_by: MadeBy
 ) -> None:
     dataset.StructureSetROISequence, dataset.ROIContourSequence, dataset.RTROIObservationsSequence = [], [], []
+    boxes = ndimage.find_objects(indices.T, max_label=len(regions))
     for number, (name, code) in enumerate(regions, start=1):
         roi, drawn, observation = Dataset(), Dataset(), Dataset()
         roi.ROINumber, roi.ROIName = number, name
@@ -129,7 +132,7 @@ def _add_regions(
         if made_by.way != "MANUAL":
             roi.ROIDerivationAlgorithmIdentificationSequence = algorithm_identification(made_by)
         drawn.ReferencedROINumber, drawn.ROIDisplayColor = number, list(code.colour)
-        if contours := list(_contours(indices == number, source)):
+        if contours := list(_contours(indices, number, boxes[number - 1], source)):
             drawn.ContourSequence = contours
         observation.ObservationNumber = observation.ReferencedROINumber = number
         if code.known:
@@ -147,13 +150,15 @@ def _coded(code: Code) -> Dataset:
     return item
 
 
-def _contours(mask: BoolArray, source: DicomSource) -> Iterator[Dataset]:
-    """The contours of a mask (X, Y, N) on the slices, bottom up."""
-    number = 0
-    for index in np.flatnonzero(mask.any(axis=(0, 1))).tolist():
-        for pixels in outlines(mask[:, :, index]):
+def _contours(indices: IntArray, label: int, box: Box | None, source: DicomSource) -> Iterator[Dataset]:
+    """The contours of a class index on the slices, bottom up; `box` (N, Y, X) holds all of its voxels."""
+    if box is None:
+        return
+    number, corner = 0, np.array([box[2].start, box[1].start])
+    for k in range(box[0].start, box[0].stop):
+        for pixels in outlines(indices[box[2], box[1], k] == label):
             number += 1
-            yield _contour(_in_patient(pixels, source.acquisition.affines[index]), number, index, source)
+            yield _contour(_in_patient(pixels + corner, source.acquisition.affines[k]), number, k, source)
 
 
 def _in_patient(pixels: FloatArray, affine: FloatArray) -> FloatArray:
@@ -168,6 +173,6 @@ def _contour(points_mm: FloatArray, number: int, index: int, source: DicomSource
     contour.ContourNumber = number
     text = "\\".join(f"{value:.4f}" for value in (points_mm + 0.0).ravel().tolist())
     data = text.encode("ascii") + b" " * (len(text) % 2)
-    # as bytes: pydicom would make an object of each of a million numbers
-    contour[CONTOUR_DATA] = RawDataElement(CONTOUR_DATA, "DS", len(data), data, 0, True, True)
+    # as bytes, which implicit VR writes just as DS: pydicom would make an object of each of a million numbers
+    contour[CONTOUR_DATA] = DataElement(CONTOUR_DATA, "OB", data)
     return contour

@@ -23,6 +23,7 @@ from pydicom.valuerep import PersonName, validate_value
 from medseg.errors import DicomError, FileReadError, GeometryError, LabelError
 from medseg.imaging.acquisition import Acquisition
 from medseg.imaging.geometry import Geometry
+from medseg.imaging.labels import count_values
 from medseg.imaging.lattice import transfer
 from medseg.imaging.prediction import Prediction
 from medseg.io.dicom import choose_series, grid_of, is_series
@@ -83,13 +84,17 @@ class DicomSource:
             LabelError: a value that the label set does not know.
         """
         labels = self._on_grid(prediction)
+        present = np.array(count_values(labels)[0], dtype=labels.dtype)
         try:
-            indices = np.maximum(prediction.label_set.to_indices(labels), 0)
+            known = np.maximum(prediction.label_set.to_indices(present), 0)
         except LabelError as error:
             raise LabelError(error.what, where=self.where, expected=error.expected, got=error.got,
                              do="Give the names of all labels.") from None  # fmt: skip
-        kind = np.uint8 if len(prediction.label_set.names) <= 256 else np.uint16
-        return self.acquisition.to_slices(indices.astype(kind))
+        known = known.astype(np.uint8 if len(prediction.label_set.names) <= 256 else np.uint16)
+        indices = np.empty(labels.shape, dtype=known.dtype, order="F")
+        for z in range(labels.shape[2]):  # all at once would need six times the memory of the labels
+            indices[:, :, z] = known[np.searchsorted(present, labels[:, :, z])]
+        return indices if self.acquisition.plain else self.acquisition.to_slices(indices)
 
     def _on_grid(self, prediction: Prediction) -> IntArray:
         target = self.acquisition.geometry
