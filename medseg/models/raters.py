@@ -142,36 +142,38 @@ class Chosen:
     rater: Tensor | None = None
 
 
-class ConditionalInstanceNorm(nn.InstanceNorm3d):
-    """Instance normalisation with a scale and a shift for each rater; parameters keep the names of the plain one."""
+class RaterTable(nn.Module):
+    """A scale and a shift for each rater and channel, all zeros before the first step."""
 
-    rater_scale: nn.Parameter
-    rater_shift: nn.Parameter
-    chosen: Chosen
-
-    def condition(self, raters: int, channels: int, chosen: Chosen) -> None:
-        """Adds tables (R, channels), all zeros."""
-        self.rater_scale = nn.Parameter(torch.zeros(raters, channels))
-        self.rater_shift = nn.Parameter(torch.zeros(raters, channels))
+    def __init__(self, raters: int, channels: int, chosen: Chosen) -> None:
+        super().__init__()
+        self.scale, self.shift = (nn.Parameter(torch.zeros(raters, channels)) for _ in range(2))
         self.chosen = chosen
 
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (B, channels, X, Y, Z) times 1 + scale, plus shift, of each sample's rater or of the mean."""
+        rater = self.chosen.rater
+        scale, shift = (t.mean(0, keepdim=True) if rater is None else t[rater] for t in (self.scale, self.shift))
+        scale, shift = (t[:, :, None, None, None].to(features.dtype) for t in (scale, shift))
+        return features * (1 + scale) + shift
+
+
+class ConditionalInstanceNorm(nn.InstanceNorm3d):
+    """Instance normalisation and what each rater makes of it; its own parameters keep their names."""
+
+    of_raters: RaterTable
+
     def forward(self, input: Tensor) -> Tensor:
-        return _modulated(super().forward(input), self.rater_scale, self.rater_shift, self.chosen.rater)
+        return self.of_raters(super().forward(input))
 
 
 class ConditionalGroupNorm(nn.GroupNorm):
     """The same for group normalisation."""
 
-    rater_scale: nn.Parameter
-    rater_shift: nn.Parameter
-    chosen: Chosen
-
-    def condition(self, raters: int, channels: int, chosen: Chosen) -> None:
-        """Adds tables (R, channels), all zeros."""
-        ConditionalInstanceNorm.condition(self, raters, channels, chosen)  # type: ignore[arg-type]
+    of_raters: RaterTable
 
     def forward(self, input: Tensor) -> Tensor:
-        return _modulated(super().forward(input), self.rater_scale, self.rater_shift, self.chosen.rater)
+        return self.of_raters(super().forward(input))
 
 
 NORMS = (nn.InstanceNorm3d, nn.GroupNorm)
@@ -180,25 +182,15 @@ NORMS = (nn.InstanceNorm3d, nn.GroupNorm)
 def _conditional(norm: nn.Module, raters: int, chosen: Chosen) -> nn.Module:
     """The conditional twin of a normalisation, with its own weights."""
     if isinstance(norm, nn.InstanceNorm3d):
-        twin = ConditionalInstanceNorm(norm.num_features, norm.eps, norm.momentum,  # type: ignore[arg-type]
-                                       norm.affine, norm.track_running_stats)  # fmt: skip
-        channels = norm.num_features
+        channels, kept = norm.num_features, norm.momentum
+        twin = ConditionalInstanceNorm(channels, norm.eps, kept, norm.affine, norm.track_running_stats)  # type: ignore[arg-type]
     else:
         assert isinstance(norm, nn.GroupNorm)
-        twin, channels = (
-            ConditionalGroupNorm(norm.num_groups, norm.num_channels, norm.eps, norm.affine),
-            norm.num_channels,
-        )
+        channels = norm.num_channels
+        twin = ConditionalGroupNorm(norm.num_groups, channels, norm.eps, norm.affine)
     twin.load_state_dict(norm.state_dict())
-    twin.condition(raters, channels, chosen)
+    twin.of_raters = RaterTable(raters, channels, chosen)
     return twin
-
-
-def _modulated(features: Tensor, scales: Tensor, shifts: Tensor, rater: Tensor | None) -> Tensor:
-    """Features (B, channels, X, Y, Z) times 1 + scale, plus shift, of each sample's rater or of the mean."""
-    scale, shift = (t.mean(0, keepdim=True) if rater is None else t[rater] for t in (scales, shifts))
-    scale, shift = (t[:, :, None, None, None].to(features.dtype) for t in (scale, shift))
-    return features * (1 + scale) + shift
 
 
 class Crowd(RaterNetwork):
