@@ -38,16 +38,18 @@ def number_curve(rows: Sequence[Row], key: str, label: str, *, factor: float = 1
 
 @styled
 def dice_curves(rows: Sequence[Row]) -> Figure:
-    """Validation Dice of every structure and, thick, their mean; structures without a stroke of their own are faint."""
+    """Validation Dice of every structure and, thick, the mean of several; those without an own stroke are faint."""
     figure, axes = _axes("validation Dice", rows)
     validations = [row for row in rows if isinstance(row.get("validation_dice"), Mapping)]
     pens = curve_strokes(rows)
-    for name in _structures(validations):
+    names = _structures(validations)
+    for name in names:
         pen = pens.get(name)
         dashes = [float(length) for length in pen.dash.split()] if pen else []
         points = [(row["step"], finite(row["validation_dice"].get(name))) for row in validations]
         _line(axes, points, pen.colour if pen else FAINT, 1.3 if pen else 0.5, (0, dashes) if dashes else "-")
-    _line(axes, [(row["step"], finite(row.get("mean_dice"))) for row in validations], INK, 2.4, "-")
+    if len(names) > 1:
+        _line(axes, [(row["step"], finite(row.get("mean_dice"))) for row in validations], INK, 2.4, "-")
     axes.set_ylim(-0.02, 1.02)
     return figure
 

@@ -68,14 +68,14 @@ class TrainingReport:
 
 def training_page(report: TrainingReport, *, images: bool = True) -> str:
     """The page as HTML text; without `images` the slices are outlines on white."""
-    slices = [seen if images else replace(seen, hu=None) for seen in report.slices]
-    pictures = [_picture(seen, report) for seen in slices if seen.structure]
+    slices = [seen if images else replace(seen, hu=None) for seen in report.slices if seen.structure]
+    pictures = [_picture(seen, report) for seen in slices]
     environment = _environment()
     return environment.get_template("run.html").render(
         generator=Markup(GENERATOR),
         title=f"Training: {report.name}",
         style=Markup(environment.get_template("style.css").render()),
-        images=_images(slices, bool(pictures)),
+        images=_images(slices),
         colour=COLOURS.get(report.state, ORANGE),
         sentence=_sentence(report),
         notes=_notes(report),
@@ -103,10 +103,10 @@ def _environment() -> Environment:
     return environment
 
 
-def _images(slices: Sequence[Seen], drawn: bool) -> str:
+def _images(slices: Sequence[Seen]) -> str:
     if any(seen.hu is not None for seen in slices):
         return "contains patient images"
-    return "no images (outlines only)" if drawn else "no images"
+    return "no images (outlines only)" if slices else "no images"
 
 
 def _sentence(report: TrainingReport) -> str:
@@ -175,7 +175,7 @@ def _minutes(seconds: float) -> str:
 def _keys(report: TrainingReport) -> list[dict[str, str]]:
     """The legend of the Dice curves."""
     pens = curve_strokes(report.rows)
-    mean = [{"name": "mean", "colour": "currentColor", "dash": "", "width": "3.5"}] if pens else []
+    mean = [{"name": "mean", "colour": "currentColor", "dash": "", "width": "3.5"}] if len(pens) > 1 else []
     return mean + [{"name": name, "colour": pen.colour, "dash": pen.dash, "width": "2.5"} for name, pen in pens.items()]
 
 

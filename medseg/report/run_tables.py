@@ -22,7 +22,8 @@ def structure_table(rows: Sequence[Row], structures: Sequence[str]) -> Table | N
     best, last = max(validations, key=lambda row: row["mean_dice"]), validations[-1]
     names = list(dict.fromkeys([*structures, *last["validation_dice"]]))
     found: list[list[Cell]] = [_structure_row(name, best, last) for name in names]
-    found.append(["mean over structures", best["mean_dice"], last["mean_dice"], "", ""])
+    if len(names) > 1:
+        found.append(["mean over structures", best["mean_dice"], last["mean_dice"], "", ""])
     columns = ("structure", f"Dice, best (step {best['step']})", f"Dice, last (step {last['step']})",
                "validation cases", "worst case, last")  # fmt: skip
     note = (
@@ -69,7 +70,7 @@ def fold_table(folds: Sequence[int], fold: int | str) -> Table:
     rows: list[list[Cell]] = [
         [str(place), count, "validation" if place == fold else "training"] for place, count in enumerate(folds)
     ]
-    note = "Folds are drawn by patient or group; `folds.json` holds them." if fold != "all" else "No case is held out."
+    note = "Folds are drawn by patient or group; folds.json holds them." if fold != "all" else "No case is held out."
     return Table("Data", ("fold", "cases", "used for"), rows, note)
 
 
