@@ -92,6 +92,20 @@ def open_output_folder(folder: str | Path, *, kind: str = "result", overwrite: b
     return folder
 
 
+def open_growing_folder(folder: str | Path, *, kind: str) -> Path:
+    """A folder to which results are added one by one: new, empty, or one that medseg made for the same kind before.
+
+    Raises:
+        OutputExistsError: it holds something else.
+        UsageError, WriteError: as `open_output_folder`.
+    """
+    folder = Path(folder)
+    marker = folder / MARKER
+    if marker.is_file() and marker.read_text(encoding="utf-8").strip() == f"{SIGNATURE}{kind}":
+        return folder
+    return open_output_folder(folder, kind=kind)
+
+
 @contextmanager
 def replaced_folder(folder: str | Path, *, kind: str, overwrite: bool = False) -> Iterator[Path]:
     """Yields a folder to fill; an old result that it replaces goes only when the block has ended well.

@@ -9,7 +9,7 @@ import typer
 
 from medseg import workflows
 from medseg.cli.options import Device, Gaps, InsecureCluster, Jobs, NanHu, Out, Overwrite, Ray, Split, Tilt
-from medseg.cli.screen import progress_bars, say
+from medseg.cli.screen import names, progress_bars, say, show
 
 
 def plan(
@@ -88,23 +88,55 @@ def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `medseg train` wrote.")],
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="NIfTI files, DICOM folders, a data set.")],
     out: Out = ...,  # type: ignore[assignment]
+    format: Annotated[
+        str, typer.Option(help="nifti, nrrd, dicom-seg, rtstruct, png, viewer; several by commas.")
+    ] = "nifti",
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Write class probabilities too.")] = False,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
+    together: Annotated[
+        list[Path] | None, typer.Option("--with", help="Another run to average with; repeatable.")
+    ] = None,
     as_rater: Annotated[str | None, typer.Option("--as-rater", help="Predict like this rater of the run.")] = None,
     split: Split = None,
     device: Device = "auto",
+    ram: Annotated[str | None, typer.Option(help="The most memory of the process: 8G.")] = None,
+    vram: Annotated[str | None, typer.Option(help="The most memory of the GPU: 6G.")] = None,
     tilt: Tilt = None,
     gaps: Gaps = None,
     nan_hu: NanHu = None,
+    codes: Annotated[Path | None, typer.Option(help="YAML or CSV: your codes of the structures, for DICOM.")] = None,
+    short_names: Annotated[bool, typer.Option("--short-names", help="RTSTRUCT: names of at most 16 letters.")] = False,
+    no_images: Annotated[bool, typer.Option("--no-images", help="Pictures and pages without the CT.")] = False,
+    jobs: Jobs = 1,
+    ray: Ray = None,
+    insecure_cluster: InsecureCluster = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write label maps on each input's own grid."""
-    with progress_bars() as progress:
-        written = workflows.predict(run, inputs, out, probabilities=probabilities, checkpoint=checkpoint,
-                                    as_rater=as_rater, split=split,
-                                    device=device, tilt=tilt, gaps=gaps, nan_hu=nan_hu, overwrite=overwrite,
-                                    progress=progress)  # fmt: skip
-    say(f"{len(written)} predictions: {out}")
+    """Write labels on each input's own grid; a study that fails is set aside, and the same command goes on."""
+    runs = [run, *(together or [])]
+    with progress_bars(lines=True) as progress:
+        outcomes: list[Any] = []
+        try:
+            workflows.predict(runs, inputs, out, formats=names(format), probabilities=probabilities,
+                              checkpoint=checkpoint, as_rater=as_rater, split=split, device=device, ram=ram, vram=vram,
+                              tilt=tilt, gaps=gaps, nan_hu=nan_hu, codes=codes, short_names=short_names,
+                              images=not no_images, jobs=jobs, ray=ray, insecure_cluster=insecure_cluster,
+                              overwrite=overwrite, progress=progress, on_done=outcomes.extend)  # fmt: skip
+        finally:
+            _tell_predictions(outcomes, out)
+
+
+def _tell_predictions(outcomes: list[Any], out: Path) -> None:
+    """What is worth knowing of each study, and a table where several were asked for."""
+    for outcome in outcomes:
+        for note in outcome.result.notes if outcome.result else ():
+            say(f"{outcome.item.id}: {note}")
+    if any(outcome.error for outcome in outcomes) and len(outcomes) > 1:
+        show(workflows.summary_table(outcomes, title="Predictions", name=lambda study: study.id))
+    if done := [outcome for outcome in outcomes if outcome.result]:
+        before = sum(outcome.tries == 0 for outcome in done)
+        kept = f", {before} of them there before" if before else ""
+        say(f"{len(done)} predictions{kept}: {out}")
 
 
 def demo(

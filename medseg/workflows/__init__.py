@@ -36,6 +36,9 @@ BESIDES = {  # what the verbs take and what their results are shown with
     "suggest_rois": "medseg.workflows.importing",
     "scan": "medseg.workflows.conversion",
     "list_series": "medseg.workflows.conversion",
+    "list_studies": "medseg.workflows.prediction_studies",
+    "summary_table": "medseg.workflows.fleet_outcomes",
+    "export_model": "medseg.workflows.model_export",
     "export_inputs": "medseg.workflows.invariance_export",
     "headline": "medseg.report.invariance_wording",
     "versus_sentence": "medseg.report.invariance_wording",
@@ -43,6 +46,7 @@ BESIDES = {  # what the verbs take and what their results are shown with
     "invariance_figure": "medseg.workflows.invariance_files",
     "render": "medseg.workflows.checking",
     "score_table": "medseg.workflows.evaluation",
+    "Predictor": "medseg.workflows.run",
 }
 
 

@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from medseg.data.folds import run_folders
 from medseg.errors import CheckpointError, UsageError
 from medseg.files import replaced_folder, write_text
 from medseg.inference.exported import (
@@ -23,7 +24,7 @@ from medseg.inference.exported import (
 )
 from medseg.workflows.bundle import write_bundle
 from medseg.workflows.export_formats import MODEL_FORMATS
-from medseg.workflows.run import Run, open_run, run_folders
+from medseg.workflows.run import Run, open_run
 
 SCHEMA = "medseg.export/1"
 EXAMPLE = "predict_without_medseg.py"
@@ -68,6 +69,9 @@ def export_model(
         raise UsageError("no such format", where="--format", expected=", ".join(MODEL_FORMATS), got=format)
     folders = run_folders(Path(run)) or [Path(run)]
     runs = [open_run(folder) for folder in folders]
+    if runs[0].recipe.cascade is not None:
+        raise UsageError("a cascade is two networks and cannot be exported as one", where=Path(run).name,
+                         do="Export its coarser run, which predicts alone.")  # fmt: skip
     network = ExportedNetwork([each.load_model(checkpoint, as_rater) for each in runs], [each.plan for each in runs])
     metadata = describe(runs, checkpoint, as_rater)
     say("Tracing the network.")

@@ -1,154 +1,139 @@
-"""`medseg predict`: label maps on each input's own grid."""
+"""`medseg predict`: label maps on each input's own grid, from one study to thousands."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-from medseg.errors import FileReadError, InputError, LabelError, UsageError
-from medseg.files import replaced_folder
-from medseg.imaging.labels import LabelSet
-from medseg.imaging.prediction import Prediction
-from medseg.imaging.volume import Volume
-from medseg.io.dicom import list_series
-from medseg.io.manifest import FILE_NAME, read_dataset
-from medseg.io.nifti import is_nifti, write_labels, write_probabilities
-from medseg.io.readers import find_reader
-from medseg.workflows.run import load_predictor
+from medseg.errors import UsageError
+from medseg.files import open_growing_folder, remove_leftovers
+from medseg.io.segment_codes import read_codes
+from medseg.workflows.fleet import Fleet
+from medseg.workflows.fleet_outcomes import Outcome, results_of
+from medseg.workflows.prediction_files import Outputs, origin_of
+from medseg.workflows.prediction_studies import Study, list_studies
+from medseg.workflows.prediction_work import Predicted, PredictionSettings, PredictStudies
 
 Progress = Callable[[str, int, int, str], None]
-
-
-@dataclass(frozen=True)
-class Study:
-    """One study to predict: the id that names the result, where it lies, and how its reader is told to read it."""
-
-    id: str
-    path: Path
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def where(self) -> str:
-        return f"study {self.id}"
-
-    def read(self) -> Volume:
-        """The study in HU."""
-        return find_reader(self.path, where=self.where).read(self.path, where=self.where, **self.options)
+KIND = "predictions"
+OVERLAP = 2  # studies under way at once in one process: one with the network, one being read or written
 
 
 def predict(
-    run: str | Path,
+    run: str | Path | Sequence[str | Path],
     inputs: Sequence[str | Path] | str | Path,
     out: str | Path,
     *,
+    formats: Sequence[str] = ("nifti",),
     probabilities: bool = False,
     checkpoint: str = "best",
     as_rater: str | None = None,
     split: str | None = None,
     device: str = "auto",
+    ram: str | int | None = None,
+    vram: str | int | None = None,
     tilt: str | None = None,
     gaps: str | None = None,
     nan_hu: float | None = None,
+    codes: str | Path | None = None,
+    short_names: bool = False,
+    images: bool = True,
+    jobs: int = 1,
+    ray: str | None = None,
+    insecure_cluster: bool = False,
     overwrite: bool = False,
     progress: Progress = lambda what, done, total, note: None,
+    on_done: Callable[[Sequence[Outcome[Study, Predicted]]], None] = lambda outcomes: None,
 ) -> list[Path]:
-    """Predicts every study and returns the label files `out/<case>.nii.gz`, in the run's own label values.
+    """Predicts every study and returns its first file, such as `out/<case>.nii.gz`, in the run's own label values.
+
+    A study that fails is set aside and the rest go on. What is there already, of the same model, is kept and not done
+    again, so that a command that was cut off is simply given again.
 
     Args:
-        run: folder that `medseg train` wrote; its `fold_<k>` are averaged where it has them.
+        run: folder that `medseg train` wrote; its `fold_<k>` are averaged where it has them, as are several runs.
         inputs: NIfTI, NRRD or MetaImage files, data sets, and DICOM folders or zips, of which every CT series is taken.
+        formats: of nifti, nrrd, dicom-seg, rtstruct, png and viewer, see `prediction_files`.
         probabilities: also write `out/probabilities/<case>.nii.gz` (X, Y, Z, label).
         checkpoint: `best` or `last`.
         as_rater: name of the rater to predict like, of a run that knows its raters; None for the consensus.
         split: of data sets, predict only the cases of this split.
         device: `auto`, `cpu` or `cuda`.
+        ram, vram: the most memory of the whole process and of the GPU, such as `8G`; with several jobs of each. With
+            `ram` studies are predicted strictly one after the other, else the next one is read meanwhile.
         tilt, gaps, nan_hu: how studies are read that are no data sets, see `convert`; a data set says so itself.
+        codes: table of codes for DICOM, see `segment_codes.read_codes`.
+        short_names: regions of the RTSTRUCT get names of at most 16 letters.
+        images: whether pictures and pages show the CT.
+        jobs, ray, insecure_cluster: who does the work, see `fleet`.
+        overwrite: replace what is there.
+        on_done: called with what became of every study, before an error is raised.
 
     Raises:
-        UsageError: two inputs give one case id, a data set has no such split, or there is no input.
+        UsageError: see `list_studies`; a budget of memory that is too small.
         LabelError: a data set's labels are not those of the run.
-        FileReadError, DicomError, GeometryError, VoxelError: see the readers; CheckpointError: see `Run.load`.
+        OutputExistsError: `out` holds something else, or results of another model without `overwrite`.
+        CheckpointError: see `Run.load`.
+        MedsegError: studies were set aside; the error of the first, which says how many more there are.
     """
     if checkpoint not in ("best", "last"):
         raise UsageError("no such checkpoint", where="--checkpoint", expected="best or last", got=checkpoint)
-    predictor = load_predictor(run, which=checkpoint, device=device, as_rater=as_rater)
+    runs = tuple(map(Path, [run] if isinstance(run, str | Path) else run))
+    settings = PredictionSettings(checkpoint, device, as_rater, ram, vram, probabilities)
+    table = None if codes is None else read_codes(codes)
+    outputs = Outputs(formats, table, short_names=short_names, images=images, overwrite=overwrite)
+    fleet = _fleet(jobs, ray, insecure_cluster, ram)
     given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     reading = {"tilt": tilt, "gaps": gaps, "nan_hu": nan_hu}
-    options = {name: value for name, value in reading.items() if value is not None}
-    studies = list_studies(given, predictor.label_set, split, options)
-    with replaced_folder(out, kind="predictions", overwrite=overwrite) as folder:
-        for done, study in enumerate(studies, 1):
-            _write(folder, study, predictor(study.read(), probabilities=probabilities))
-            progress("Predicting", done, len(studies), study.id)
-    return [Path(out) / _file_name(study) for study in studies]
+    predictor = settings.load(runs)  # before anything is written: a model that cannot be loaded ends it here
+    studies = list_studies(given, predictor.label_set, split, {k: v for k, v in reading.items() if v is not None})
+    work = PredictStudies(runs, Path(out), settings, outputs, origin_of(runs, checkpoint, as_rater), _threads(fleet),
+                          _on_tiles(fleet, progress))  # fmt: skip
+    open_growing_folder(work.folder, kind=KIND)
+    remove_leftovers(work.folder)
+    outcomes = fleet.map(
+        _Loaded(work, predictor) if _stays_here(fleet) else work, studies, finished=work.finished, name=_name,
+        on_done=lambda outcome, done, total: progress("Predicting", done, total, outcome.item.id),
+    )  # fmt: skip
+    on_done(outcomes)
+    return [predicted.files[0] for predicted in results_of(outcomes)]
 
 
-def list_studies(
-    inputs: Sequence[str | Path],
-    labels: LabelSet,
-    split: str | None = None,
-    options: Mapping[str, Any] = MappingProxyType({}),
-) -> list[Study]:
-    """The studies that the inputs stand for; a data set stands for its cases, a DICOM tree for its series.
+class _Loaded:
+    """The work of this process, with the model that is loaded already."""
 
-    Args:
-        options: how studies are read that are no data sets.
+    def __init__(self, work: PredictStudies, predictor: Any) -> None:
+        self.work, self.predictor = work, predictor
 
-    Raises:
-        UsageError, LabelError, FileReadError: see `predict`.
-    """
-    studies: list[Study] = []
-    for path in map(Path, inputs):
-        if path.name == FILE_NAME or (path / FILE_NAME).is_file():
-            studies += _dataset_studies(path, labels, split)
-        else:
-            studies += _bare_studies(path, options)
-    if not studies:
-        raise UsageError("nothing to predict", expected="NIfTI files, DICOM folders or a data set")
-    if absent := [study.where for study in studies if not study.path.exists()]:
-        raise FileReadError("no such file or folder", where=", ".join(absent[:5]), do="Check the paths.")
-    ids = [study.id for study in studies]
-    if twice := sorted({case for case in ids if ids.count(case) > 1}):
-        raise UsageError("several inputs would be written to one file", got=", ".join(twice[:5]),
-                         do="Predict them into different folders, or rename the files.")  # fmt: skip
-    return studies
+    def __call__(self) -> Callable[[Study], Predicted]:
+        return lambda study: self.work.predict(self.predictor, study)
 
 
-def _bare_studies(path: Path, options: Mapping[str, Any]) -> list[Study]:
-    reader = find_reader(path)
-    reader.check(options)
-    if "series" not in reader.options:
-        return [Study(reader.case_id(path), path, options)]
-    return [Study(series.id, path, {**options, "series": series.id}) for series in list_series(path)]
+def _fleet(jobs: int, ray: str | None, insecure_cluster: bool, ram: str | int | None) -> Fleet:
+    """Workers as asked for; one job overlaps reading and writing with the network where memory is not promised."""
+    if jobs == 1 and ray is None and not insecure_cluster and ram is None:
+        return Fleet(OVERLAP, kind="threads")
+    return Fleet(jobs, ray, insecure_cluster=insecure_cluster)
 
 
-def _dataset_studies(path: Path, labels: LabelSet, split: str | None) -> list[Study]:
-    dataset = read_dataset(path)
-    # a data set that names no structure, such as an import of CTs alone, is there to be predicted by any run
-    if dataset.labels.foreground and dict(dataset.labels.values) != dict(labels.values):
-        raise LabelError(
-            "the run was trained for other labels than those of the data set",
-            where=FILE_NAME,
-            expected=", ".join(f"{name} {value}" for name, value in labels.values.items()),
-            got=", ".join(f"{name} {value}" for name, value in dataset.labels.values.items()),
-            do="Give the image files themselves to predict the run's own labels.",
-        )
-    entries = dataset.select(split)
-    if not entries:
-        raise InputError(f"no case of split '{split}'" if split else "no case", where=FILE_NAME)
-    return [Study(entry.id, entry.image, entry.image_options.reading) for entry in entries]
+def _stays_here(fleet: Fleet) -> bool:
+    return fleet.ray is None and (fleet.jobs == 1 or fleet.kind == "threads")
 
 
-def _file_name(study: Study) -> str:
-    return f"{study.id}.nii.gz"
+def _threads(fleet: Fleet) -> int | None:
+    """Threads of each worker on this machine, which share its processors; a cluster decides for itself."""
+    return (
+        None if _stays_here(fleet) or fleet.ray not in (None, "local") else max(1, (os.cpu_count() or 1) // fleet.jobs)
+    )
 
 
-def _write(folder: Path, study: Study, prediction: Prediction) -> None:
-    like = study.path if is_nifti(study.path) else None  # a NIfTI's own position fields give its affine back bit by bit
-    write_labels(folder / _file_name(study), prediction.labels, prediction.geometry, like=like)
-    if prediction.probabilities is not None:
-        own = folder / "probabilities" / _file_name(study)
-        write_probabilities(own, prediction.probabilities, prediction.geometry, like=like)
+def _on_tiles(fleet: Fleet, progress: Progress) -> Callable[[str, int, int], None] | None:
+    if not _stays_here(fleet):
+        return None
+    return lambda study, done, total: progress("Tiles of this study", done, total, study)
+
+
+def _name(study: Study) -> str:
+    return study.where

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.config import nearest
+from medseg.data.folds import run_folders
 from medseg.errors import OutputExistsError, UsageError
 from medseg.files import atomic_path, write_text
 from medseg.imaging.labels import BACKGROUND, LabelSet, count_values
@@ -76,6 +77,15 @@ class Outputs:
                 raise UsageError(f"no such format '{name}'{nearest(name, FORMATS)}", where="--format",
                                  expected=", ".join(FORMATS))  # fmt: skip
 
+    def check(self, source: StudySource) -> None:
+        """Reads what the DICOM formats need of the study, so that it is missed before the prediction and not after it.
+
+        Raises:
+            FileReadError, DicomError: see `StudySource.dicom`.
+        """
+        if set(self.formats).intersection(ON_SLICES):
+            _ = source.dicom
+
 
 @dataclass(frozen=True, eq=False)
 class StudySource:
@@ -121,6 +131,7 @@ def write_prediction(
     *,
     outputs: Outputs | None = None,
     made_by: MadeBy | None = None,
+    notes: Sequence[str] = (),
 ) -> PredictionFiles:
     """Writes the files of one prediction.
 
@@ -128,6 +139,7 @@ def write_prediction(
         folder: of all predictions.
         name: of the study: the stem of its files.
         made_by: the origin; see `origin_of`.
+        notes: sentences for the user that are known already.
 
     Raises:
         FileReadError, DicomError: a DICOM format, and the study is no DICOM series to which a result can refer.
@@ -140,7 +152,7 @@ def write_prediction(
     if set(job.formats).difference(kept).intersection(ON_SLICES):
         source.dicom.check_grid(prediction)  # before anything is written
     job.begin()
-    notes = [] if job.found else ["no voxel of any label was found"]
+    notes = [*notes, *([] if job.found else ["no voxel of any label was found"])]
     for each in job.formats:
         if each not in kept:
             notes += FORMATS[each].write(job, job.path(each))
@@ -149,6 +161,23 @@ def write_prediction(
         write_json(job.record, job.facts(notes))
     paths = (*map(job.path, job.formats), job.record)
     return PredictionFiles(paths, tuple(map(job.path, kept)), tuple(notes))
+
+
+def kept_files(folder: str | Path, name: str, outputs: Outputs, made_by: MadeBy) -> PredictionFiles | None:
+    """The files of a study, where all of them are there already and may be kept; else None.
+
+    Raises:
+        OutputExistsError: as `write_prediction`.
+    """
+    record = Path(folder) / f"{name}.json"
+    paths = [Path(folder) / FORMATS[each].folder / f"{name}{FORMATS[each].suffix}" for each in outputs.formats]
+    there = [path for path in paths if path.exists()]
+    if outputs.overwrite or not there:
+        return None
+    if _origin(record) != dict(made_by.facts):
+        raise OutputExistsError("results of another model, or of unknown origin, are there", where=name,
+                                do="Choose another --out, or pass --overwrite to replace them.")  # fmt: skip
+    return PredictionFiles((*paths, record), tuple(paths)) if len(there) == len(paths) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -315,18 +344,20 @@ def write_masks(
     return write_prediction(out, label_stem(labels), prediction, source, outputs=outputs, made_by=made_by)
 
 
-def origin_of(run: str | Path, which: str = "best") -> MadeBy:
-    """The origin of a run's predictions: SHA-256 of the weights that are used and of the recipe.
+def origin_of(runs: Sequence[str | Path] | str | Path, which: str = "best", as_rater: str | None = None) -> MadeBy:
+    """The origin of the predictions of a run, or of several together: SHA-256 of the weights and of the recipe.
 
-    The hash of one checkpoint is that of its file; of several folds it is that of their hashes in order.
+    The hash of one checkpoint is that of its file; of several it is that of their hashes in order. Of a network that
+    answers like one of its raters, the rater's name goes into the hash.
 
     Raises:
         FileReadError: a file is missing.
     """
-    run = Path(run)
-    folders = sorted(path for path in run.glob("fold_*") if (path / "run.json").exists()) or [run]
+    given = [runs] if isinstance(runs, str | Path) else runs
+    folders = [folder for run in map(Path, given) for folder in run_folders(run) or [run]]
     models = [sha256(folder / "checkpoints" / f"{which}.safetensors") for folder in folders]
-    return MadeBy(model=_joined(models), recipe=sha256(folders[0] / "recipe.yaml"))
+    rater = [] if as_rater is None else [hashlib.sha256(as_rater.encode()).hexdigest()]
+    return MadeBy(model=_joined([*models, *rater]), recipe=_joined([sha256(run / "recipe.yaml") for run in folders]))
 
 
 def _joined(hashes: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from medseg.errors import (
     FileReadError,
     InputError,
     LabelError,
+    MedsegError,
     OutputExistsError,
     UsageError,
     VoxelError,
 )
+from medseg.imaging.geometry import Geometry
+from medseg.imaging.volume import Volume
 from medseg.io import dicom, nifti
 from medseg.phantom.shapes import rotation
 from medseg.workflows import import_, predict
@@ -68,13 +72,13 @@ def test_the_same_study_gives_the_same_labels_again(run_folder: Path, held_out_i
 
 
 def test_a_data_set_stands_for_its_cases(run_folder: Path, phantoms: Path, tmp_path: Path) -> None:
-    told: list[str] = []
+    told: list[tuple[str, str]] = []
 
     written = predict(run_folder, phantoms, tmp_path / "out", split="test",
-                      progress=lambda what, done, total, note: told.append(note))  # fmt: skip
+                      progress=lambda what, done, total, note: told.append((what, note)))  # fmt: skip
 
     assert [path.name for path in written] == ["c005.nii.gz"]
-    assert told == ["c005"]
+    assert told[-1] == ("Predicting", "c005") and ("Tiles of this study", "c005") in told
 
 
 def test_a_dicom_series_is_predicted_on_its_own_grid(run_folder: Path, tmp_path: Path) -> None:
@@ -154,7 +158,21 @@ def test_an_unknown_checkpoint_is_refused(run_folder: Path, held_out_image: Path
         predict(run_folder, held_out_image, tmp_path / "out", checkpoint="frist")
 
 
-def test_predictions_are_kept_unless_overwrite_and_by_a_broken_run_in_any_case(
+def test_what_is_there_is_kept_and_only_the_rest_is_predicted(run_folder: Path, phantoms: Path, tmp_path: Path) -> None:
+    predict(run_folder, phantoms, tmp_path / "out", split="test")
+    (before,) = (tmp_path / "out").glob("*.nii.gz")
+    stamp = before.stat().st_mtime_ns
+    outcomes: list[Any] = []
+
+    written = predict(run_folder, phantoms, tmp_path / "out", on_done=outcomes.extend)
+
+    assert len(written) == 5 and before.stat().st_mtime_ns == stamp
+    assert {outcome.item.id: outcome.tries for outcome in outcomes} == {
+        "c001": 1, "c002": 1, "c003": 1, "c004": 1, "c005": 0
+    }  # fmt: skip
+
+
+def test_results_of_another_model_are_kept_unless_overwrite_and_by_a_broken_run_in_any_case(
     run_folder: Path, held_out_image: Path, tmp_path: Path
 ) -> None:
     (written,) = predict(run_folder, held_out_image, tmp_path / "out")
@@ -163,8 +181,55 @@ def test_predictions_are_kept_unless_overwrite_and_by_a_broken_run_in_any_case(
     (broken / "checkpoints" / "best.safetensors").write_bytes(b"nothing")
 
     with pytest.raises(OutputExistsError, match="--overwrite"):
-        predict(run_folder, held_out_image, tmp_path / "out")
+        predict(run_folder, held_out_image, tmp_path / "out", checkpoint="last", probabilities=True)
     with pytest.raises(CheckpointError, match="corrupted"):
         predict(broken, held_out_image, tmp_path / "out", overwrite=True)
     assert written.read_bytes() == before
     assert predict(run_folder, held_out_image, tmp_path / "out", overwrite=True) == [written]
+
+
+def test_a_folder_of_something_else_is_refused(run_folder: Path, held_out_image: Path, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "thesis.txt").write_text("mine")
+
+    with pytest.raises(OutputExistsError, match="not empty"):
+        predict(run_folder, held_out_image, tmp_path / "own")
+    with pytest.raises(OutputExistsError, match="not empty"):
+        predict(run_folder, held_out_image, run_folder)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_study_that_cannot_be_read_is_set_aside_and_the_rest_go_on(
+    run_folder: Path, held_out_image: Path, tmp_path: Path, jobs: int
+) -> None:
+    (tmp_path / "bad.nii.gz").write_bytes(b"nothing")
+    twin = Path(shutil.copy(held_out_image, tmp_path / "good.nii.gz"))
+    outcomes: list[Any] = []
+
+    with pytest.raises(MedsegError, match="bad"):
+        predict(run_folder, [tmp_path / "bad.nii.gz", twin, held_out_image], tmp_path / "out", jobs=jobs,
+                on_done=outcomes.extend)  # fmt: skip
+
+    assert [outcome.error is None for outcome in outcomes] == [False, True, True]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz")) == ["c005.nii.gz", "good.nii.gz"]
+
+
+def test_runs_are_averaged_and_say_so_in_their_origin(run_folder: Path, held_out_image: Path, tmp_path: Path) -> None:
+    predict([run_folder, run_folder], held_out_image, tmp_path / "two")
+    predict(run_folder, held_out_image, tmp_path / "one")
+
+    one, two = (json.loads((tmp_path / name / "c005.json").read_text())["made_by"] for name in ("one", "two"))
+    assert one["model_sha256"] != two["model_sha256"]
+    assert (tmp_path / "one/c005.nii.gz").read_bytes() == (tmp_path / "two/c005.nii.gz").read_bytes()
+
+
+def test_a_study_unlike_the_training_cases_is_predicted_with_a_warning(run_folder: Path, tmp_path: Path) -> None:
+    geometry = Geometry((40, 30, 40), np.diag([9.0, 9.0, 2.0, 1.0]))
+    hu = np.linspace(0, 1, 48000, dtype=np.float32).reshape(40, 30, 40)
+    nifti.write_volume(tmp_path / "thin.nii.gz", Volume(hu, geometry))
+    outcomes: list[Any] = []
+
+    predict(run_folder, tmp_path / "thin.nii.gz", tmp_path / "out", on_done=outcomes.extend)
+
+    notes = " ".join(outcomes[0].result.notes)
+    assert "the values are no HU" in notes and "voxels of 2 mm along Z, 0.14 times" in notes

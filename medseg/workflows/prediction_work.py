@@ -1,0 +1,152 @@
+"""What a worker of `medseg predict` does: one study in, its files out, the model loaded once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from medseg.evaluation.hounsfield import doubt_hu, profile_hu
+from medseg.imaging.prediction import Prediction
+from medseg.imaging.volume import Volume
+from medseg.io.made_by import MadeBy
+from medseg.io.nifti import is_nifti, write_probabilities
+from medseg.workflows.prediction_files import Outputs, StudySource, kept_files, write_prediction
+from medseg.workflows.prediction_studies import Study
+from medseg.workflows.run import Predictor, recorded
+
+FAR_SPACING = 2.0  # times coarser or finer than the network's grid: nothing like it was seen in training
+FAR_VIEW = 1.5  # times longer or shorter than any training case
+SHOWS_IMAGE = {"png", "viewer"}
+OnTiles = Callable[[str, int, int], None]  # study, tiles done, tiles in all
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What became of one study.
+
+    Args:
+        files: all of its files, the first the one that is asked for first.
+        notes: sentences for the user.
+        seconds: from reading to the last file; 0 when it was there before.
+    """
+
+    id: str
+    files: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class PredictionSettings:
+    """How studies are predicted: what `Predictor.from_run` takes, and `probabilities`."""
+
+    checkpoint: str = "best"
+    device: str = "auto"
+    as_rater: str | None = None
+    ram: str | int | None = None
+    vram: str | int | None = None
+    probabilities: bool = False
+
+    def load(self, runs: Sequence[Path], say: Callable[[str], None] = lambda text: None) -> Predictor:
+        """The runs' predictor."""
+        return Predictor.from_run(runs, checkpoint=self.checkpoint, device=self.device, as_rater=self.as_rater,
+                                  ram=self.ram, vram=self.vram, say=say)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PredictStudies:
+    """Called in a worker it loads the model and returns the function of one study.
+
+    Args:
+        runs: the run folders.
+        folder: of the predictions.
+        threads: of PyTorch in this worker; None leaves them.
+        on_tiles: told of tiles, where the worker is in this process.
+    """
+
+    runs: tuple[Path, ...]
+    folder: Path
+    settings: PredictionSettings
+    outputs: Outputs
+    made_by: MadeBy
+    threads: int | None = None
+    on_tiles: OnTiles | None = field(default=None, compare=False)
+
+    def __call__(self) -> Callable[[Study], Predicted]:
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        return partial(self.predict, self.settings.load(self.runs))
+
+    def finished(self, study: Study) -> Predicted | None:
+        """The files of a study that were all there before, of the very same origin; else None.
+
+        Raises:
+            OutputExistsError: those of another model are there and may not be replaced.
+        """
+        kept = kept_files(self.folder, study.id, self.outputs, self.made_by)
+        if kept is None or (self.settings.probabilities and not self._probabilities_file(study).exists()):
+            return None
+        return Predicted(study.id, kept.paths, kept.notes)
+
+    def predict(self, predictor: Predictor, study: Study) -> Predicted:
+        """Reads, predicts and writes one study."""
+        begun = time.perf_counter()
+        source = StudySource(study.path, study.options, where=study.where)
+        self.outputs.check(source)
+        volume = study.read()
+        notes = cautions(volume, predictor, self.runs[0])
+        standard = predictor.standardise(volume)
+        if SHOWS_IMAGE.intersection(self.outputs.formats):
+            source = StudySource(study.path, study.options, volume, where=study.where)
+        del volume  # not needed while the network works
+        on_tiles = partial(self.on_tiles, study.id) if self.on_tiles else lambda done, total: None
+        prediction = predictor.predict(standard, probabilities=self.settings.probabilities, on_progress=on_tiles)
+        if prediction.probabilities is not None:
+            self._write_probabilities(study, prediction)
+        files = write_prediction(self.folder, study.id, prediction, source, outputs=self.outputs, made_by=self.made_by,
+                                 notes=notes)  # fmt: skip
+        return Predicted(study.id, files.paths, files.notes, round(time.perf_counter() - begun, 2))
+
+    def _probabilities_file(self, study: Study) -> Path:
+        return self.folder / "probabilities" / f"{study.id}.nii.gz"
+
+    def _write_probabilities(self, study: Study, prediction: Prediction) -> None:
+        like = study.path if is_nifti(study.path) else None
+        write_probabilities(self._probabilities_file(study), prediction.probabilities, prediction.geometry, like=like)  # type: ignore[arg-type]
+
+
+def cautions(volume: Volume, predictor: Predictor, run: Path) -> tuple[str, ...]:
+    """What speaks against trusting the prediction of this study: its numbers, voxels or extent."""
+    notes = []
+    if (doubt := doubt_hu(profile_hu(volume.hu))) is not None:
+        notes.append(f"{doubt.what}; {doubt.do}")
+    grid = np.array(predictor.plans[0].spacing_mm)
+    spacing = np.array(volume.geometry.canonical().spacing_mm)
+    for axis, times in zip("XYZ", spacing / grid, strict=True):
+        if not 1 / FAR_SPACING <= times <= FAR_SPACING:
+            mm, usual = spacing["XYZ".index(axis)], grid["XYZ".index(axis)]
+            notes.append(
+                f"voxels of {mm:.3g} mm along {axis}, {times:.2g} times those of the training grid ({usual:.3g})"
+            )
+    return (*notes, *_views(volume, run))
+
+
+def _views(volume: Volume, run: Path) -> list[str]:
+    """Where the study is longer or shorter than any that was learned from."""
+    seen: Any = recorded(run).get("field_of_view_mm")
+    if not seen:
+        return []
+    notes = []
+    for axis, length, (low, high) in zip("XYZ", volume.geometry.canonical().field_of_view_mm, seen, strict=True):
+        if length < low / FAR_VIEW:  # longer ones may be air; shorter ones lack what the network looks for
+            notes.append(f"{length:.0f} mm of the patient along {axis}, and no training case had less than {low:.0f}")
+        elif axis == "Z" and length > high * FAR_VIEW:
+            notes.append(f"{length:.0f} mm along {axis}, and no training case had more than {high:.0f}")
+    return notes
