@@ -91,7 +91,7 @@ class Predictor:
         """
         target = standard_geometry(volume, self.plans[0])
         if self.budget.ram is not None:
-            before = 2 * int(np.prod(target.shape)) + 3 * 4 * SLAB_VOXELS
+            before = 2 * int(np.prod(target.shape)) + 3 * 4 * SLAB_VOXELS - volume.hu.nbytes  # which may then be let go
             self._choose(target, volume.geometry, before=before, probabilities=False)
         hu = resample_hu(volume, target)
         body = find_body(hu, target.spacing_mm) if self.config.skip_air else None

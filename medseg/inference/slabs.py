@@ -22,7 +22,7 @@ OnProgress = Callable[[int, int], None]  # tiles done, tiles in all
 CPU = torch.device("cpu")
 CHUNK_BYTES = 2**24  # of finished planes that are handed on at a time
 ELSEWHERE = -20.0  # the logit of every structure where no tile lies, the background's being 0
-LEAST_HALF_WEIGHT = 1e-3  # float16 holds no smaller weight times score with three digits
+HALF_PLANES = 8  # of a tile that are turned into float32 and back at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,7 @@ def score_planes(
 
 
 class Sums:
-    """Weighted sums of scores over the planes that tiles still touch."""
+    """Weighted sums of scores over the planes that tiles still touch; in float16 weighted means, which stay small."""
 
     def __init__(self, tiling: Tiling, layout: Layout, classes: int) -> None:
         planes, rows, columns = layout.axes
@@ -124,11 +124,8 @@ class Sums:
         self.base = tiling.starts[planes][0]
         self.scores = torch.zeros((depth, classes, *size), dtype=kind, device=layout.device)
         self.weights = torch.zeros((depth, *size), device=layout.device)
-        tile_weights = gaussian_weights(tiling.tile)
-        if layout.half:
-            tile_weights = np.maximum(tile_weights, LEAST_HALF_WEIGHT)
-        order = layout.axes
-        self.tile_weights = torch.from_numpy(np.ascontiguousarray(tile_weights.transpose(order))).to(layout.device)
+        tile_weights = gaussian_weights(tiling.tile).transpose(layout.axes)
+        self.tile_weights = torch.from_numpy(np.ascontiguousarray(tile_weights)).to(layout.device)
 
     def add(self, scores: Tensor, first: IntTriple) -> None:
         """Adds a tile's scores (C, X, Y, Z), whose first voxel is `first`."""
@@ -142,12 +139,12 @@ class Sums:
             (slice(turn, self.depth), slice(0, self.depth - turn)),
             (slice(0, turn), slice(self.depth - turn, self.depth)),
         ):
-            sums = self.scores[ring, :, box[rows], box[columns]]
+            sums, known = self.scores[ring, :, box[rows], box[columns]], self.weights[ring, box[rows], box[columns]]
+            known += weights[part]
             if self.layout.half:
-                sums += (tile[part] * weights[part][:, None]).half()
+                _move_means(sums, tile[part], weights[part] / known)
             else:
                 sums.addcmul_(tile[part], weights[part][:, None])
-            self.weights[ring, box[rows], box[columns]] += weights[part]
 
     def finish(self, first: int, stop: int) -> Iterator[FloatArray]:
         """The mean scores of planes `first` to `stop`, whose places are then free."""
@@ -157,12 +154,21 @@ class Sums:
             last = min(stop, first + step, first + self.depth - turn)
             ring = slice(turn, turn + last - first)
             weights = self.weights[ring][:, None]
-            planes = self.scores[ring].float() / weights.clamp_min(torch.finfo(torch.float32).tiny)
+            planes = self.scores[ring].float()
+            if not self.layout.half:
+                planes = planes / weights.clamp_min(torch.finfo(torch.float32).tiny)
             if bool((empty := weights == 0).any()):
                 planes[:, 1:].masked_fill_(empty, ELSEWHERE)
             yield planes.cpu().numpy()
             self.scores[ring], self.weights[ring] = 0, 0
             first = last
+
+
+def _move_means(means: Tensor, tile: Tensor, share: Tensor) -> None:
+    """Moves means (P, C, M, N) by a share (P, M, N) of the way to the tile's scores."""
+    for first in range(0, len(means), HALF_PLANES):
+        part = slice(first, first + HALF_PLANES)
+        means[part] = torch.lerp(means[part].float(), tile[part], share[part][:, None]).half()
 
 
 def _overlap(

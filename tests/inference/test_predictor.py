@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from medseg.errors import UsageError, WriteError
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelSet
 from medseg.imaging.volume import Volume
+from medseg.inference.budget import Budget, Choice
 from medseg.inference.predictor import Predictor
+from medseg.inference.slabs import Layout
 from medseg.inference.sliding_window import InferenceConfig
+from medseg.inference.stored import StoredProbabilities
+from medseg.io.nifti import write_probabilities
+from medseg.io.nifti_probabilities import read_probabilities
 from medseg.phantom.shapes import rotation
 from medseg.preprocessing.plan import Plan, PreprocessingConfig
+from medseg.preprocessing.restore import Restoration, find_way
 
 LABELS = LabelSet({"background": 0, "bright": 40})
 
@@ -92,3 +104,94 @@ def test_a_study_smaller_than_a_patch_is_predicted(study: Volume) -> None:
     small = Volume(study.hu[8:11, 6:8, 4:9], study.geometry.cropped((8, 6, 4), (3, 2, 5)))
 
     assert (predictor(Threshold(0.0))(small).labels == 40).all()
+
+
+def test_a_promise_of_memory_that_can_be_kept_changes_no_label(study: Volume) -> None:
+    free = predictor(Threshold(0.0))
+
+    kept = replace(free, budget=Budget(ram=64 * 2**30))(study)
+
+    assert np.array_equal(kept.labels, free(study).labels)
+
+
+def test_a_promise_that_cannot_be_kept_is_refused_before_the_network_starts(study: Volume) -> None:
+    told: list[int] = []
+    tight = replace(predictor(Threshold(0.0)), budget=Budget(ram=2**20))
+
+    with pytest.raises(UsageError, match="--ram: the memory is too small .* expected at least"):
+        tight(study, on_progress=lambda done, total: told.append(done))
+    assert told == []
+
+
+def test_probabilities_under_a_promise_lie_in_a_file_and_are_the_same(study: Volume, tmp_path: Path) -> None:
+    free = predictor(Threshold(0.0), crop=True)
+    kept = replace(free, budget=Budget(ram=64 * 2**30), scratch=tmp_path)
+
+    stored, whole = (each(study, probabilities=True).probabilities for each in (kept, free))
+
+    assert isinstance(stored, StoredProbabilities)
+    assert np.array_equal(np.asarray(stored), whole)  # type: ignore[arg-type]
+    assert np.array_equal(stored[..., 5, 1], whole[..., 5, 1])  # type: ignore[index]
+    assert not any(tmp_path.iterdir())  # a file without a name is left behind by no crash
+
+
+def test_stored_probabilities_are_written_as_nifti_plane_by_plane(study: Volume, tmp_path: Path) -> None:
+    kept = replace(predictor(Threshold(0.0)), budget=Budget(ram=64 * 2**30))
+    stored = kept(study, probabilities=True).probabilities
+    assert stored is not None
+
+    write_probabilities(tmp_path / "p.nii.gz", stored, study.geometry)
+
+    assert np.array_equal(read_probabilities(tmp_path / "p.nii.gz")[0], np.asarray(stored))
+
+
+def test_a_disk_without_room_is_told_before_anything_is_computed(
+    study: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1000})())
+
+    with pytest.raises(WriteError, match="no room for the probabilities; expected 1M"):
+        StoredProbabilities(study.geometry, 2)
+
+
+def test_several_threads_get_the_same_labels_as_one(study: Volume) -> None:
+    model = predictor(Threshold(0.0), Threshold(100.0))
+    studies = [Volume(study.hu * sign, study.geometry) for sign in (1, -1, 0.3, 1)]
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(model, studies))
+
+    for volume, prediction in zip(studies, together, strict=True):
+        assert np.array_equal(prediction.labels, model(volume).labels)
+
+
+def test_the_two_halves_of_a_prediction_can_be_done_apart(study: Volume) -> None:
+    model = predictor(Threshold(0.0))
+
+    assert np.array_equal(model.predict(model.standardise(study)).labels, model(study).labels)
+
+
+@pytest.mark.parametrize("order", [1, 3])
+def test_labels_are_the_same_whatever_axis_the_sums_run_along(study: Volume, order: int) -> None:
+    model = Predictor([Threshold(0.0)], [plan()], LABELS, InferenceConfig(order=order))  # type: ignore[arg-type]
+    standard = model.standardise(study)
+    found = []
+    for axes in ((0, 1, 2), (1, 2, 0), (2, 1, 0)):
+        labels = np.zeros(study.hu.shape, np.uint8)
+        way = find_way(standard.geometry, study.geometry, axes, order)  # type: ignore[arg-type]
+        assert way is not None
+        restoration = Restoration(way, labels, np.array([0, 40], np.uint8), order)  # type: ignore[arg-type]
+        model._run(standard, Choice(Layout(axes), 1), restoration, lambda done, total: None)
+        found.append(labels)
+
+    assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
+    assert (found[0] == 40).any()
+
+
+def test_air_gets_no_tiles_unless_that_is_asked_for(study: Volume) -> None:
+    air = Volume(np.full_like(study.hu, -1000), study.geometry)
+    everywhere = Threshold(-5000.0)  # marks anything
+    every = Predictor([everywhere], [plan()], LABELS, InferenceConfig(skip_air=False))
+
+    assert not predictor(everywhere)(air).labels.any()
+    assert (every(air).labels == 40).all()

@@ -1,0 +1,342 @@
+"""How fast and how frugal medseg predicts, beside the bare network, nnU-Net and MONAI with the same weights.
+
+    python benchmarks/inference.py             # 512 x 512 x 250 voxels: half an hour on two cores
+    python benchmarks/inference.py --quick     # smaller studies and networks, under a minute, the same targets
+    python benchmarks/inference.py --json      # one JSON object a line: name, ours, peer, ratio, target, met
+    python benchmarks/inference.py --markdown  # the table of docs/results.md
+
+Both sides run in one process, in turns; seconds are medians. `ratio` is peer / ours and `target` the least that counts
+as met. Peak memory is that of a process of its own, read from the operating system. Mirroring is off. Every row
+compares the labels of both sides, and labels that differ do not meet the target: for scores at most one voxel in a
+million with linear interpolation, the float32 rounding of ties, and one in 100,000 with cubic; for whole predictions
+see `same_labels_as_nnunet`, whose ratio is 0.001 / (1 - least Dice).
+
+`bare network` is the forward passes over the tiles that our prediction computes. nnU-Net and MONAI compute every tile
+of the standardised image, as they do; ours leaves out those that hold only air. The exit code is 1 only when our own
+side failed. nnU-Net comes with the extra `bench`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import inference_inputs as inputs
+import inference_peers as peers
+import numpy as np
+import torch
+from io_rows import FAILURES, HEADER, Comparison, Effort, Row, measure
+
+from medseg.imaging.geometry import Geometry
+from medseg.inference.predictor import Predictor
+from medseg.inference.slabs import Window
+from medseg.inference.sliding_window import InferenceConfig
+from medseg.inference.study import StandardisedStudy
+from medseg.inference.tiles import Tiling, lay_tiles
+from medseg.io.nifti import write_volume
+from medseg.preprocessing.restore import find_way, restore
+from medseg.preprocessing.standardise import normalise
+from medseg.shapes import IntTriple
+
+CLASSES = 5
+SCORES_FULL, SCORES_QUICK = ((273, 273, 250), (512, 512, 250)), ((137, 137, 40), (256, 256, 40))
+MEMORY_QUICK = ((137, 137, 60), (256, 256, 60))
+FINE_MM = 1.5
+TIES = {1: 1e-6, 3: 1e-5}
+LIMIT_MB, BUDGET = 150.0, "2G"
+THIRD = 3.0
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large everything is."""
+
+    scores: tuple[IntTriple, IntTriple]
+    memory: tuple[IntTriple, IntTriple]
+    study: IntTriple
+    spacing_mm: float
+    standard_mm: float
+    patch: int
+    channels: tuple[int, ...]
+    taught: int
+    bare: float
+    long: IntTriple
+    budget_patch: int
+
+
+FULL = Size(SCORES_FULL, SCORES_FULL, (512, 512, 250), 0.8, 3.0, 96, (16, 32, 64, 64), 60, 1.10, (512, 512, 800), 64)
+QUICK = Size(SCORES_QUICK, MEMORY_QUICK, (192, 192, 64), 2.0, 3.0, 32, (16, 32), 25, 1.20, (512, 512, 100), 64)
+
+
+# ---- scores to labels
+
+
+def scores_against_nnunet(size: Size, order: int) -> Comparison:
+    """Interpolation and argmax of the same logits."""
+    (x, y, z), (a, b, c) = size.scores
+    scores = inputs.scores(CLASSES, (z, y, x))
+    standard = Geometry((x, y, z), np.diag([FINE_MM] * 3 + [1]))
+    fine = (FINE_MM * x / a, FINE_MM * y / b, FINE_MM * z / c)
+    target = standard.with_spacing(fine)
+    peer = peers.NNUNet(CLASSES, (FINE_MM,) * 3, order=order)
+
+    def difference(ours: Any, theirs: Any) -> str:
+        share = float((ours.transpose(2, 1, 0) != theirs).mean())
+        return f"{share:.2g} of the voxels differ" if share > TIES[order] else ""
+
+    return Comparison(
+        lambda: restore(scores.transpose(0, 3, 2, 1), standard, target, order=order),  # type: ignore[arg-type]
+        lambda: peer.export(scores, (c, b, a), fine[::-1]),
+        difference,
+    )
+
+
+# ---- whole predictions
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A study, a network that learned a little, and the same network at nnU-Net."""
+
+    size: Size
+
+    @cached_property
+    def peer(self) -> peers.NNUNet:
+        size = self.size
+        return peers.NNUNet(CLASSES, (size.standard_mm,) * 3, (size.patch,) * 3, size.channels)
+
+    @cached_property
+    def volume(self) -> Any:
+        return inputs.study(self.size.study, (self.size.spacing_mm,) * 3)
+
+    @cached_property
+    def plan(self) -> Any:
+        return inputs.plan((self.size.standard_mm,) * 3, (self.size.patch,) * 3)
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        network = self.peer.twin(CLASSES)
+        blank = Predictor([network], [self.plan], inputs.labels(CLASSES), InferenceConfig())
+        study = blank.standardise(self.volume)
+        inputs.taught(network, CLASSES, np.asarray(normalise(study.hu.astype(np.float32), self.plan)), 32,
+                      self.size.taught)  # fmt: skip
+        self.peer.take(network)
+        return blank
+
+    @cached_property
+    def standard(self) -> StandardisedStudy:
+        return self.predictor.standardise(self.volume)
+
+    @cached_property
+    def image(self) -> Any:
+        """The standardised image (X, Y, Z), normalised."""
+        return np.ascontiguousarray(normalise(self.standard.hu.astype(np.float32), self.plan))
+
+    @cached_property
+    def tiling(self) -> Tiling:
+        return lay_tiles(self.standard.geometry.shape, self.plan.patch, 0.5, self.standard.body)
+
+    def inside(self, labels: Any) -> Any:
+        """Labels (X, Y, Z) of the part of the study that the standardised grid covers."""
+        way = find_way(self.standard.geometry, self.standard.native)
+        assert way is not None
+        return way.view(labels).transpose(2, 1, 0)
+
+    def by_nnunet(self) -> Any:
+        shape = self.inside(np.empty(self.size.study, bool)).shape
+        return self.peer.export(self.peer.scores(self.image).numpy(), shape, (self.size.spacing_mm,) * 3)
+
+    def by_monai(self) -> Any:
+        shape = self.inside(np.empty(self.size.study, bool)).shape
+        scores = peers.monai_scores(self.predictor.models[0], self.image, self.plan.patch, 0.5)
+        return peers.monai_labels(scores, shape)
+
+    def bare(self) -> None:
+        """The network over the tiles that are needed, and nothing else."""
+        window = Window(self.image, 0.0)
+        with torch.inference_mode():
+            for _, firsts in self.tiling.layers(2):
+                for first in firsts:
+                    self.predictor.models[0](window.read(first, self.tiling.tile)[None])
+
+
+def whole(subject: Subject, peer: Callable[[], Any]) -> Comparison:
+    """From the standardised image to the labels of the study."""
+    subject.standard, subject.image  # noqa: B018 - made before the clock runs
+    return Comparison(lambda: subject.predictor.predict(subject.standard).labels, peer, lambda ours, theirs: "")
+
+
+def against_bare(subject: Subject) -> Comparison:
+    """From the study in HU, standardising included, to its labels against the forward passes alone."""
+    subject.tiling, subject.image  # noqa: B018
+    return Comparison(lambda: subject.predictor(subject.volume), subject.bare, lambda ours, theirs: "")
+
+
+def measure_sameness(subject: Subject) -> Row:
+    """The least Dice of a structure with nnU-Net's predictor and export."""
+    name = "same_labels_as_nnunet"
+    try:
+        ours = subject.inside(subject.predictor.predict(subject.standard).labels)
+        least = peers.dice(ours, subject.by_nnunet(), CLASSES)
+    except FAILURES as error:
+        return Row(name, 1.0, unit="", reason=f"{type(error).__name__}: {str(error)[:80]}", failed=True)
+    return Row(name, 1.0, max(1 - least, 1e-9), 0.001, unit="1-D")
+
+
+# ---- memory
+
+
+def peak(*arguments: Any) -> dict[str, float]:
+    """What `inference_memory.py` prints."""
+    script = Path(__file__).with_name("inference_memory.py")
+    command = [sys.executable, str(script), *map(str, arguments)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=3000)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure_limit(size: Size) -> Row:
+    """Peak above the scores of the way back at full size, against the limit."""
+    name = "scores_to_labels_memory"
+    try:
+        ours = peak("restore", CLASSES, *SCORES_FULL[0], *SCORES_FULL[1])["above"]
+    except FAILURES as error:
+        return Row(name, 1.0, unit="MB", reason=f"medseg failed: {type(error).__name__}", failed=True)
+    return Row(name, 1.0, ours, LIMIT_MB, unit="MB")
+
+
+def measure_export_memory(size: Size, classes: int) -> Row:
+    """Peak above the scores against nnU-Net's export."""
+    name = f"memory_vs_nnunet_{classes}"
+    numbers = (classes, *size.memory[0], *size.memory[1])
+    try:
+        ours = peak("restore", *numbers)["above"]
+    except FAILURES as error:
+        return Row(name, THIRD, unit="MB", reason=f"medseg failed: {type(error).__name__}", failed=True)
+    try:
+        return Row(name, THIRD, ours, peak("nnunet", *numbers)["above"], unit="MB")
+    except FAILURES as error:
+        return Row(name, THIRD, ours, unit="MB", reason=f"the peer failed: {type(error).__name__}")
+
+
+def measure_budget(size: Size) -> Row:
+    """The whole process, from the file to the label file, under `ram="2G"`, 25 classes."""
+    name = "whole_process_under_2G"
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder)
+            inputs.write_untrained_run(place / "run", 25, (1.5,) * 3, (size.budget_patch,) * 3, (8, 16, 16))
+            write_volume(place / "ct.nii", inputs.study(size.long, (0.8, 0.8, 1.0)))
+            found = peak("study", place / "run", place / "ct.nii", place / "labels.nii.gz", BUDGET)
+    except FAILURES as error:
+        return Row(name, 1.0, unit="MB", reason=f"medseg failed: {type(error).__name__}", failed=True)
+    return Row(name, 1.0, found["peak"], 2**31 / 1e6, unit="MB")
+
+
+# ---- all of it
+
+
+def rows(size: Size, names: set[str], effort: Effort) -> Iterator[Row]:
+    subject = Subject(size)
+    once = replace(effort, runs=1)
+    table: dict[str, Callable[[], Row]] = {
+        "scores_to_labels_vs_nnunet": partial(
+            measure, "scores_to_labels_vs_nnunet", 8, partial(scores_against_nnunet, size, 1), effort
+        ),
+        "scores_to_labels_cubic": partial(
+            measure, "scores_to_labels_cubic", 8, partial(scores_against_nnunet, size, 3), once
+        ),
+        "scores_to_labels_memory": partial(measure_limit, size),
+        "memory_vs_nnunet_5": partial(measure_export_memory, size, 5),
+        "memory_vs_nnunet_25": partial(measure_export_memory, size, 25),
+        "whole_vs_bare_network": partial(
+            measure, "whole_vs_bare_network", 1 / size.bare, partial(against_bare, subject), effort
+        ),
+        "whole_vs_nnunet": partial(
+            measure, "whole_vs_nnunet", 1 / 0.8, lambda: whole(subject, subject.by_nnunet), effort
+        ),
+        "whole_vs_monai": partial(measure, "whole_vs_monai", 1 / 0.8, lambda: whole(subject, subject.by_monai), effort),
+        "same_labels_as_nnunet": partial(measure_sameness, subject),
+        "whole_process_under_2G": partial(measure_budget, size),
+    }
+    for name, row in table.items():
+        if not names or name in names:
+            yield row()
+
+
+NAMES = (
+    "scores_to_labels_vs_nnunet", "scores_to_labels_cubic", "scores_to_labels_memory", "memory_vs_nnunet_5",
+    "memory_vs_nnunet_25", "whole_vs_bare_network", "whole_vs_nnunet", "whole_vs_monai", "same_labels_as_nnunet",
+    "whole_process_under_2G",
+)  # fmt: skip
+
+
+def setting(size: Size) -> str:
+    """What the figures depend on, in one line."""
+
+    def found(name: str) -> str:
+        try:
+            return f"{name} {version(name)}"
+        except PackageNotFoundError:
+            return f"no {name}"
+
+    return (
+        f"scores {_times(size.scores[0])} to {_times(size.scores[1])}, {CLASSES} classes; whole predictions of "
+        f"{_times(size.study)} voxels at {size.standard_mm:g} mm with tiles of {size.patch} and channels "
+        f"{', '.join(map(str, size.channels))}; {', '.join(map(found, ('torch', 'nnunetv2', 'monai')))}; "
+        f"{torch.get_num_threads()} threads"
+    )
+
+
+def _times(shape: IntTriple) -> str:
+    return " x ".join(map(str, shape))
+
+
+MARKDOWN_HEADER = "| row | ours | peer | ratio | asked for | |\n|---|---|---|---|---|---|"
+
+
+def as_markdown(row: Row) -> str:
+    """A line of the table."""
+    shown = ["–" if value is None else f"{value:.3g}" for value in (row.ours, row.peer, row.ratio, row.target)]
+    units = [f"{text} {row.unit}".rstrip() if text != "–" else text for text in shown[:2]]
+    verdict = "met" if row.met else f"**not met** {row.reason}".rstrip()
+    return " | ".join(("| " + row.name.replace("_", " "), *units, *shown[2:], verdict)) + " |"
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="smaller studies and networks, fewer runs")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object a line on stdout, all else on stderr")
+    form.add_argument("--markdown", action="store_true", help="a table on stdout, all else on stderr")
+    parser.add_argument("--only", nargs="+", default=[], metavar="ROW", choices=NAMES, help="these rows alone")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    size = QUICK if options.quick else FULL
+    effort = Effort(runs=1, least_s=0.0, most_s=1) if options.quick else Effort(3, 3, 120)
+    log = sys.stderr if options.json or options.markdown else sys.stdout
+    print(setting(size), HEADER, sep="\n", file=log, flush=True)
+    found = []
+    for row in rows(size, set(options.only), effort):
+        found.append(row)
+        print(row.as_text(), file=log, flush=True)
+        if options.json:
+            print(json.dumps(row.as_json()), flush=True)
+    if options.markdown:
+        print(setting(size) + ".", "", MARKDOWN_HEADER, *map(as_markdown, found), sep="\n")
+    return int(any(row.failed for row in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
