@@ -158,16 +158,29 @@ def record(run: Run, **facts: Any) -> None:
     """Writes facts of the training's course into `run.json`, under `training`; those of before stay.
 
     Nothing of the machine, its user or its folders.
+
+    Raises:
+        FileReadError: `run.json` is gone or damaged.
     """
-    file = run.folder / "run.json"
-    found = json.loads(file.read_text(encoding="utf-8"))
+    found = _read_facts(run.folder)
     found["training"] = {**found.get("training", {}), **facts}
-    write_text(file, json.dumps(found, indent=1) + "\n")
+    write_text(run.folder / "run.json", json.dumps(found, indent=1) + "\n")
 
 
 def recorded(folder: Path) -> dict[str, Any]:
-    """What `record` wrote so far; empty for a run of an older version."""
-    return json.loads((folder / "run.json").read_text(encoding="utf-8")).get("training", {})
+    """What `record` wrote so far; empty for a run of an older version.
+
+    Raises:
+        FileReadError: `run.json` is gone or damaged.
+    """
+    return _read_facts(folder).get("training", {})
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / "run.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise FileReadError("run.json cannot be read", where=folder.name, got=type(error).__name__) from error
 
 
 def open_run(folder: str | Path) -> Run:
