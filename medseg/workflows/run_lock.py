@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ else:
 FAR = 2**30  # Windows locks bytes, also against the owner's other handles: one far behind the marker's content
 BUSY = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+TRIES, PAUSE_S = 3, 0.05  # `is_locked`, which `medseg runs` asks, holds a free lock for an instant itself
 HELD: set[int] = set()  # handles of this process
 Say = Callable[[str], None]
 
@@ -87,15 +89,18 @@ def is_locked(folder: Path) -> bool:
 
 def _lock(handle: int, wait: bool, folder: Path) -> bool:
     """Takes the lock; False where there are none to take."""
-    try:
-        _take(handle, wait)
-    except OSError as error:
-        if error.errno in NO_LOCKS:
-            return False
-        if error.errno not in BUSY:
-            raise WriteError(f"could not lock the folder: {error.strerror}", where=folder.name) from error
-        raise in_use(folder) from None
-    return True
+    for left in reversed(range(TRIES)):
+        try:
+            _take(handle, wait)
+            return True
+        except OSError as error:
+            if error.errno in NO_LOCKS:
+                return False
+            if error.errno not in BUSY:
+                raise WriteError(f"could not lock the folder: {error.strerror}", where=folder.name) from error
+        if left:
+            time.sleep(PAUSE_S)
+    raise in_use(folder)
 
 
 def in_use(folder: Path) -> UsageError:
