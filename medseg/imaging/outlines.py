@@ -36,7 +36,8 @@ def outlines(mask: BoolArray) -> list[FloatArray]:
 
 def _regions(padded: BoolArray) -> Iterator[IntArray]:
     """One ring of lattice points (N, 2) around each region; point (i, j) is the lower corner of pixel (i, j)."""
-    labels, _ = ndimage.label(padded)  # type: ignore[misc]
+    labels: IntArray = np.zeros(padded.shape, dtype=np.int32)
+    ndimage.label(padded, output=labels)
     around: dict[int, IntArray] = {}
     holes: dict[int, list[IntArray]] = {}
     for contour in find_contours(padded.astype(np.float32), 0.5):

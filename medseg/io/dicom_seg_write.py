@@ -107,7 +107,7 @@ def _build(
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=made_by.algorithm,
-        software_versions=software_versions(made_by),
+        software_versions=software_versions(made_by),  # type: ignore[arg-type]  # of any length
         device_serial_number=made_by.model or "none",
         content_description=RESEARCH_ONLY,
         content_label="SEGMENTATION",
@@ -140,7 +140,7 @@ def _stand_ins(source: DicomSource) -> list[Dataset]:
     return found
 
 
-def _decimals(numbers: Sequence[float] | None) -> list[DSfloat]:
+def _decimals(numbers: Sequence[float] | None) -> list[Any]:
     assert numbers is not None  # the series would have been refused
     return [DSfloat(number, auto_format=True) for number in numbers]
 

@@ -26,16 +26,16 @@ class LabelMasks(Mapping[str, BoolArray]):
     """The masks of a label map by name, each made when it is asked for."""
 
     labels: IntArray
-    values: Mapping[str, int]
+    value_of: Mapping[str, int]
 
     def __getitem__(self, name: str) -> BoolArray:
-        return self.labels == self.values[name]
+        return self.labels == self.value_of[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.values)
+        return iter(self.value_of)
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.value_of)
 
 
 def label_scene(prediction: Prediction, hu: FloatArray | None = None) -> Scene:

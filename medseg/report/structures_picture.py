@@ -66,10 +66,10 @@ def _draw(panel: Any, found: Scene, plane: str, axis: int, colours: Mapping[str,
         page = _page(mask, axis, place)
         if page.any():
             padded = np.pad(page, 1).astype(np.float32)
-            rows, columns = (np.arange(-1, n + 1) for n in page.shape)
-            panel.contour(columns, rows, padded, levels=[0.5], colors=[colours[name]], linewidths=1.3)
-    rows, columns = found.masks[next(iter(found.masks))].take(place, axis=axis).T.shape
-    panel.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5), aspect=up / across)
+            down, right = (np.arange(-1, n + 1) for n in page.shape)
+            panel.contour(right, down, padded, levels=[0.5], colors=[colours[name]], linewidths=1.3)
+    wide, high = (found.geometry.shape[other] for other in range(3) if other != axis)
+    panel.set(xlim=(-0.5, wide - 0.5), ylim=(high - 0.5, -0.5), aspect=up / across)
     panel.set_title(f"{plane} {found.first[axis] + place * found.steps[axis] + 1} of {found.whole[axis]}", color=SOFT,
                     fontsize=8)  # fmt: skip
     spots = ((0.01, 0.5, "left", "center"), (0.99, 0.5, "right", "center"), (0.5, 0.99, "center", "top"),
