@@ -4,7 +4,7 @@ A network learns phantom organs; another recipe then learns the tumours of real 
 with `init:` the phantom run. Recipe, steps, seed and patches are the same in both; so is the computing after the
 phantom, which comes on top. The four test cases of `benchmarks/sts.py` are judged.
 
-    python benchmarks/start_from_weights.py ../shared/data/sts_nifti OUT --steps 60 200 --seeds 0 1
+    python benchmarks/start_from_weights.py ../shared/data/sts_nifti OUT --steps 60 120 --seeds 0 1
 
 What is done already in OUT is not done again, so the command can be stopped and repeated.
 """
@@ -72,9 +72,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("source", type=Path, help="folder of the sarcomas")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, nargs="+", default=[60, 200])
+    parser.add_argument("--steps", type=int, nargs="+", default=[60, 120])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--phantom-steps", type=int, default=300)
+    parser.add_argument("--phantom-steps", type=int, default=200)
     arguments = parser.parse_args()
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
