@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from medseg.evaluation.hounsfield import doubt_hu, profile_hu
@@ -127,14 +126,10 @@ def cautions(volume: Volume, predictor: Predictor, run: Path) -> tuple[str, ...]
     notes = []
     if (doubt := doubt_hu(profile_hu(volume.hu))) is not None:
         notes.append(f"{doubt.what}; {doubt.do}")
-    grid = np.array(predictor.plans[0].spacing_mm)
-    spacing = np.array(volume.geometry.canonical().spacing_mm)
-    for axis, times in zip("XYZ", spacing / grid, strict=True):
-        if not 1 / FAR_SPACING <= times <= FAR_SPACING:
-            mm, usual = spacing["XYZ".index(axis)], grid["XYZ".index(axis)]
-            notes.append(
-                f"voxels of {mm:.3g} mm along {axis}, {times:.2g} times those of the training grid ({usual:.3g})"
-            )
+    usual, own = predictor.plans[0].spacing_mm, volume.geometry.canonical().spacing_mm
+    if any(not 1 / FAR_SPACING <= mm / grid <= FAR_SPACING for mm, grid in zip(own, usual, strict=True)):
+        sizes = [" x ".join(f"{mm:.3g}" for mm in spacing) for spacing in (own, usual)]
+        notes.append(f"voxels of {sizes[0]} mm, far from the {sizes[1]} mm that the network works on")
     return (*notes, *_views(volume, run))
 
 

@@ -232,4 +232,4 @@ def test_a_study_unlike_the_training_cases_is_predicted_with_a_warning(run_folde
     predict(run_folder, tmp_path / "thin.nii.gz", tmp_path / "out", on_done=outcomes.extend)
 
     notes = " ".join(outcomes[0].result.notes)
-    assert "the values are no HU" in notes and "voxels of 2 mm along Z, 0.14 times" in notes
+    assert "the values are no HU" in notes and "voxels of 9 x 9 x 2 mm, far from the 12 x 12 x 14 mm" in notes
