@@ -30,7 +30,7 @@ PLANS = "plans.json"
 NUMPY = tuple(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct"))
 SKIPPED = (*NUMPY, "numpy.dtype", "numpy.ndarray")
 NETWORKS = {"PlainConvUNet": "unet", "ResidualEncoderUNet": "resenc-m", "ResEncUNet": "resenc-m"}
-NOT_TENSORS = torch.serialization.pickle.UnpicklingError  # what torch's restricted reader raises
+NOT_TENSORS = torch.serialization.pickle.UnpicklingError  # type: ignore[attr-defined]  # of torch's restricted reader
 UNREADABLE = (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError,
               ArithmeticError, NOT_TENSORS)  # fmt: skip
 
@@ -141,7 +141,7 @@ def _load(file: Path) -> dict[str, Any]:
 
 def _plans(file: Path, made: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """The plans, and what they say of the configuration that was trained."""
-    plans = _beside(file, PLANS) or made.get("plans")
+    plans: Any = _beside(file, PLANS) or made.get("plans")
     name = made.get("configuration", file.parent.parent.name.rpartition("__")[2])
     try:
         settings = dict(plans["configurations"][name])
@@ -196,7 +196,15 @@ def _triple(values: Any, order: IntTriple) -> Any:
 
 
 def _model(settings: Mapping[str, Any], order: IntTriple) -> UNetConfig | ResEncConfig | None:
-    """The network that the plans describe, of the present or of the first format; None where ours cannot be it."""
+    """The network that the plans describe; None where ours cannot be it, or where the plans are of another form."""
+    try:
+        return _described(settings, order)
+    except (ConfigError, TypeError, ValueError, AttributeError, IndexError):
+        return None
+
+
+def _described(settings: Mapping[str, Any], order: IntTriple) -> UNetConfig | ResEncConfig | None:
+    """The same from plans of the present or of the first format, with whatever error a wrong one gives."""
     own = settings.get("architecture", {})
     kind, shape = own.get("network_class_name", settings.get("UNet_class_name", "")), own.get("arch_kwargs")
     name = NETWORKS.get(str(kind).rpartition(".")[2])
@@ -212,13 +220,10 @@ def _model(settings: Mapping[str, Any], order: IntTriple) -> UNetConfig | ResEnc
     counts = [counts] * len(channels) if isinstance(counts, int) else list(counts)
     decoder = shape.get("n_conv_per_stage_decoder", 2)
     decoders = set([decoder] if isinstance(decoder, int) else decoder)
-    try:
-        if name == "unet":
-            same = decoders | set(counts)
-            return build_config(UNetConfig, {**facts, "convolutions": counts[0]}) if len(same) == 1 else None
-        return build_config(ResEncConfig, {**facts, "blocks": counts}) if decoders == {1} else None
-    except ConfigError:
-        return None
+    if name == "unet":
+        same = decoders | set(counts)
+        return build_config(UNetConfig, {**facts, "convolutions": counts[0]}) if len(same) == 1 else None
+    return build_config(ResEncConfig, {**facts, "blocks": counts}) if decoders == {1} else None
 
 
 def _first_format(settings: Mapping[str, Any]) -> dict[str, Any]:
