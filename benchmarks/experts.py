@@ -178,7 +178,7 @@ def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]
         for key in COLUMNS:
             summary[mode][key] = _plain(mean_interval(_column(patients, key)))
             summary[mode][key]["by_seed"] = [
-                float(np.mean(_column([with_bias(n, result["simulated_mm"]) for n in result["cases"].values()], key)))
+                _average(_column([with_bias(n, result["simulated_mm"]) for n in result["cases"].values()], key))
                 for result in own
             ]
         summary[mode]["experts"] = [row for result in own for row in bias_rows(result)]
@@ -241,9 +241,9 @@ def slope(rows: Sequence[Mapping[str, float]]) -> float:
     """mm of bias learned per mm simulated, within seeds: 1 is all of it, 0 nothing."""
     x, y = [], []
     for seed in {row["seed"] for row in rows}:
-        own = [row for row in rows if row["seed"] == seed]
+        own = [row for row in rows if row["seed"] == seed and np.isfinite(row["learned_mm"])]
         for values, key in ((x, "simulated_mm"), (y, "learned_mm")):
-            values.extend(np.array([row[key] for row in own]) - np.mean([row[key] for row in own]))
+            values.extend(np.array([row[key] for row in own]) - (np.mean([row[key] for row in own]) if own else 0.0))
     return float(np.dot(x, y) / np.dot(x, x)) if np.any(x) else float("nan")
 
 
@@ -251,11 +251,17 @@ def _column(patients: Sequence[Numbers], key: str) -> Any:
     return np.array([numbers[key] for numbers in patients if key in numbers])
 
 
+def _average(values: Any) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
 def _plain(interval: Interval) -> dict[str, Any]:
-    return {"mean": interval.mean, "ci95": interval.ci95, "n": interval.n}
+    return {"mean": interval.mean if interval.n else None, "ci95": interval.ci95, "n": interval.n}
 
 
 def _cell(found: Mapping[str, Any], digits: int) -> str:
+    if found["mean"] is None:
+        return "nothing found"
     between = "" if found["ci95"] is None else " ({:.{d}f} to {:.{d}f})".format(*found["ci95"], d=digits)
     return f"{found['mean']:.{digits}f}{between}"
 
