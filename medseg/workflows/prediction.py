@@ -9,10 +9,12 @@ from typing import Any
 
 from medseg.errors import UsageError
 from medseg.files import open_growing_folder, remove_leftovers
+from medseg.imaging.measurements import Measurement
 from medseg.io.segment_codes import read_codes
 from medseg.workflows.fleet import Fleet
 from medseg.workflows.fleet_outcomes import Outcome, results_of
-from medseg.workflows.prediction_files import Outputs, origin_of
+from medseg.workflows.outputs import write_csv
+from medseg.workflows.prediction_files import Outputs, origin_of, read_measurements
 from medseg.workflows.prediction_studies import Study, list_studies
 from medseg.workflows.prediction_work import Predicted, PredictionSettings, PredictStudies
 
@@ -50,7 +52,8 @@ def predict(
     """Predicts every study and returns its first file, such as `out/<case>.nii.gz`, in the run's own label values.
 
     A study that fails is set aside and the rest go on. What is there already, of the same model, is kept and not done
-    again, so that a command that was cut off is simply given again.
+    again, so that a command that was cut off is simply given again. `out/measurements.csv` has the volume of every
+    structure of every study, with `probabilities` also between which volumes they leave it.
 
     Args:
         run: folder that `medseg train` wrote; its `fold_<k>` are averaged where it has them, as are several runs.
@@ -97,8 +100,15 @@ def predict(
         _Loaded(work, predictor) if _stays_here(fleet) else work, studies, finished=work.finished, name=_name,
         on_done=lambda outcome, done, total: progress("Predicting", done, total, outcome.item.id),
     )  # fmt: skip
+    _write_measurements(work.folder, [outcome.item.id for outcome in outcomes if outcome.error is None])
     on_done(outcomes)
     return [predicted.files[0] for predicted in results_of(outcomes)]
+
+
+def _write_measurements(folder: Path, names: Sequence[str]) -> None:
+    """`measurements.csv`: a line per study and structure."""
+    rows = [{"study": name, **each.as_record} for name in names for each in read_measurements(folder, name)]
+    write_csv(folder / "measurements.csv", rows, ["study", *Measurement.__dataclass_fields__])
 
 
 class _Loaded:

@@ -28,6 +28,7 @@ from medseg.data.folds import run_folders
 from medseg.errors import OutputExistsError, UsageError
 from medseg.files import atomic_path, write_text
 from medseg.imaging.labels import BACKGROUND, LabelSet, count_values
+from medseg.imaging.measurements import Measurement, measure
 from medseg.imaging.prediction import Prediction
 from medseg.imaging.volume import Volume
 from medseg.io.dicom_rtstruct_write import write_structure_set
@@ -98,7 +99,7 @@ class StudySource:
         where: stands first in messages.
     """
 
-    path: Path
+    path: str | Path
     reading: Mapping[str, Any] = field(default_factory=dict)
     volume: Volume | None = None
     where: str = ""
@@ -161,6 +162,15 @@ def write_prediction(
         write_json(job.record, job.facts(notes))
     paths = (*map(job.path, job.formats), job.record)
     return PredictionFiles(paths, tuple(map(job.path, kept)), tuple(notes))
+
+
+def read_measurements(folder: str | Path, name: str) -> list[Measurement]:
+    """What was measured in a study, from its record; empty where there is none or an older version wrote it."""
+    try:
+        found = json.loads((Path(folder) / f"{name}.json").read_text(encoding="utf-8"))
+        return [Measurement(**each) for each in found.get("measurements", [])]
+    except (OSError, ValueError, TypeError):
+        return []
 
 
 def kept_files(folder: str | Path, name: str, outputs: Outputs, made_by: MadeBy) -> PredictionFiles | None:
@@ -251,6 +261,7 @@ class _Job:
             "status": RESEARCH_ONLY,
             "made_by": dict(self.made_by.facts),
             "labels": dict(self.prediction.label_set.values),
+            "measurements": [each.as_record for each in measure(self.prediction)],
             "notes": list(notes),
         }
 

@@ -24,6 +24,7 @@ from medseg.errors import (
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.volume import Volume
 from medseg.io import dicom, nifti
+from medseg.io.manifest import read_dataset
 from medseg.phantom.shapes import rotation
 from medseg.workflows import import_, predict
 
@@ -180,8 +181,11 @@ def test_results_of_another_model_are_kept_unless_overwrite_and_by_a_broken_run_
     broken = Path(shutil.copytree(run_folder, tmp_path / "broken"))
     (broken / "checkpoints" / "best.safetensors").write_bytes(b"nothing")
 
+    other = Path(shutil.copytree(run_folder, tmp_path / "other"))
+    (other / "recipe.yaml").write_text("# another\n" + (other / "recipe.yaml").read_text())
+
     with pytest.raises(OutputExistsError, match="--overwrite"):
-        predict(run_folder, held_out_image, tmp_path / "out", checkpoint="last", probabilities=True)
+        predict(other, held_out_image, tmp_path / "out")
     with pytest.raises(CheckpointError, match="corrupted"):
         predict(broken, held_out_image, tmp_path / "out", overwrite=True)
     assert written.read_bytes() == before
@@ -233,3 +237,14 @@ def test_a_study_unlike_the_training_cases_is_predicted_with_a_warning(run_folde
 
     notes = " ".join(outcomes[0].result.notes)
     assert "the values are no HU" in notes and "voxels of 9 x 9 x 2 mm, far from the 12 x 12 x 14 mm" in notes
+
+
+def test_measurements_have_a_line_for_every_structure_of_every_study(
+    run_folder: Path, phantoms: Path, held_out_image: Path, tmp_path: Path
+) -> None:
+    predict(run_folder, held_out_image, tmp_path / "out", probabilities=True)
+
+    lines = (tmp_path / "out/measurements.csv").read_text().splitlines()
+    assert lines[0] == "study,structure,value,volume_ml,expected_ml,low_ml,high_ml,expected_dice"
+    assert len(lines) == 1 + len(read_dataset(phantoms).labels.foreground)
+    assert all(line.startswith("c005,") for line in lines[1:])
