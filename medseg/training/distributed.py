@@ -8,13 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import count
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from medseg.errors import MedsegError, UsageError
+
+if TYPE_CHECKING:
+    from torch.distributed.distributed_c10d import Store
 
 LONGEST_WAIT = timedelta(hours=4)  # of one process for another: reading cases, validating the longest scan
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # torchrun tells processes so only
@@ -36,7 +39,7 @@ class World:
     rank: int = 0
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    store: dist.Store | None = field(default=None, repr=False, compare=False)
+    store: Store | None = field(default=None, repr=False, compare=False)
 
     def on(self, device: str) -> World:
         """The world on `auto`, `cpu` or `cuda`: one GPU each with NCCL, or CPUs with gloo.
@@ -119,9 +122,12 @@ def open_world() -> Iterator[World]:
     elif any(name not in os.environ for name in TORCHRUN) or int(os.environ["WORLD_SIZE"]) == 1:
         yield World()
     else:
-        store, rank, size = next(dist.rendezvous("env://", timeout=LONGEST_WAIT))
+        from torch.distributed.distributed_c10d import PrefixStore  # builds of torch without it have one process
+        from torch.distributed.rendezvous import rendezvous
+
+        store, rank, size = next(rendezvous("env://", timeout=LONGEST_WAIT))
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        store = dist.PrefixStore(f"medseg/{attempt}/{next(OPENED)}", store)  # nothing left by a training before
+        store = PrefixStore(f"medseg/{attempt}/{next(OPENED)}", store)  # nothing left by a training before
         with _one_voice(store):
             try:
                 yield World(rank, size, store=store)
@@ -131,7 +137,7 @@ def open_world() -> Iterator[World]:
 
 
 @contextmanager
-def _one_voice(store: dist.Store) -> Iterator[None]:
+def _one_voice(store: Store) -> Iterator[None]:
     """Lets the first error of all processes through and turns those that follow from it into a silent exit."""
     try:
         yield

@@ -68,8 +68,8 @@ class TrainingConfig(Config):
         """The cases, out of those held out, of validations along the way, the same in each; None: all of them."""
         if self.validate_on is None or self.validate_on >= len(cases):
             return None
-        drawn = np.random.default_rng(self.seed).choice(len(cases), self.validate_on, replace=False)
-        return frozenset(cases[number] for number in drawn)
+        order = np.random.default_rng(self.seed).permutation(len(cases))
+        return frozenset(cases[int(number)] for number in order[: self.validate_on])
 
     def learning_rate(self, step: int) -> float:
         """Of the step that follows `step` finished ones."""

@@ -49,8 +49,7 @@ class Learner:
     def __init__(self, state: TrainingState, loss: nn.Module, config: TrainingConfig, machine: Machine) -> None:
         self.state, self.loss, self.config, self.machine = state, loss, config, machine
         self.forward = machine.prepared(state.model)
-        penalty = getattr(state.model, "penalty", None)
-        self.penalty: Callable[[], Tensor] | None = penalty if callable(penalty) else None
+        self.penalty: Callable[[], Tensor] | None = getattr(state.model, "penalty", None)
         self.updating = False  # True while the weights are between two steps
 
     def step(self, batch: Batch, asked_to_stop: Callable[[], bool] = lambda: False) -> Outcome:

@@ -30,6 +30,7 @@ from medseg.io.manifest import read_dataset, write_dataset
 from medseg.training.checkpoint import read_checkpoint
 from medseg.training.logbook import read_log
 from medseg.workflows import train
+from medseg.workflows.run import open_run
 
 LONG = ("training.steps=40", "training.validate_every=20", "training.checkpoint_every=1", "training.ema=0.9",
         "training.batch=2", "training.accumulate=2", "raters=conditioned")  # fmt: skip
@@ -83,6 +84,7 @@ def test_the_test_split_is_never_trained_or_validated_on(run_folder: Path) -> No
         ["model={name: unetr, hidden: 16, mlp: 16, heads: 2, features: 4, dropout: 0.1}"],
         ["training.optimizer={name: sgd}", "training.schedule={name: poly}", "sampling.workers=1"],
         ["transforms={preset: ct_default}", "preprocessing.crop_to_body=false"],
+        ["training.ema=0.99", "training.validate_on=1", "training.early_stopping={patience: 1}"],
         ["transforms={preset: nnunet_da5}", "training.augment_on=device", "sampling.workers=1"],
     ],
 )
@@ -277,6 +279,35 @@ def test_dropout_and_random_raters_go_on_where_they_stopped(recipe_file: Path, t
     assert (stopped.finished, stopped.step) == (False, 2)
     assert (resumed.finished, resumed.step) == (True, 4)
     assert digest(tmp_path / "stopped") == digest(tmp_path / "straight")
+
+
+def test_along_the_way_a_subset_is_validated_and_at_the_end_every_case(recipe_file: Path, tmp_path: Path) -> None:
+    wishes = ["training.steps=2", "training.validate_every=1", "training.validate_on=1"]
+
+    train(recipe_file, wishes, out=tmp_path / "run")
+
+    held_out = json.loads((tmp_path / "run" / "folds.json").read_text())["folds"][0]
+    first, last = [row["cases"] for row in read_log(tmp_path / "run" / "log.jsonl") if "cases" in row]
+    assert len(first) == 1
+    assert sorted(last) == sorted(held_out)
+
+
+def test_a_run_predicts_with_the_average_of_its_weights(recipe_file: Path, tmp_path: Path) -> None:
+    train(recipe_file, ["training.steps=2", "training.ema=0.9"], out=tmp_path / "run")
+
+    stored = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.safetensors")
+    weights = open_run(tmp_path / "run").load_model("last").state_dict()
+
+    assert all(np.array_equal(weights[name], tensor) for name, tensor in stored.part("ema").items())
+    assert any(not np.array_equal(weights[name], tensor) for name, tensor in stored.part("model").items())
+
+
+def test_less_memory_is_a_matter_of_how_and_may_change_on_resume(recipe_file: Path, tmp_path: Path) -> None:
+    train(recipe_file, ["training.batch=2"], out=tmp_path / "run")
+
+    train(recipe_file, ["training.batch=2", "training.accumulate=2"], out=tmp_path / "run", resume=True)
+
+    assert open_run(tmp_path / "run").recipe.training.accumulate == 2
 
 
 # ---- interrupted from outside
