@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
@@ -57,6 +58,16 @@ def test_what_was_written_reads_back_voxel_by_voxel(tmp_path: Path, kind: str) -
     assert list(found.masks) == ["kidney_left", "Ring"]
     for name, mask in found.masks.items():
         np.testing.assert_array_equal(mask, prediction.labels == LABELS.values[name], err_msg=name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_highdicom_finds_the_segments_on_the_slices_that_they_name(tmp_path: Path, kind: str) -> None:
+    source = source_of(tmp_path / "ct", kind)
+    prediction = predicted(source)
+    written(tmp_path, source, prediction)
+    uids = [image.facts.sop_uid for image in source.slices]
+    found = hd.seg.segread(tmp_path / "seg.dcm").get_pixels_by_source_instance(uids, combine_segments=True)
+    np.testing.assert_array_equal(found.T, source.indices_on_slices(prediction))
 
 
 def test_frames_of_a_multi_frame_ct_are_referred_to_by_number(tmp_path: Path) -> None:

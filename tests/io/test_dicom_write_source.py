@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medseg.errors import DicomError, FileReadError, GeometryError, LabelError
 from medseg.imaging.geometry import Geometry, reorient
@@ -33,6 +36,19 @@ def test_name_and_id_are_taken_over_and_comments_are_not(tmp_path: Path) -> None
 def test_letters_of_another_alphabet_survive(tmp_path: Path) -> None:
     source = patient_of(tmp_path, SpecificCharacterSet="ISO_IR 144", PatientName="Люкceмбypг", StudyID="Ж1")
     assert (str(source.patient.PatientName), source.patient.StudyID) == ("Люкceмбypг", "Ж1")
+
+
+def test_zipped_and_deflated_slices_tell_the_patient_too(tmp_path: Path) -> None:
+    folder = write_slices(tmp_path / "ct", PatientName="Müller^Änne", SpecificCharacterSet="ISO_IR 100")
+    shutil.make_archive(str(tmp_path / "ct"), "zip", folder)
+    for path in folder.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        dataset.save_as(tmp_path / path.name)
+        path.unlink()
+        shutil.move(tmp_path / path.name, path)
+    for source in (folder, tmp_path / "ct.zip"):
+        assert str(read_source(source).patient.PatientName) == "Müller^Änne"
 
 
 def test_what_dicom_forbids_is_left_empty_and_said_but_not_the_patients_id(tmp_path: Path) -> None:
