@@ -137,7 +137,8 @@ def one(folder: Path, data: Path, mode: str, seed: int, size: Size) -> None:
         return
     began = time.perf_counter()
     begun = (run / "checkpoints" / "last.safetensors").is_file()
-    train(size.recipe(data, mode, seed), out=run, resume=begun, overwrite=not begun)
+    if not train(size.recipe(data, mode, seed), out=run, resume=begun, overwrite=not begun).finished:
+        raise SystemExit("interrupted; the same command goes on from here")
     trained = time.perf_counter() - began
     scores = dict(score_run(run, data))
     biases = {
