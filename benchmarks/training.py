@@ -6,11 +6,11 @@
 
 `step`: forward, backward and update on one batch in memory. nnU-Net's side is its PlainConvUNet, its Dice and
 cross-entropy with deep supervision and its own `train_step`; ours is `unet` with the same weights (the logits are
-compared), our loss and our loop's step; fp32, with one thread and with two. `end_to_end`: whole iterations with
-loading and nnU-Net's set of augmentations, `medseg train` against nnU-Net's trainer with its own loader, once with
-its processes and once in a single thread; the faster one counts. Both sides run in processes of their own, in turns,
-whoever waits being stopped; `ratio` is the median over the rounds of peer / ours. The rows below them (time to the
-first iteration, preprocessing, memory, disk) are shown side by side and promise nothing.
+compared), our loss and our loop's step; fp32, with one thread, in the full form with two as well. `end_to_end`: whole
+iterations with loading and nnU-Net's set of augmentations, `medseg train` against nnU-Net's trainer with its own
+loader, once with its processes and once in a single thread; the faster one counts. Both sides run in processes of their
+own, in turns, whoever waits being stopped; `ratio` is the median over the rounds of peer / ours. The full form also
+shows planning and preprocessing, the time to the first iteration and memory side by side, and promises nothing there.
 
 With CUDA there are rows for the GPU. The exit code is 1 only when our own side failed.
 """
@@ -23,6 +23,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -36,19 +37,29 @@ from training_data import DATASET, Bench
 from training_sides import Side, in_turns, median_ratio
 
 PACKAGES = ("nnunetv2", "batchgeneratorsv2", "dynamic_network_architectures", "torch", "numba")
-THREADS = (1, 2)
 STEP, LOOP, LOOP_PROCESSES, LOOP_SINGLE = "step", "end_to_end", "end_to_end_vs_processes", "end_to_end_vs_one_thread"
-SIDE_BY_SIDE = ("first_iteration", "training_memory", "preprocessing_time", "preprocessing_memory",
-                "preprocessing_disk")  # fmt: skip
-NAMES = (*(f"{STEP}_{n}t" for n in THREADS), LOOP, LOOP_PROCESSES, LOOP_SINGLE, *SIDE_BY_SIDE, *gpu.NAMES)
+STEPS = (f"{STEP}_1t", f"{STEP}_2t")
+LOOP_TARGETS = ((LOOP, 1.0), (LOOP_SINGLE, 0.0), (LOOP_PROCESSES, 0.0))
+FRESH = ("first_iteration", "training_memory")
+DATA = ("preprocessing_time", "preprocessing_memory", "preprocessing_disk")
+NAMES = (*STEPS, *(name for name, _ in LOOP_TARGETS), *DATA, *FRESH, *gpu.NAMES)
 LOGITS_CLOSE = 1e-4
-OUR_WORKERS = 0  # loader processes on two cores, see docs/training.md
+OUR_WORKERS, PROCESSES = 2, "2"  # loader processes: one a core, which is nnU-Net's own choice on two cores
 
 
 @dataclass(frozen=True)
 class Effort:
-    """Edge of the patch, rounds of a step, cases, rounds of whole iterations and how many iterations each has, and the
-    least ratio of a step that counts as met."""
+    """How much is measured.
+
+    Args:
+        edge: of the patch.
+        step_rounds: of steps on one batch.
+        cases: phantom bodies to learn from.
+        loop_rounds, iterations: rounds of whole iterations, and how many of them a round has.
+        step_target: the least ratio of a step that counts as met.
+        threads: of the steps.
+        side_by_side: whether rows that promise nothing are measured too.
+    """
 
     edge: int
     step_rounds: int
@@ -56,68 +67,102 @@ class Effort:
     loop_rounds: int
     iterations: int
     step_target: float
+    threads: tuple[int, ...]
+    side_by_side: bool
 
 
-FULL = Effort(48, 31, 12, 15, 12, 1 / 1.05)
-QUICK = Effort(32, 15, 3, 5, 4, 1 / 1.10)
+FULL = Effort(48, 31, 12, 15, 12, 1 / 1.05, (1, 2), side_by_side=True)
+QUICK = Effort(32, 15, 3, 5, 4, 1 / 1.10, (1,), side_by_side=False)
 
 
-def step_rows(effort: Effort) -> Iterator[Row]:
+@dataclass
+class Pair:
+    """Both sides, once started; each begins with steps on one batch and then trains as a whole."""
+
+    ours: Side
+    peer: Side | None
+    peer_error: BaseException | None = None
+
+
+def started(bench: Bench, effort: Effort, stack: ExitStack) -> Pair:
+    """Both sides, started at the same time."""
+    edge = ("--edge", str(effort.edge))
+    with ThreadPoolExecutor(2) as pool:
+        ours = pool.submit(Side, ("ours", *edge, *our_loop(bench)), {})
+        peer = pool.submit(Side, ("nnunet", *edge, *peer_loop("0", PROCESSES)), bench.environment)
+    error = peer.exception()
+    made = None if error else stack.enter_context(closing(peer.result()))
+    if error is not None and not isinstance(error, FAILURES):
+        raise error
+    return Pair(stack.enter_context(closing(ours.result())), made, error)
+
+
+def our_loop(bench: Bench) -> tuple[str | Path, ...]:
+    return ("--recipe", bench.recipe(OUR_WORKERS), "--out", bench.folder / "run")
+
+
+def peer_loop(*processes: str) -> tuple[str, ...]:
+    """Arguments of nnU-Net's side, with so many loader processes in each phase."""
+    return ("--dataset", DATASET, "--processes", *processes)
+
+
+def step_rows(pair: Pair, effort: Effort) -> Iterator[Row]:
     """Same work, same network."""
-    names = [f"{STEP}_{threads}t" for threads in THREADS]
-    with ExitStack() as stack:
-        try:
-            ours = stack.enter_context(closing(Side(("step", "ours", str(effort.edge)), {})))
-        except FAILURES as error:
-            yield from (_ours_failed(name, effort.step_target, error) for name in names)
-            return
-        try:
-            peer = stack.enter_context(closing(Side(("step", "nnunet", str(effort.edge)), {})))
-        except FAILURES as error:
-            yield from (_peer_failed(name, effort.step_target, ours.run(effort.step_rounds), error) for name in names)
-            return
-        differ = max(abs(a - b) for a, b in zip(ours.facts["logits"], peer.facts["logits"], strict=True))
-        reason = f"logits differ by {differ:.2g}" if differ > LOGITS_CLOSE else ""
-        for name, threads in zip(names, THREADS, strict=True):
-            pairs = [(a, b) for a, b in in_turns((ours, peer), effort.step_rounds, 1, threads)]
-            yield _paired(name, effort.step_target, pairs, reason)
+    names = _step_names(effort)
+    if pair.peer is None:
+        alone = pair.ours.run(effort.step_rounds)
+        yield from (_peer_failed(name, effort.step_target, alone, pair.peer_error) for name in names)
+        return
+    pairs_of = zip(pair.ours.facts["logits"], pair.peer.facts["logits"], strict=True)
+    differ = max(abs(a - b) for a, b in pairs_of)
+    reason = f"logits differ by {differ:.2g}" if differ > LOGITS_CLOSE else ""
+    for name, threads in zip(names, effort.threads, strict=True):
+        yield _paired(name, effort.step_target, in_turns(pair.ours, pair.peer, effort.step_rounds, 1, threads), reason)
 
 
-def loop_rows(bench: Bench, effort: Effort) -> Iterator[Row]:
-    """Whole iterations per second, time to the first one and memory."""
-    with ExitStack() as stack:
-        try:
-            out = bench.folder / "run"
-            ours = stack.enter_context(closing(Side(("loop", "ours", bench.recipe(OUR_WORKERS), out), {})))
-        except FAILURES as error:
-            yield from (_ours_failed(name, least, error) for name, least in _loop_targets())
-            return
-        try:
-            assert bench.peer
-            sides = [stack.enter_context(closing(_peer_loop(bench, processes))) for processes in THREADS[::-1]]
-        except FAILURES as error:
-            alone = ours.run(effort.iterations * effort.loop_rounds)
-            yield from (_peer_failed(name, least, alone, error) for name, least in _loop_targets())
-            return
-        rounds = in_turns((ours, *sides), effort.loop_rounds, effort.iterations)
-        with_processes = _paired(LOOP_PROCESSES, 0.0, [(a, b) for a, b, _ in rounds])
-        single = _paired(LOOP_SINGLE, 0.0, [(a, c) for a, _, c in rounds])
-        faster, side = min((with_processes, sides[0]), (single, sides[1]), key=lambda pair: pair[0].ratio or 0.0)
-        yield PairedRow(LOOP, 1.0, faster.ours, faster.peer, "s", paired=faster.ratio)
-        yield with_processes
-        yield single
-        yield Row("first_iteration", 0.0, ours.ready_s, side.ready_s)
-        yield Row("training_memory", 0.0, ours.peak_mb, side.peak_mb, "MB")
+def _step_names(effort: Effort) -> list[str]:
+    return [f"{STEP}_{threads}t" for threads in effort.threads]
 
 
-def _peer_loop(bench: Bench, processes: int) -> Side:
-    """nnU-Net's trainer; with one process it loads in its own."""
-    count = {"nnUNet_n_proc_DA": str(processes if processes > 1 else 0)}
-    return Side(("loop", "nnunet", DATASET), bench.environment | count)
+def loop_rows(pair: Pair, effort: Effort) -> Iterator[Row]:
+    """Seconds of whole iterations."""
+    found: list[PairedRow] = []
+    try:
+        pair.ours.go_on()
+    except FAILURES as error:
+        yield from (_ours_failed(name, least, error) for name, least in LOOP_TARGETS)
+        return
+    try:
+        if pair.peer is None:
+            raise pair.peer_error or RuntimeError("not started")
+        for name in (LOOP_SINGLE, LOOP_PROCESSES):
+            pair.peer.go_on()
+            found.append(_paired(name, 0.0, in_turns(pair.ours, pair.peer, effort.loop_rounds, effort.iterations)))
+    except FAILURES as error:
+        alone = pair.ours.run(effort.iterations * effort.loop_rounds)
+        yield from (_peer_failed(name, least, alone, error) for name, least in LOOP_TARGETS)
+        return
+    faster = min(found, key=lambda row: row.ratio or 0.0)
+    yield PairedRow(LOOP, 1.0, faster.ours, faster.peer, "s", paired=faster.ratio)
+    yield from found
 
 
-def _loop_targets() -> tuple[tuple[str, float], ...]:
-    return ((LOOP, 1.0), *((name, 0.0) for name in (LOOP_PROCESSES, LOOP_SINGLE, *SIDE_BY_SIDE[:2])))
+def fresh_rows(bench: Bench, effort: Effort) -> Iterator[Row]:
+    """Time to the first iteration and memory, of each side alone in a fresh process; nnU-Net loads in its own."""
+    commands = (("ours", *our_loop(bench)), {}), (("nnunet", *peer_loop("0")), bench.environment)
+    seconds, memory = [], []
+    try:
+        for command, environment in commands:
+            with closing(Side(command, environment)) as side:
+                side.run(effort.iterations)
+                seconds.append(side.ready_s)
+                memory.append(side.peak_mb)
+    except FAILURES as error:
+        failed = _peer_failed if seconds else _ours_failed
+        yield from (failed(name, 0.0, error=error) for name in FRESH)
+        return
+    yield Row("first_iteration", 0.0, seconds[0], seconds[1])
+    yield Row("training_memory", 0.0, memory[0], memory[1], "MB")
 
 
 def data_rows(bench: Bench) -> Iterator[Row]:
@@ -144,35 +189,53 @@ def _ours_failed(name: str, target: float, error: BaseException) -> Row:
     return Row(name, target, reason=f"medseg failed: {_told(error)}", failed=True)
 
 
-def _peer_failed(name: str, target: float, ours: float, error: BaseException) -> Row:
+def _peer_failed(name: str, target: float, ours: float | None = None, error: BaseException | None = None) -> Row:
     return Row(name, target, ours=ours, reason=f"the peer failed: {_told(error)}")
 
 
-def _told(error: BaseException) -> str:
+def _told(error: BaseException | None) -> str:
     """One line without a path of this machine."""
+    if error is None:
+        return "not started"
     first = str(error).splitlines()[0] if str(error) else ""
     return type(error).__name__ if os.sep in first else f"{type(error).__name__}: {first}".rstrip(": ")
 
 
 def rows(effort: Effort, names: set[str]) -> Iterator[Row]:
     """Every row, or those named."""
+    with tempfile.TemporaryDirectory(prefix="medseg-training-", ignore_cleanup_errors=True) as folder:
+        bench = Bench(Path(folder), effort.edge, effort.cases)
+        for row in _all_rows(bench, effort, names):
+            if not names or row.name in names:
+                yield row
 
+
+def _all_rows(bench: Bench, effort: Effort, names: set[str]) -> Iterator[Row]:
     def asked(*group: str) -> bool:
         return not names or bool(names & set(group))
 
-    def chosen(found: Iterator[Row]) -> Iterator[Row]:
-        return (row for row in found if asked(row.name))
-
-    if asked(*NAMES[: len(THREADS)]):
-        yield from chosen(step_rows(effort))
-    with tempfile.TemporaryDirectory(prefix="medseg-training-", ignore_cleanup_errors=True) as folder:
-        bench = Bench(Path(folder), effort.edge, effort.cases)
-        if asked(LOOP, LOOP_PROCESSES, LOOP_SINGLE, *SIDE_BY_SIDE[:2]):
-            yield from chosen(loop_rows(bench, effort))
-        if asked(*SIDE_BY_SIDE[2:]):
-            yield from chosen(data_rows(bench))
-        if torch.cuda.is_available():
-            yield from chosen(gpu.rows(bench))
+    steps, loops = asked(*STEPS), asked(*(name for name, _ in LOOP_TARGETS))
+    if effort.side_by_side and asked(*DATA):
+        yield from data_rows(bench)
+    if steps or loops:
+        with ExitStack() as stack:
+            try:
+                pair = started(bench, effort, stack)
+            except FAILURES as error:
+                yield from (_ours_failed(name, effort.step_target, error) for name in _step_names(effort))
+                yield from (_ours_failed(name, least, error) for name, least in LOOP_TARGETS)
+                return
+            if steps:
+                yield from step_rows(pair, effort)
+            if loops:
+                bench.prepare()
+                yield from loop_rows(pair, effort)
+    if effort.side_by_side and asked(*FRESH):
+        bench.prepare()
+        yield from fresh_rows(bench, effort)
+    if torch.cuda.is_available() and asked(*gpu.NAMES):
+        bench.prepare()
+        yield from gpu.rows(bench)
 
 
 def setting(effort: Effort) -> str:

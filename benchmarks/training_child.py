@@ -7,11 +7,12 @@ python benchmarks/training_child.py loop nnunet DATASET               # nnU-Net'
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,24 +37,35 @@ def answers() -> Answer:
 
 
 class Obedience:
-    """Counts units of work, and waits for the next order when those of the last one are done."""
+    """Counts units of work, and waits for the next order when those of the last one are done.
+
+    The first unit of a phase is done unasked: with it the child says that it is ready.
+    """
 
     def __init__(self, answer: Answer) -> None:
-        self.answer, self.left, self.start, self.ordered = answer, 1, 0.0, False
+        self.answer = answer
+        self.begin()
 
-    def note(self, **facts: Any) -> None:
-        """To be called after each unit."""
+    def begin(self) -> None:
+        """A new phase."""
+        self.left, self.start, self.ordered = 1, 0.0, False
+
+    def note(self, **facts: Any) -> bool:
+        """To be called after each unit; False where the next phase is asked for."""
         self.left -= 1
         if self.left:
-            return
+            return True
         self.answer({"seconds": time.perf_counter() - self.start} if self.ordered else facts)
         line = sys.stdin.readline()
         if not line:
             sys.exit(0)  # nobody is left who could ask
         order = json.loads(line)
+        if order.get("go_on"):
+            return False
         if order["threads"]:
             torch.set_num_threads(order["threads"])
         self.left, self.ordered, self.start = order["units"], True, time.perf_counter()
+        return True
 
 
 # ---- the same batch again and again
@@ -129,13 +141,15 @@ def peer_step(edge: int) -> Callable[[], float]:
     return lambda: float(nnUNetTrainer.train_step(trainer, batch)["loss"])
 
 
-def steps(side: str, edge: int, answer: Answer) -> None:
+def steps(side: str, edge: int, obedience: Obedience) -> None:
+    """Steps on one batch until the next phase is asked for."""
     logits = first_logits(side, edge)
     step = our_step(edge) if side == "ours" else peer_step(edge)
-    obedience = Obedience(answer)
-    while True:
-        loss = step()
-        obedience.note(logits=logits, loss=loss)
+    threads = torch.get_num_threads()
+    while obedience.note(logits=logits, loss=step()):
+        pass
+    torch.set_num_threads(threads)
+    obedience.begin()
 
 
 def first_logits(side: str, edge: int) -> list[float]:
@@ -156,10 +170,9 @@ def first_logits(side: str, edge: int) -> list[float]:
 # ---- training as a whole
 
 
-def our_loop(recipe: Path, out: Path, answer: Answer) -> None:
+def our_loop(recipe: Path, out: Path, obedience: Obedience) -> None:
+    """`medseg train`, but for its screen."""
     from medseg.workflows.training import train
-
-    obedience = Obedience(answer)
 
     def progress(what: str, done: int, total: int, note: str) -> None:
         if what == "Training":
@@ -168,30 +181,49 @@ def our_loop(recipe: Path, out: Path, answer: Answer) -> None:
     train(recipe, out=out, overwrite=True, progress=progress)
 
 
-def peer_loop(dataset: str, device: str, answer: Answer) -> None:
+def peer_loop(dataset: str, processes: Sequence[int], device: str, obedience: Obedience) -> None:
     """The loop of `run_training`, the threads as `nnUNetv2_train -device cpu` or `cuda` sets them."""
     from training_nnunet import build_trainer
 
     torch.set_num_threads((os.cpu_count() or 1) if device == "cpu" else 1)
+    os.environ["nnUNet_n_proc_DA"] = str(processes[0])  # noqa: SIM112
     trainer = build_trainer(dataset, 100_000, device=device)
     trainer.on_train_start()
     trainer.on_epoch_start()
     trainer.on_train_epoch_start()
-    obedience = Obedience(answer)
+    for count in processes[1:]:
+        _iterate(trainer, obedience)
+        os.environ["nnUNet_n_proc_DA"] = str(count)  # noqa: SIM112
+        trainer.dataloader_train, trainer.dataloader_val = trainer.get_dataloaders()
+        obedience.begin()
+    _iterate(trainer, obedience)
+
+
+def _iterate(trainer: Any, obedience: Obedience) -> None:
     while True:
         trainer.train_step(next(trainer.dataloader_train))
-        obedience.note(note="")
+        if not obedience.note():
+            return
 
 
 def main() -> None:
     answer = answers()
-    what, side, *rest = sys.argv[1:]
-    if what == "step":
-        steps(side, int(rest[0]), answer)
-    elif side == "ours":
-        our_loop(Path(rest[0]), Path(rest[1]), answer)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("side", choices=("ours", "nnunet"))
+    parser.add_argument("--edge", type=int)
+    parser.add_argument("--recipe", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--dataset")
+    parser.add_argument("--processes", type=int, nargs="+", default=[0])
+    parser.add_argument("--device", default="cpu")
+    given = parser.parse_args()
+    obedience = Obedience(answer)
+    if given.edge:
+        steps(given.side, given.edge, obedience)
+    if given.side == "ours":
+        our_loop(given.recipe, given.out, obedience)
     else:
-        peer_loop(rest[0], rest[1] if len(rest) > 1 else "cpu", answer)
+        peer_loop(given.dataset, given.processes, given.device, obedience)
 
 
 if __name__ == "__main__":

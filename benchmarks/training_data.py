@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -102,9 +103,15 @@ class Bench:
         write_text(folder / f"{SHARED}.json", json.dumps(shared_plans(plans, network, self.patch, BATCH)))
         return cost
 
+    def prepare(self) -> None:
+        """Both at the same time, so that what it cost each is not to be shown."""
+        assert self.data.exists()
+        with ThreadPoolExecutor(2) as pool:
+            for made in [pool.submit(getattr, self, side) for side in ("ours", "peer")]:
+                made.result()
+
     def recipe(self, workers: int, device: str = "cpu", augment_on: str = "loader") -> Path:
         """Our recipe on the store: nnU-Net's augmentation in so many loader processes."""
-        assert self.ours
         path = self.folder / f"recipe-{workers}-{augment_on}.yaml"
         store = self.folder / "store"
         write_text(path, RECIPE.format(store=store, workers=workers, device=device, augment_on=augment_on))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ LOOP, UTILISATION, MEMORY = "gpu_end_to_end", "gpu_utilisation", "gpu_memory_vs_
 NAMES = (LOOP, UTILISATION, MEMORY)
 LEAST_GAIN, MOST_OFF = 1.5, 15.0  # times nnU-Net's iterations; % that a count may be off
 WORKERS, ROUNDS, ITERATIONS = 4, 15, 50
+PROCESSES = str(min(12, os.cpu_count() or 1))  # as nnU-Net chooses
 PATCH, CLASSES, BATCH = (128, 128, 128), 4, 2
 QUERY = ("nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits")
 
@@ -41,12 +43,12 @@ def rows(bench: Bench) -> Iterator[Row]:
 def _loop_rows(bench: Bench) -> Iterator[Row]:
     """Seconds an iteration with augmentation and loading, nnU-Net with its own processes and torch.compile."""
     recipe = bench.recipe(WORKERS, "cuda", "device")
-    assert bench.peer
+    learn = ("nnunet", "--dataset", DATASET, "--device", "cuda", "--processes", PROCESSES)
     with ExitStack() as stack:
-        ours = stack.enter_context(closing(Side(("loop", "ours", recipe, bench.folder / "run-cuda"), {})))
+        ours = stack.enter_context(closing(Side(("ours", "--recipe", recipe, "--out", bench.folder / "run-cuda"), {})))
         environment = bench.environment | {"nnUNet_compile": "t"}
-        peer = stack.enter_context(closing(Side(("loop", "nnunet", DATASET, "cuda"), environment)))
-        seconds, theirs, ratio = median_ratio([(a, b) for a, b in in_turns((ours, peer), ROUNDS, ITERATIONS)])
+        peer = stack.enter_context(closing(Side(learn, environment)))
+        seconds, theirs, ratio = median_ratio(in_turns(ours, peer, ROUNDS, ITERATIONS))
         reason = "" if ratio >= LEAST_GAIN else f"the median ratio of single rounds is {ratio:.3g}"
         yield Row(LOOP, LEAST_GAIN, seconds, theirs, reason=reason)
         busy = [_busy(side) for side in (ours, peer)]

@@ -65,12 +65,19 @@ class Side:
 
     def run(self, units: int, threads: int | None = None) -> float:
         """Seconds a unit, as the child measures them."""
+        return self._ordered({"units": units, "threads": threads})["seconds"] / units
+
+    def go_on(self) -> None:
+        """Begins the child's next phase; returns when it has done the first unit of it."""
+        self.facts = self._ordered({"go_on": True})
+
+    def _ordered(self, order: dict[str, Any]) -> dict[str, Any]:
         os.killpg(self.process.pid, signal.SIGCONT)
         try:
             assert self.process.stdin is not None
-            self.process.stdin.write(json.dumps({"units": units, "threads": threads}) + "\n")
+            self.process.stdin.write(json.dumps(order) + "\n")
             self.process.stdin.flush()
-            return self._told()["seconds"] / units
+            return self._told()
         finally:
             self.pause()
 
@@ -106,16 +113,16 @@ class Side:
         return json.loads(line)
 
 
-def in_turns(sides: Sequence[Side], rounds: int, units: int, threads: int | None = None) -> list[tuple[float, ...]]:
-    """Seconds a unit of every side, round by round; whoever went last goes first in the next round."""
+def in_turns(ours: Side, peer: Side, rounds: int, units: int, threads: int | None = None) -> list[tuple[float, float]]:
+    """Seconds a unit of both sides, round by round; whoever went last goes first in the next round."""
+    sides = (ours, peer)
     for side in sides:
         side.run(units, threads)  # what the number of threads changes is settled before anything counts
     found = []
     for number in range(rounds):
-        order = list(range(len(sides)))
-        order = order if number % 2 == 0 else order[::-1]
+        order = (0, 1) if number % 2 == 0 else (1, 0)
         seconds = {place: sides[place].run(units, threads) for place in order}
-        found.append(tuple(seconds[place] for place in range(len(sides))))
+        found.append((seconds[0], seconds[1]))
     return found
 
 

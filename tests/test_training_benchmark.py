@@ -6,7 +6,9 @@ Nothing here depends on how long anything takes.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -38,6 +40,11 @@ def bench(load: Load) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
+def sides(load: Load) -> ModuleType:
+    return load("training_sides")
+
+
+@pytest.fixture(scope="module")
 def nnunet(load: Load) -> ModuleType:
     return load("training_nnunet")
 
@@ -52,6 +59,14 @@ class FakeSide:
 
     def __init__(self, name: str, seconds: float, log: list[str]) -> None:
         self.name, self.seconds, self.log = name, seconds, log
+        self.facts: dict[str, Any] = {"logits": [0.0]}
+        self.ready_s = self.peak_mb = seconds
+
+    def go_on(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
     def run(self, units: int, threads: int | None = None) -> float:
         self.log.append(self.name)
@@ -61,11 +76,10 @@ class FakeSide:
 # ---- turns and rows
 
 
-def test_whoever_went_last_goes_first_and_the_first_turn_does_not_count(load: Load) -> None:
+def test_whoever_went_last_goes_first_and_the_first_turn_does_not_count(sides: ModuleType) -> None:
     log: list[str] = []
-    sides = [FakeSide("ours", 1.0, log), FakeSide("peer", 2.0, log)]
 
-    rounds = load("training_sides").in_turns(sides, 2, 1)
+    rounds = sides.in_turns(FakeSide("ours", 1.0, log), FakeSide("peer", 2.0, log), 2, 1)
 
     assert rounds == [(1.0, 2.0), (1.0, 2.0)]
     assert log == ["ours", "peer", "ours", "peer", "peer", "ours"]
@@ -74,54 +88,89 @@ def test_whoever_went_last_goes_first_and_the_first_turn_does_not_count(load: Lo
 def test_the_promises_are_a_twentieth_in_full_and_a_tenth_in_the_quick_form(bench: ModuleType) -> None:
     assert (bench.FULL.step_target, bench.QUICK.step_target) == (1 / 1.05, 1 / 1.10)
     assert min(bench.FULL.step_rounds, bench.QUICK.step_rounds) >= 15
-    assert dict(bench._loop_targets())["end_to_end"] == 1.0
+    assert dict(bench.LOOP_TARGETS)["end_to_end"] == 1.0
 
 
-def test_json_lines_go_to_stdout_alone_and_every_row_of_the_cpu_is_there(
+@pytest.mark.parametrize("form", ["quick", "full"])
+def test_json_lines_go_to_stdout_alone_and_every_target_of_the_cpu_has_a_row(
+    bench: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    _fake(bench, monkeypatch, {"ours": 1.0, "nnunet": 1.2})
+
+    code = bench.main(["--json", *(["--quick"] if form == "quick" else [])])
+
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    promised = {"step_1t", "end_to_end", "end_to_end_vs_one_thread", "end_to_end_vs_processes"}
+    more = {"step_2t", *bench.DATA, *bench.FRESH} if form == "full" else set()
+    assert code == 0
+    assert {row["name"] for row in found} == promised | more
+    assert all(row["met"] and row["ratio"] == pytest.approx(1.2) for row in found)
+
+
+def test_only_the_rows_asked_for_are_measured(
     bench: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bench, "Side", lambda command, environment: _ready(1.0 if "ours" in command else 1.2))
-    monkeypatch.setattr(bench, "Bench", _FakeBench)
-    monkeypatch.setattr(bench.torch.cuda, "is_available", lambda: False)
+    _fake(bench, monkeypatch, {"ours": 1.0, "nnunet": 1.2})
+
+    bench.main(["--json", "--only", "step_2t"])
+
+    assert [json.loads(line)["name"] for line in capsys.readouterr().out.splitlines()] == ["step_2t"]
+
+
+def test_the_faster_of_nnunet_s_two_loaders_counts(bench: ModuleType) -> None:
+    peer = FakeSide("peer", 3.0, [])
+    peer.go_on = lambda: setattr(peer, "seconds", peer.seconds - 1.0)  # type: ignore[method-assign]
+    pair = bench.Pair(FakeSide("ours", 0.5, []), peer)
+
+    counted, alone, processes = bench.loop_rows(pair, bench.QUICK)
+
+    assert (alone.ratio, processes.ratio, counted.ratio) == (4.0, 2.0, 2.0)
+
+
+def test_networks_that_differ_do_not_meet_the_target(bench: ModuleType) -> None:
+    pair = bench.Pair(FakeSide("ours", 1.0, []), FakeSide("peer", 1.0, []))
+    pair.peer.facts = {"logits": [0.5]}
+
+    (row,) = bench.step_rows(pair, bench.QUICK)
+
+    assert (row.ratio, row.met, row.reason) == (1.0, False, "logits differ by 0.5")
+
+
+def test_a_peer_that_fails_is_no_failure_of_ours(
+    bench: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _fake(bench, monkeypatch, {"ours": 1.0})
 
     code = bench.main(["--quick", "--json"])
 
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert code == 0
-    assert [row["name"] for row in found] == [name for name in bench.NAMES if not name.startswith("gpu")]
-    assert all(row["met"] and row["ratio"] == pytest.approx(1.2) for row in found)
+    assert code == 0 and not any(row["met"] for row in found)
+    assert {row["reason"] for row in found} == {"the peer failed: RuntimeError: no nnunet here"}
 
 
-def test_networks_that_differ_do_not_meet_the_target(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    logits = {"ours": [0.0, 1.0], "nnunet": [0.0, 1.5]}
-    monkeypatch.setattr(bench, "Side", lambda command, environment: _ready(1.0, logits[command[1]]))
+def test_our_own_failure_is_the_exit_code(
+    bench: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _fake(bench, monkeypatch, {"nnunet": 1.0})
 
-    rows = list(bench.step_rows(bench.QUICK))
+    assert bench.main(["--quick", "--json"]) == 1
+    assert "medseg failed: RuntimeError: no ours here" in capsys.readouterr().out
 
-    assert [(row.ratio, row.met, row.reason) for row in rows] == [(1.0, False, "logits differ by 0.5")] * 2
 
+def _fake(bench: ModuleType, monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float]) -> None:
+    """Sides that take so long; one that is not named cannot be started."""
 
-def test_a_peer_that_fails_is_no_failure_of_ours(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    def side(command: tuple[str, ...], environment: dict[str, str]) -> Any:
-        if "nnunet" in command:
-            raise RuntimeError("No module named 'nnunetv2'")
-        return _ready(1.0)
+    def side(command: tuple[str, ...], environment: dict[str, str]) -> FakeSide:
+        if command[0] not in seconds:
+            raise RuntimeError(f"no {command[0]} here")
+        return FakeSide(command[0], seconds[command[0]], [])
 
     monkeypatch.setattr(bench, "Side", side)
-    rows = list(bench.step_rows(bench.QUICK))
-
-    assert [row.failed for row in rows] == [False, False]
-    assert rows[0].reason == "the peer failed: RuntimeError: No module named 'nnunetv2'" and rows[0].ours == 1.0
+    monkeypatch.setattr(bench, "Bench", FakeBench)
+    monkeypatch.setattr(bench.torch.cuda, "is_available", lambda: False)
 
 
-def _ready(seconds: float, logits: list[float] | None = None) -> Any:
-    return SimpleNamespace(
-        facts={"logits": logits or [0.0]}, ready_s=seconds, peak_mb=seconds, close=lambda: None,
-        run=lambda units, threads=None: seconds,
-    )  # fmt: skip
-
-
-class _FakeBench:
+class FakeBench:
     def __init__(self, folder: Path, edge: int, cases: int) -> None:
         self.folder, self.environment = folder, {}
         self.ours = SimpleNamespace(seconds=1.0, peak_mb=1.0, disk_mb=1.0)
@@ -130,32 +179,78 @@ class _FakeBench:
     def recipe(self, workers: int) -> Path:
         return self.folder / "recipe.yaml"
 
+    def prepare(self) -> None:
+        pass
+
 
 # ---- processes
 
+OBEDIENT = """
+import json, sys
+print(json.dumps({"ready": sys.argv[1]}), flush=True)
+for line in sys.stdin:
+    order = json.loads(line)
+    print(json.dumps({"phase": 2} if order.get("go_on") else {"seconds": 3.0 * order["units"]}), flush=True)
+"""
 
-def test_a_child_that_dies_is_told_with_its_last_words(load: Load) -> None:
-    with pytest.raises(RuntimeError, match="ValueError"):
-        load("training_sides").Side(("step", "ours", "no number"), {})
+
+def test_a_child_is_told_what_to_do_and_gives_its_seconds_a_unit(
+    sides: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sides, "CHILD", _script(tmp_path, OBEDIENT))
+    with closing(sides.Side(("hello",), {})) as side:
+        assert side.facts == {"ready": "hello"} and side.ready_s > 0 and side.peak_mb > 0
+        assert side.run(4) == 3.0
+        side.go_on()
+        assert side.facts == {"phase": 2}
+
+
+def test_who_waits_is_stopped_and_who_is_closed_has_ended(
+    sides: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sides, "CHILD", _script(tmp_path, OBEDIENT))
+    side = sides.Side(("hello",), {})
+    child = sides.psutil.Process(side.process.pid)
+
+    state = child.status()
+    side.close()
+
+    assert state == sides.psutil.STATUS_STOPPED and side.process.poll() is not None
+
+
+def test_a_child_that_dies_is_told_with_its_last_words(
+    sides: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sides, "CHILD", _script(tmp_path, "raise ValueError('no such edge')"))
+
+    with pytest.raises(RuntimeError, match="ValueError: no such edge"):
+        sides.Side((), {})
+
+
+def _script(folder: Path, text: str) -> Path:
+    path = folder / "child.py"
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 def test_units_are_counted_and_then_the_next_order_is_awaited(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     child, told = load("training_child"), []
-    orders = iter([json.dumps({"units": 2, "threads": None}), ""])
+    orders = iter([json.dumps({"units": 2, "threads": None}), json.dumps({"go_on": True}), ""])
     monkeypatch.setattr(child.sys, "stdin", SimpleNamespace(readline=lambda: next(orders)))
     obedience = child.Obedience(told.append)
 
-    obedience.note(loss=3.0)
-    obedience.note()
+    notes = [obedience.note(loss=3.0), obedience.note(), obedience.note()]
+    obedience.begin()
     with pytest.raises(SystemExit):
-        obedience.note()
+        obedience.note(phase=2)
 
-    assert told[0] == {"loss": 3.0} and list(told[1]) == ["seconds"]
+    assert notes == [True, True, False]
+    assert told[0] == {"loss": 3.0} and list(told[1]) == ["seconds"] and told[2] == {"phase": 2}
 
 
-def test_memory_of_a_process_is_counted_in_mb(load: Load) -> None:
-    sides, held = load("training_sides"), np.ones(2**25, dtype=np.uint8)
-    memory = sides.Memory(__import__("os").getpid())
+def test_memory_of_a_process_is_counted_in_mb(sides: ModuleType) -> None:
+    held = np.ones(2**25, dtype=np.uint8)
+    memory = sides.Memory(os.getpid())
 
     memory.look()
 
