@@ -1,7 +1,8 @@
 """Both sides of a training benchmark, each in a process of its own as its users start it, taking turns.
 
 Only one of them runs at a time: the others and their loader processes are stopped (SIGSTOP), so that nobody fills its
-queue while another one is timed.
+queue while another one is timed. Each side is a process group in this session: when this process is killed, the kernel
+wakes and hangs up the stopped groups that it leaves behind.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Side:
         start = time.perf_counter()
         self.process = subprocess.Popen(
             [sys.executable, str(CHILD), *map(str, command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True, start_new_session=True, env={**os.environ, **ENVIRONMENT, **environment},
+            stderr=subprocess.PIPE, text=True, process_group=0, env={**os.environ, **ENVIRONMENT, **environment},
         )  # fmt: skip
         self.errors: list[str] = []
         threading.Thread(target=self._listen, daemon=True).start()
