@@ -26,7 +26,7 @@ from medseg.workflows.recipe import Recipe, read_recipe, with_preferences
 from medseg.workflows.run import Run, open_run, record
 from medseg.workflows.run_lock import locked_folder
 from medseg.workflows.run_report import write_report
-from medseg.workflows.training_course import course
+from medseg.workflows.training_course import course, seen_lengths
 from medseg.workflows.training_data import TrainingData, open_training
 from medseg.workflows.training_hooks import first_hooks, other_hooks
 from medseg.workflows.training_init import begin_with, read_weights
@@ -34,6 +34,7 @@ from medseg.workflows.training_loss import training_loss
 from medseg.workflows.training_run import (
     Fold,
     check_occurrence,
+    check_resumed,
     check_target,
     fold_folder,
     new_run,
@@ -115,6 +116,7 @@ def train(
         with locked_folder(folder, say=say):
             if settled is None:
                 run = resumed_run(folder, recipe, data.labels)
+                check_resumed(run, data, say)
             else:
                 run = new_run(recipe, data, folder, settled, overwrite=overwrite, progress=progress)
             world.wait()  # the others open what has been written
@@ -158,6 +160,7 @@ def _train(run: Run, data: TrainingData, resume: bool, world: World, say: Say, p
         return Training(run, finished, state.step, state.best, first=False)
     if beginning:
         record(run, init=beginning.facts)
+    record(run, field_of_view_mm=seen_lengths(cases, run.plan))
     with course(run, state) as note:
         hooks = first_hooks(run, state, held_out, feed, note, world, say, progress)
         finished = train_steps(state, feed.loader, loss, recipe.training, hooks, machine)

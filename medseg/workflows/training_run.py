@@ -217,6 +217,22 @@ def resumed_run(folder: Path, recipe: Recipe, labels: LabelSet) -> Run:
     return replace(run, recipe=recipe)
 
 
+def check_resumed(run: Run, data: TrainingData, say: Say) -> None:
+    """Refuses to go on where the data set now has a patient or group in several folds; says what is new in it.
+
+    Raises:
+        InputError: names the hashed patient or group.
+    """
+    folds = read_folds(run.folds_file)
+    folded = {case_id for fold in folds for case_id in fold} & set(data.entries)  # what is lost is told when it is read
+    units = fold_units((data.entries[case_id] for case_id in folded), run.recipe.folds.by)
+    kept = ([case_id for case_id in fold if case_id in folded] for fold in folds)
+    check_folds([fold for fold in kept if fold], units)
+    if new := sorted(set(data.entries) - folded):
+        more = f" and {len(new) - 5} more" if len(new) > 5 else ""
+        say(f"New in the data set and no part of this run: {', '.join(new[:5])}{more}.")
+
+
 def store_cases(run: Run, data: TrainingData, ids: Sequence[str], what: str, progress: Progress) -> list[StoredCase]:
     missing = [case_id for case_id in ids if case_id not in data.entries]
     if missing:

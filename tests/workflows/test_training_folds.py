@@ -122,6 +122,24 @@ def test_a_fold_of_other_cases_is_refused(
     assert not (out / "fold_1").exists()
 
 
+def test_going_on_says_which_cases_are_new_and_refuses_a_patient_in_two_folds(
+    recipe_file: Path, own_data: Dataset, tmp_path: Path
+) -> None:
+    train(recipe_file, [*SHORT, data_override(own_data)], out=tmp_path / "run")
+    new = replace(own_data.entry("c001"), id="c050", patient="c050")
+    write_dataset(replace(own_data, cases=(*own_data.cases, new)))
+    said: list[str] = []
+
+    train(recipe_file, [*SHORT, data_override(own_data)], out=tmp_path / "run", resume=True, say=said.append)
+
+    assert "New in the data set and no part of this run: c050." in said
+    one, other = (fold[0] for fold in read_folds(tmp_path / "run" / "folds.json"))
+    cases = [replace(case, patient="x") if case.id in (one, other) else case for case in own_data.cases]
+    write_dataset(replace(own_data, cases=tuple(cases)))
+    with pytest.raises(InputError, match=r"a patient or group is in several folds"):
+        train(recipe_file, [*SHORT, data_override(own_data)], out=tmp_path / "run", resume=True)
+
+
 def test_a_patient_in_two_folds_is_refused_without_a_name(recipe_file: Path, own_data: Dataset, tmp_path: Path) -> None:
     cases = [replace(case, patient="Miller") if case.id in ("c001", "c004") else case for case in own_data.cases]
     write_dataset(replace(own_data, cases=tuple(cases)))
