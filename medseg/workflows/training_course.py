@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from medseg.data.store import StoredCase
+from medseg.preprocessing.plan import Plan
 from medseg.training.loop import TrainingState
 from medseg.workflows.run import Run, record, recorded
 
@@ -35,6 +37,12 @@ def course(run: Run, state: TrainingState) -> Iterator[Callable[[], None]]:
         ended = FINISHED if state.step >= steps or state.ended else STOPPED
     finally:
         note(ended)
+
+
+def seen_lengths(cases: Sequence[StoredCase], plan: Plan) -> list[tuple[float, float]]:
+    """The shortest and the longest training case along R, A, S in mm, so that a study unlike them is noticed later."""
+    lengths = [[n * mm for n, mm in zip(case.hu.shape[1:], plan.spacing_mm, strict=True)] for case in cases]
+    return [(round(min(axis)), round(max(axis))) for axis in zip(*lengths, strict=True)]
 
 
 def _now() -> str:
