@@ -48,8 +48,8 @@ from medseg.preprocessing.standardise import normalise
 from medseg.shapes import IntTriple
 
 CLASSES = 5
-SCORES_FULL, SCORES_QUICK = ((273, 273, 250), (512, 512, 250)), ((137, 137, 40), (256, 256, 40))
-MEMORY_QUICK = ((137, 137, 60), (256, 256, 60))
+SCORES_FULL, SCORES_QUICK = ((273, 273, 250), (512, 512, 250)), ((137, 137, 24), (256, 256, 24))
+MEMORY_QUICK = ((137, 137, 24), (256, 256, 24))
 FINE_MM = 1.5
 TIES = {1: 1e-6, 3: 1e-5}
 LIMIT_MB, BUDGET = 150.0, "2G"
@@ -73,8 +73,8 @@ class Size:
     budget_patch: int
 
 
-FULL = Size(SCORES_FULL, SCORES_FULL, (512, 512, 250), 0.8, 3.0, 96, (16, 32, 64, 64), 60, 1.10, (512, 512, 800), 64)
-QUICK = Size(SCORES_QUICK, MEMORY_QUICK, (192, 192, 64), 2.0, 3.0, 32, (16, 32), 25, 1.20, (512, 512, 100), 64)
+FULL = Size(SCORES_FULL, SCORES_FULL, (512, 512, 250), 0.8, 1.6, 96, (16, 32, 64, 64), 60, 1.10, (512, 512, 800), 64)
+QUICK = Size(SCORES_QUICK, MEMORY_QUICK, (256, 256, 128), 1.0, 3.2, 32, (16, 16, 32), 20, 1.20, (512, 512, 100), 64)
 
 
 # ---- scores to labels
@@ -120,14 +120,16 @@ class Subject:
 
     @cached_property
     def plan(self) -> Any:
-        return inputs.plan((self.size.standard_mm,) * 3, (self.size.patch,) * 3)
+        # the whole image, so that the grids of the study and of the network have the same edges, as nnU-Net needs it
+        return inputs.plan((self.size.standard_mm,) * 3, (self.size.patch,) * 3, crop=False)
 
     @cached_property
     def predictor(self) -> Predictor:
         network = self.peer.twin(CLASSES)
         blank = Predictor([network], [self.plan], inputs.labels(CLASSES), InferenceConfig())
         study = blank.standardise(self.volume)
-        inputs.taught(network, CLASSES, np.asarray(normalise(study.hu.astype(np.float32), self.plan)), 32,
+        inputs.taught(network, CLASSES, np.asarray(normalise(study.hu.astype(np.float32), self.plan)),
+                      min(32, self.size.patch),
                       self.size.taught)  # fmt: skip
         self.peer.take(network)
         return blank
@@ -207,7 +209,7 @@ def measure_limit(size: Size) -> Row:
     """Peak above the scores of the way back at full size, against the limit."""
     name = "scores_to_labels_memory"
     try:
-        ours = peak("restore", CLASSES, *SCORES_FULL[0], *SCORES_FULL[1])["above"]
+        ours = peak("restore", CLASSES, *SCORES_FULL[0], *SCORES_FULL[1])["ours"]
     except FAILURES as error:
         return Row(name, 1.0, unit="MB", reason=f"medseg failed: {type(error).__name__}", failed=True)
     return Row(name, 1.0, ours, LIMIT_MB, unit="MB")
@@ -216,15 +218,11 @@ def measure_limit(size: Size) -> Row:
 def measure_export_memory(size: Size, classes: int) -> Row:
     """Peak above the scores against nnU-Net's export."""
     name = f"memory_vs_nnunet_{classes}"
-    numbers = (classes, *size.memory[0], *size.memory[1])
     try:
-        ours = peak("restore", *numbers)["above"]
+        found = peak("restore", classes, *size.memory[0], *size.memory[1], "nnunet")
     except FAILURES as error:
-        return Row(name, THIRD, unit="MB", reason=f"medseg failed: {type(error).__name__}", failed=True)
-    try:
-        return Row(name, THIRD, ours, peak("nnunet", *numbers)["above"], unit="MB")
-    except FAILURES as error:
-        return Row(name, THIRD, ours, unit="MB", reason=f"the peer failed: {type(error).__name__}")
+        return Row(name, THIRD, unit="MB", reason=f"failed: {type(error).__name__}", failed=True)
+    return Row(name, THIRD, found["ours"], found["peer"], unit="MB")
 
 
 def measure_budget(size: Size) -> Row:
@@ -233,7 +231,7 @@ def measure_budget(size: Size) -> Row:
     try:
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
-            inputs.write_untrained_run(place / "run", 25, (1.5,) * 3, (size.budget_patch,) * 3, (8, 16, 16))
+            inputs.write_untrained_run(place / "run", 25, (1.5,) * 3, (size.budget_patch,) * 3, (8, 16, 16), 0.0)
             write_volume(place / "ct.nii", inputs.study(size.long, (0.8, 0.8, 1.0)))
             found = peak("study", place / "run", place / "ct.nii", place / "labels.nii.gz", BUDGET)
     except FAILURES as error:

@@ -1,4 +1,4 @@
-"""A body in a scanner's field of view, class scores as a network gives them, and a network that has learned a little."""
+"""A body in a scanner's field of view, class scores as of a network, and a network that has learned a little."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def study(shape: IntTriple, spacing_mm: Triple) -> Volume:
     return Volume(hu, Geometry(shape, np.diag([*spacing_mm, 1.0])))
 
 
-def plan(spacing_mm: Triple, patch: IntTriple) -> Plan:
+def plan(spacing_mm: Triple, patch: IntTriple, *, crop: bool = True) -> Plan:
     return Plan(patch=patch, spacing_mm=spacing_mm, window_hu=(-1000, 400), mean_hu=0.0, std_hu=150.0,
-                preprocessing=PreprocessingConfig(crop_to_body=True))  # fmt: skip
+                preprocessing=PreprocessingConfig(crop_to_body=crop))  # fmt: skip
 
 
 def labels(classes: int) -> LabelSet:
@@ -82,11 +82,12 @@ def taught(network: nn.Module, classes: int, image: FloatArray, patch: int, step
 
 
 def write_untrained_run(
-    folder: Path, classes: int, spacing_mm: Triple, patch: IntTriple, channels: tuple[int, ...]
+    folder: Path, classes: int, spacing_mm: Triple, patch: IntTriple, channels: tuple[int, ...], overlap: float = 0.5
 ) -> None:
     """A run folder with random weights."""
     model = {"name": "unet", "channels": list(channels), "deep_supervision": 0}
-    recipe = build_config(Recipe, {"data": "none", "model": model}, source="recipe")
+    given = {"data": "none", "model": model, "inference": {"overlap": overlap}}
+    recipe = build_config(Recipe, given, source="recipe")
     run = Run(folder, recipe, plan(spacing_mm, patch), labels(classes))
     folder.mkdir(parents=True)
     write_config(folder / "recipe.yaml", recipe)

@@ -1,11 +1,11 @@
 """Peak memory, each in a process of its own.
 
-    python benchmarks/inference_memory.py restore CLASSES X Y Z STUDY_X STUDY_Y STUDY_Z     # our way back
-    python benchmarks/inference_memory.py nnunet CLASSES X Y Z STUDY_X STUDY_Y STUDY_Z      # nnU-Net's export
-    python benchmarks/inference_memory.py study RUN STUDY.nii OUT.nii.gz RAM                # a whole prediction
+    python benchmarks/inference_memory.py restore CLASSES X Y Z STUDY_X STUDY_Y STUDY_Z [nnunet]
+    python benchmarks/inference_memory.py study RUN STUDY.nii OUT.nii.gz RAM
 
-The first two print JSON with `above`: the most MB that the process held during the call beyond what it held before it,
-the scores included in the latter, the labels in the former. The third prints `peak`, the most MB that the whole process
+The first prints JSON with `ours`, our way back, and on request `peer`, nnU-Net's export: the most MB that the process
+held during the call beyond what it held before it, the scores included in the latter, the labels in the former. The
+second is a whole prediction and prints `peak`, the most MB that the whole process
 ever held, imports and the study included, and `seconds`.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,34 +28,40 @@ def main() -> None:
     if sys.argv[1] == "study":
         print(json.dumps(predict_study(*sys.argv[2:])))
     else:
-        print(json.dumps({"above": restore_scores(sys.argv[1], [int(n) for n in sys.argv[2:]])}))
+        both = sys.argv[-1] == "nnunet"
+        print(json.dumps(restore_scores([int(n) for n in sys.argv[2:9]], both=both)))
 
 
-def restore_scores(side: str, numbers: list[int]) -> float:
+def restore_scores(numbers: list[int], *, both: bool) -> dict[str, float]:
     import inference_inputs
-    import inference_peers
 
     from medseg.imaging.geometry import Geometry
     from medseg.preprocessing.restore import restore
 
     classes, (x, y, z), (a, b, c) = numbers[0], numbers[1:4], numbers[4:]
     fine = (SPACING_MM * x / a, SPACING_MM * y / b, SPACING_MM * z / c)
-    standard = Geometry((x, y, z), np.diag([SPACING_MM] * 3 + [1]))
     scores = inference_inputs.scores(classes, (z, y, x))
-    peer = inference_peers.NNUNet(classes, (SPACING_MM,) * 3)
 
-    def call(scores: Any, part: int = 1) -> None:
-        """Our labels or theirs; `part` of the slices for warming up."""
-        if side == "restore":
-            target = standard.with_spacing(fine)
-            restore(scores.transpose(0, 3, 2, 1), standard.cropped((0, 0, 0), (x, y, scores.shape[1])), target)
-        else:
-            peer.export(scores, (c // part, b, a), fine[::-1])
+    def ours(scores: Any) -> None:
+        standard = Geometry((x, y, scores.shape[1]), np.diag([SPACING_MM] * 3 + [1]))
+        restore(scores.transpose(0, 3, 2, 1), standard, standard.with_spacing(fine))
 
-    call(scores[:, : max(1, z // 25)].copy(), 25)
+    ours(scores[:, :4].copy())  # the compiled code is loaded
+    found = {"ours": above(lambda: ours(scores))}
+    if both:
+        import inference_peers
+
+        peer = inference_peers.NNUNet(classes, (SPACING_MM,) * 3)
+        peer.export(scores[:, :4].copy(), (4, b, a), fine[::-1])
+        found["peer"] = above(lambda: peer.export(scores, (c, b, a), fine[::-1]))
+    return found
+
+
+def above(call: Callable[[], Any]) -> float:
+    """The most MB held during a call beyond what was held before it."""
     before = memory_mb("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the high-water mark starts anew
-    call(scores)
+    call()
     return memory_mb("VmHWM") - before
 
 

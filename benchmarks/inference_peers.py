@@ -77,8 +77,10 @@ class NNUNet:
         self.dataset = {"channel_names": {"0": "CT"}, "labels": names, "numTraining": 1, "file_ending": ".nii.gz"}
         self.labels = self.manager.get_label_manager(self.dataset)
         with contextlib.redirect_stdout(io.StringIO()):
-            self.predictor = nnUNetPredictor(overlap_step(overlap), use_mirroring=False, allow_tqdm=False,
-                                             perform_everything_on_device=False, device=torch.device("cpu"))  # fmt: skip
+            self.predictor = nnUNetPredictor(
+                1 - overlap, use_mirroring=False, allow_tqdm=False, perform_everything_on_device=False,
+                device=torch.device("cpu"),
+            )  # fmt: skip
         self.network: nn.Module = get_network_from_plans(
             self.configuration.network_arch_class_name, self.configuration.network_arch_init_kwargs,
             self.configuration.network_arch_init_kwargs_req_import, 1, classes, deep_supervision=False,
@@ -121,11 +123,6 @@ class NNUNet:
         return convert_predicted_logits_to_segmentation_with_correct_shape(
             scores, self.manager, self.configuration, self.labels, properties, num_threads_torch=2
         )
-
-
-def overlap_step(overlap: float) -> float:
-    """nnU-Net counts the step, not the overlap."""
-    return 1 - overlap
 
 
 def monai_scores(network: nn.Module, image: FloatArray, patch: IntTriple, overlap: float) -> torch.Tensor:

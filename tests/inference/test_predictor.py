@@ -118,7 +118,7 @@ def test_a_promise_that_cannot_be_kept_is_refused_before_the_network_starts(stud
     told: list[int] = []
     tight = replace(predictor(Threshold(0.0)), budget=Budget(ram=2**20))
 
-    with pytest.raises(UsageError, match="--ram: the memory is too small .* expected at least"):
+    with pytest.raises(UsageError, match=r"--ram: the memory is too small .* expected at least"):
         tight(study, on_progress=lambda done, total: told.append(done))
     assert told == []
 
