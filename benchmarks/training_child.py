@@ -109,7 +109,7 @@ def our_step(edge: int) -> Callable[[], float]:
     from medseg.training.step import Learner
 
     keep_freed_memory()  # as `medseg train` does
-    model = UNetConfig(channels=CHANNELS, deep_supervision=len(CHANNELS) - 2).build(1, CLASSES, (edge,) * 3)
+    model = UNetConfig(channels=CHANNELS, deep_supervision=len(CHANNELS) - 2).build(1, CLASSES, (edge, edge, edge))
     model.load_state_dict(translate(peer_network().state_dict()))
     config = TrainingConfig(steps=100_000, batch=BATCH, optimizer=SGDConfig(), schedule=ScheduleConfig(name="poly"))
     learner = Learner(new_state(model, config), DeepSupervision(DiceCEConfig().build()), config, Machine.of(model))
@@ -159,7 +159,7 @@ def first_logits(side: str, edge: int) -> list[float]:
 
     network = peer_network()
     if side == "ours":
-        ours = UNetConfig(channels=CHANNELS, deep_supervision=len(CHANNELS) - 2).build(1, CLASSES, (edge,) * 3)
+        ours = UNetConfig(channels=CHANNELS, deep_supervision=len(CHANNELS) - 2).build(1, CLASSES, (edge, edge, edge))
         ours.load_state_dict(translate(network.state_dict()))
         network = ours
     with torch.no_grad():

@@ -60,7 +60,7 @@ class Bench:
 
     @property
     def patch(self) -> tuple[int, int, int]:
-        return (self.edge,) * 3
+        return self.edge, self.edge, self.edge
 
     @property
     def environment(self) -> dict[str, str]:

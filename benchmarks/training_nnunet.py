@@ -35,7 +35,7 @@ def shared_network(patch: IntTriple, spacing_mm: Triple, channels: Sequence[int]
     found = find_topology(patch, spacing_mm, deepest=len(channels) - 1)
     if len(found.kernels) != len(channels):
         raise ValueError(f"{patch} is too small for {len(channels)} levels")
-    return UNetConfig(channels=tuple(channels), strides=found.strides, kernels=found.kernels,
+    return UNetConfig(channels=tuple(channels), strides=found.strides, kernels=found.kernels,  # type: ignore[arg-type]
                       deep_supervision=len(channels) - 2)  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def predict(trainer: Any, images: Path, out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
     share = commands.add_parser("share")
     share.add_argument("plans", type=Path)
