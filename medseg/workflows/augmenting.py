@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 
 from medseg.data.patches import PatchDataset, PatchSettings, augmented, batches
 from medseg.data.store import StoredCase
@@ -36,7 +35,7 @@ class Feed:
 
 
 def build_feed(run: Run, cases: Sequence[StoredCase], first_step: int, world: World, say: Say) -> Feed:
-    """The batches from `first_step` on, this process's share of each; `say` gets a sentence if left and right cannot be flipped.
+    """The batches from `first_step` on, this process's share; `say` gets a sentence if left and right cannot be flipped.
 
     Raises:
         ConfigError: tissue of another patient is asked for and there is none.
