@@ -73,7 +73,7 @@ class Effort:
 
 
 FULL = Effort(48, 31, 12, 15, 12, 1 / 1.05, (1, 2), side_by_side=True)
-QUICK = Effort(32, 15, 3, 5, 4, 1 / 1.10, (1,), side_by_side=False)
+QUICK = Effort(32, 15, 3, 5, 3, 1 / 1.10, (1,), side_by_side=False)
 
 
 @dataclass
@@ -85,17 +85,26 @@ class Pair:
     peer_error: BaseException | None = None
 
 
-def started(bench: Bench, effort: Effort, stack: ExitStack) -> Pair:
-    """Both sides, started at the same time."""
+def started(bench: Bench, effort: Effort, stack: ExitStack, *, prepare: bool) -> Pair:
+    """Both sides, started at the same time, while the data for later are made if they are asked for."""
     edge = ("--edge", str(effort.edge))
-    with ThreadPoolExecutor(2) as pool:
-        ours = pool.submit(Side, ("ours", *edge, *our_loop(bench)), {})
-        peer = pool.submit(Side, ("nnunet", *edge, *peer_loop("0", PROCESSES)), bench.environment)
-    error = peer.exception()
-    made = None if error else stack.enter_context(closing(peer.result()))
+    assert bench.data.exists()
+    with ThreadPoolExecutor(4) as pool:
+        sides = [
+            pool.submit(Side, ("ours", *edge, *our_loop(bench)), {}),
+            pool.submit(Side, ("nnunet", *edge, *peer_loop("0", PROCESSES)), bench.environment),
+        ]
+        made = [pool.submit(make) for make in ((bench.prepare_ours, bench.prepare_peer) if prepare else ())]
+    for side in sides:
+        if side.exception() is None:
+            stack.enter_context(closing(side.result()))
+    for failed in (sides[0].exception(), *(one.exception() for one in made[:1])):
+        if failed is not None:
+            raise failed
+    error = next((found for one in (sides[1], *made[1:]) if (found := one.exception()) is not None), None)
     if error is not None and not isinstance(error, FAILURES):
         raise error
-    return Pair(stack.enter_context(closing(ours.result())), made, error)
+    return Pair(sides[0].result(), None if error else sides[1].result(), error)
 
 
 def our_loop(bench: Bench) -> tuple[str | Path, ...]:
@@ -153,6 +162,8 @@ def fresh_rows(bench: Bench, effort: Effort) -> Iterator[Row]:
     commands = (("ours", *our_loop(bench)), {}), (("nnunet", *peer_loop("0")), bench.environment)
     seconds, memory = [], []
     try:
+        bench.prepare_ours()
+        bench.prepare_peer()
         for command, environment in commands:
             with closing(Side(command, environment)) as side:
                 side.run(effort.iterations)
@@ -221,7 +232,7 @@ def _all_rows(bench: Bench, effort: Effort, names: set[str]) -> Iterator[Row]:
     if steps or loops:
         with ExitStack() as stack:
             try:
-                pair = started(bench, effort, stack)
+                pair = started(bench, effort, stack, prepare=loops)
             except FAILURES as error:
                 yield from (_ours_failed(name, effort.step_target, error) for name in _step_names(effort))
                 yield from (_ours_failed(name, least, error) for name, least in LOOP_TARGETS)
@@ -229,13 +240,10 @@ def _all_rows(bench: Bench, effort: Effort, names: set[str]) -> Iterator[Row]:
             if steps:
                 yield from step_rows(pair, effort)
             if loops:
-                bench.prepare()
                 yield from loop_rows(pair, effort)
     if effort.side_by_side and asked(*FRESH):
-        bench.prepare()
         yield from fresh_rows(bench, effort)
     if torch.cuda.is_available() and asked(*gpu.NAMES):
-        bench.prepare()
         yield from gpu.rows(bench)
 
 

@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -110,7 +111,8 @@ def our_step(edge: int) -> Callable[[], float]:
 
     keep_freed_memory()  # as `medseg train` does
     model = UNetConfig(channels=CHANNELS, deep_supervision=len(CHANNELS) - 2).build(1, CLASSES, (edge, edge, edge))
-    model.load_state_dict(translate(peer_network().state_dict()))
+    with suppress(ImportError):  # without nnU-Net our side is timed alone
+        model.load_state_dict(translate(peer_network().state_dict()))
     config = TrainingConfig(steps=100_000, batch=BATCH, optimizer=SGDConfig(), schedule=ScheduleConfig(name="poly"))
     learner = Learner(new_state(model, config), DeepSupervision(DiceCEConfig().build()), config, Machine.of(model))
     image, labels = sample(edge)
@@ -153,11 +155,15 @@ def steps(side: str, edge: int, obedience: Obedience) -> None:
 
 
 def first_logits(side: str, edge: int) -> list[float]:
-    """Some of the logits that the untrained network gives, by which both sides are shown to be the same."""
+    """Some of the logits that the untrained network gives, by which both sides are shown to be the same; none without
+    nnU-Net."""
     from medseg.models.nnunet_weights import translate
     from medseg.models.unet import UNetConfig
 
-    network = peer_network()
+    try:
+        network = peer_network()
+    except ImportError:
+        return []
     if side == "ours":
         ours = UNetConfig(channels=CHANNELS, deep_supervision=len(CHANNELS) - 2).build(1, CLASSES, (edge, edge, edge))
         ours.load_state_dict(translate(network.state_dict()))

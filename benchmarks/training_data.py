@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +12,7 @@ from io_memory import MB
 from training_nnunet import SHARED, shared_network, shared_plans
 from training_sides import measured
 
+from medseg import workflows
 from medseg.config import read_config, write_config
 from medseg.files import write_text
 from medseg.workflows.exporting import export
@@ -76,22 +75,47 @@ class Bench:
 
     @cached_property
     def ours(self) -> Cost:
-        """`medseg plan` and `medseg preprocess`, with the shared network written into the plan in between."""
-        plan, store = self.folder / "plan.yaml", self.folder / "store"
+        """`medseg plan` and `medseg preprocess`, the shared network written into the plan in between."""
         medseg = (sys.executable, "-m", "medseg")
-        planned = measured((*medseg, "plan", self.data, "--out", plan, "--precision", "fp32"), {})
-        made = read_config(plan, PlanFile)
-        network = shared_network(self.patch, made.stage.spacing_mm, CHANNELS)
-        stage = made.stage.model_copy(update={"patch": self.patch, "batch": BATCH, "model": network})
-        write_config(plan, made.model_copy(update={"stage": stage}))
-        stored = measured((*medseg, "preprocess", self.data, plan, "--out", store, "--jobs", "2"), {})
-        return Cost(planned[0] + stored[0], max(planned[1], stored[1]), size_mb(store))
+        planned = measured((*medseg, "plan", self.data, "--out", self.plan, "--precision", "fp32"), {})
+        self._share()
+        stored = measured((*medseg, "preprocess", self.data, self.plan, "--out", self.store, "--jobs", "2"), {})
+        return Cost(planned[0] + stored[0], max(planned[1], stored[1]), size_mb(self.store))
 
     @cached_property
     def peer(self) -> Cost:
         """nnUNetv2_plan_and_preprocess with two processes; the shared network is written beside its plans."""
-        script = Path(sys.executable).with_name("nnUNetv2_plan_and_preprocess")
-        command = (script, "-d", NUMBER, "-c", "3d_fullres", "-np", "2", "-npfp", "2")
+        return self._peer(processes=2)
+
+    def prepare_ours(self) -> None:
+        """Our store, made in this process where it is not there yet: nobody asks what it costs."""
+        if not self.store.exists():
+            workflows.plan(self.data, out=self.plan, precision="fp32")
+            self._share()
+            workflows.preprocess(self.data, self.plan, out=self.store)
+
+    def prepare_peer(self) -> None:
+        """nnU-Net's data, made with one process where they are not there yet."""
+        if not (self.folder / "preprocessed" / DATASET / f"{SHARED}.json").exists():
+            self._peer(processes=1)
+
+    @property
+    def plan(self) -> Path:
+        return self.folder / "plan.yaml"
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "store"
+
+    def _share(self) -> None:
+        made = read_config(self.plan, PlanFile)
+        network = shared_network(self.patch, made.stage.spacing_mm, CHANNELS)
+        stage = made.stage.model_copy(update={"patch": self.patch, "batch": BATCH, "model": network})
+        write_config(self.plan, made.model_copy(update={"stage": stage}))
+
+    def _peer(self, processes: int) -> Cost:
+        script, count = Path(sys.executable).with_name("nnUNetv2_plan_and_preprocess"), str(processes)
+        command = (script, "-d", NUMBER, "-c", "3d_fullres", "-np", count, "-npfp", count)
         environment = self.environment | {"nnUNet_n_proc_DA": "2"}  # threads while it plans
         assert self.data.exists()
         seconds, peak = measured(command, environment)
@@ -103,26 +127,13 @@ class Bench:
         write_text(folder / f"{SHARED}.json", json.dumps(shared_plans(plans, network, self.patch, BATCH)))
         return cost
 
-    def prepare(self) -> None:
-        """Both at the same time, so that what it cost each is not to be shown."""
-        assert self.data.exists()
-        with ThreadPoolExecutor(2) as pool:
-            for made in [pool.submit(getattr, self, side) for side in ("ours", "peer")]:
-                made.result()
-
     def recipe(self, workers: int, device: str = "cpu", augment_on: str = "loader") -> Path:
         """Our recipe on the store: nnU-Net's augmentation in so many loader processes."""
         path = self.folder / f"recipe-{workers}-{augment_on}.yaml"
-        store = self.folder / "store"
-        write_text(path, RECIPE.format(store=store, workers=workers, device=device, augment_on=augment_on))
+        write_text(path, RECIPE.format(store=self.store, workers=workers, device=device, augment_on=augment_on))
         return path
 
 
 def size_mb(folder: Path) -> float:
     """MB of the files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / MB
-
-
-def told(error: subprocess.CalledProcessError) -> str:
-    """Which command failed, without its paths."""
-    return f"{Path(error.cmd[0]).name} ended with {error.returncode}"

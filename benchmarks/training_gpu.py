@@ -44,6 +44,8 @@ def _loop_rows(bench: Bench) -> Iterator[Row]:
     """Seconds an iteration with augmentation and loading, nnU-Net with its own processes and torch.compile."""
     recipe = bench.recipe(WORKERS, "cuda", "device")
     learn = ("nnunet", "--dataset", DATASET, "--device", "cuda", "--processes", PROCESSES)
+    bench.prepare_ours()
+    bench.prepare_peer()
     with ExitStack() as stack:
         ours = stack.enter_context(closing(Side(("ours", "--recipe", recipe, "--out", bench.folder / "run-cuda"), {})))
         environment = bench.environment | {"nnUNet_compile": "t"}

@@ -172,14 +172,17 @@ def _fake(bench: ModuleType, monkeypatch: pytest.MonkeyPatch, seconds: dict[str,
 
 class FakeBench:
     def __init__(self, folder: Path, edge: int, cases: int) -> None:
-        self.folder, self.environment = folder, {}
+        self.folder, self.data, self.environment = folder, folder, {}
         self.ours = SimpleNamespace(seconds=1.0, peak_mb=1.0, disk_mb=1.0)
         self.peer = SimpleNamespace(seconds=1.2, peak_mb=1.2, disk_mb=1.2)
 
     def recipe(self, workers: int) -> Path:
         return self.folder / "recipe.yaml"
 
-    def prepare(self) -> None:
+    def prepare_ours(self) -> None:
+        pass
+
+    def prepare_peer(self) -> None:
         pass
 
 

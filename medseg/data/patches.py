@@ -215,7 +215,13 @@ def _in_words(first: Sequence[int]) -> str:
 
 
 def batches(
-    dataset: PatchDataset, first_step: int, steps: int, batch: int, workers: int, *, pinned: bool = False,
+    dataset: PatchDataset,
+    first_step: int,
+    steps: int,
+    batch: int,
+    workers: int,
+    *,
+    pinned: bool = False,
     share: tuple[int, int] = (0, 1),
 ) -> DataLoader[dict[str, Any]]:
     """Batches of step `first_step` to `steps`; a resumed run gets exactly those that the lost one would have got.

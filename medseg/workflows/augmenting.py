@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-
 from medseg.data.patches import PatchDataset, PatchSettings, augmented, batches
 from medseg.data.store import StoredCase
 from medseg.errors import ConfigError
@@ -35,7 +34,7 @@ class Feed:
 
 
 def build_feed(run: Run, cases: Sequence[StoredCase], first_step: int, world: World, say: Say) -> Feed:
-    """The batches from `first_step` on, this process's share; `say` gets a sentence if left and right cannot be flipped.
+    """This process's share of the batches from `first_step` on; `say` gets a sentence if sides cannot be flipped.
 
     Raises:
         ConfigError: tissue of another patient is asked for and there is none.

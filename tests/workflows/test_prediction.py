@@ -248,3 +248,18 @@ def test_measurements_have_a_line_for_every_structure_of_every_study(
     assert lines[0] == "study,structure,value,volume_ml,expected_ml,low_ml,high_ml,expected_dice"
     assert len(lines) == 1 + len(read_dataset(phantoms).labels.foreground)
     assert all(line.startswith("c005,") for line in lines[1:])
+
+
+def test_a_study_shorter_than_any_that_was_learned_from_is_said(
+    run_folder: Path, held_out_image: Path, tmp_path: Path
+) -> None:
+    whole = nifti.read_volume(held_out_image)
+    part = Volume(whole.hu[:, :, :6], whole.geometry.cropped((0, 0, 0), (*whole.hu.shape[:2], 6)))
+    nifti.write_volume(tmp_path / "slab.nii.gz", part)
+    outcomes: list[Any] = []
+
+    predict(run_folder, [tmp_path / "slab.nii.gz", held_out_image], tmp_path / "out", on_done=outcomes.extend)
+
+    slab, same = (outcome.result.notes for outcome in outcomes)
+    assert any("of the patient along Z, and no training case had less than" in note for note in slab)
+    assert not any("no training case" in note for note in same)
