@@ -27,6 +27,7 @@ from medseg.files import check_output_folder, open_output_folder, remove_leftove
 from medseg.imaging.labels import LabelSet
 from medseg.shapes import Triple
 from medseg.workflows.cascading import check_low, take_over
+from medseg.workflows.mirroring import check_mirroring
 from medseg.workflows.recipe import Recipe, learned_alike, training_transforms
 from medseg.workflows.run import Run, open_run, recorded, write_run
 from medseg.workflows.run_lock import in_use, is_locked, locked_folder
@@ -170,6 +171,7 @@ def new_run(recipe: Recipe, data: TrainingData, folder: Path, settled: Settled, 
     plan = data.fit(learned, on_grid, lambda done, total: progress("Measuring cases", done, total, ""))
     # contradictions show before anything is replaced
     training_transforms(recipe, plan)
+    check_mirroring(recipe, data.labels)
     training_loss(recipe, plan, data.labels)
     check_network(recipe, plan, data.labels)
     check_low(recipe, data.labels)
