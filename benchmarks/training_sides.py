@@ -83,9 +83,11 @@ class Side:
             self.pause()
 
     def pause(self) -> None:
+        """Returns when the child stands still (or has ended)."""
         if self.process.poll() is None:
             self.memory.look()
             os.killpg(self.process.pid, signal.SIGSTOP)
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def close(self) -> None:
         """Ends the child and the processes that it started."""
