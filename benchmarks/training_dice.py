@@ -8,7 +8,8 @@
 Each side plans and preprocesses in its own way; then both are given one network (8 to 64 channels), patch, batch of 2
 and number of steps, everything else being each side's default. Both learn from the majority of the experts on all
 training cases and take the last weights; neither mirrors when it predicts. nnU-Net's default mirrors in training
-without exchanging left and right; `--also-without-mirroring` adds the variant that it names for such data.
+without exchanging left and right; `--also-without-mirroring` adds the variant that it names for such data. Both use
+nnU-Net's optimiser; `--also-adamw` adds ours with AdamW.
 
 Every run is a process of its own; what is finished stays in WORK, and the same command goes on. One run at a time.
 """
@@ -36,7 +37,12 @@ from medseg.workflows.plan_file import PlanFile
 
 ROOT, HERE = Path(__file__).parents[1], Path(__file__).parent
 CHANNELS, BATCH = (8, 16, 32, 64), 2
-OURS, PEER, WITHOUT_MIRRORING = "medseg", "nnunet", "nnunet_no_mirroring"
+OURS, OURS_ADAMW = "medseg", "medseg_adamw"
+PEER, WITHOUT_MIRRORING = "nnunet", "nnunet_no_mirroring"
+OPTIMISERS = {  # nnU-Net's own, which a `unet` prefers; and one whose averages are over 10 steps instead of 100
+    OURS: ("{name: sgd}", "{name: poly}"),
+    OURS_ADAMW: ("{name: adamw, learning_rate: 5.0e-3}", "{name: cosine, warmup_steps: 20}"),
+}
 
 
 @dataclass(frozen=True)
@@ -52,16 +58,15 @@ class Study:
 PHANTOM = Study("phantom", "Dataset501_Phantom", (40, 40, 40), (0, 1, 2))
 STS = Study("sts", "Dataset502_Sarcoma", (64, 64, 24), (0,))
 TRAIN, TEST = 24, 40  # phantom bodies
-# Patch, batch and network are the plan's, the optimiser is the one that a `unet` prefers, which is nnU-Net's; what is
-# not named here is the recipe's default.
+# Patch, batch and network are the plan's; what is not named here is the recipe's default.
 RECIPE = """data: {store}
 raters: majority
 folds: {{fold: all}}
 training:
   steps: {steps}
   seed: {seed}
-  optimizer: {{name: sgd}}
-  schedule: {{name: poly}}
+  optimizer: {optimizer}
+  schedule: {schedule}
   validate_every: {steps}
   device: cpu
 """
@@ -163,11 +168,21 @@ def _prepare_peer(place: Place) -> None:
 # ---- runs
 
 
-def run_ours(place: Place, seed: int) -> dict[str, float]:
+def run_ours(place: Place, seed: int, side: str) -> dict[str, float]:
     """`medseg train` and `medseg predict` with the defaults of a recipe; seconds of both."""
-    folder = place.run(OURS, seed)
+    folder = place.run(side, seed)
+    optimizer, schedule = OPTIMISERS[side]
     path = place.work / "recipes" / f"{folder.name}.yaml"
-    write_text(path, RECIPE.format(store=place.store, steps=place.steps, seed=seed))
+    write_text(
+        path,
+        RECIPE.format(
+            store=place.store,
+            steps=place.steps,
+            seed=seed,
+            optimizer=optimizer,
+            schedule=schedule,
+        ),
+    )
     resumed = ("--resume",) if (folder / "run" / "run.json").exists() else ()
     trained = place.medseg(f"{folder.name}-train", "train", path, "--out", folder / "run", *resumed)
     predicted = place.medseg(f"{folder.name}-predict", "predict", folder / "run", place.data, "--split", "test",
@@ -194,17 +209,17 @@ def run_all(place: Place, sides: Sequence[str]) -> None:
             path = scores.path_of(place.work, place.study.name, side, place.steps, seed)
             if path.exists():
                 continue
-            seconds = run_ours(place, seed) if side == OURS else run_peer(place, seed, side)
+            seconds = run_ours(place, seed, side) if side in OPTIMISERS else run_peer(place, seed, side)
             table = scores.score(place.data, place.raw / "labelsTs", place.run(side, seed) / "predictions")
             scores.write(path, table, seconds)
 
 
 def rows(work: Path, steps: int) -> Iterator[scores.Verdict]:
-    """The verdict of each study and peer of which both sides have a seed in common."""
+    """The verdict of each study and pair of which both have a seed in common."""
     for study in (PHANTOM, STS):
-        for side in (PEER, WITHOUT_MIRRORING):
-            found = scores.verdicts(work, study.name, OURS, side, steps, study.seeds)
-            yield from found
+        for ours in OPTIMISERS:
+            for side in (PEER, WITHOUT_MIRRORING):
+                yield from scores.verdicts(work, study.name, ours, side, steps, study.seeds)
 
 
 def main() -> int:
@@ -213,6 +228,7 @@ def main() -> int:
     parser.add_argument("--sts", type=Path, metavar="FOLDER", help="soft-tissue sarcomas as NIfTI; first seed only")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--also-without-mirroring", action="store_true")
+    parser.add_argument("--also-adamw", action="store_true", help="our side with AdamW besides nnU-Net's optimiser")
     parser.add_argument("--report", action="store_true", help="start nothing")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     given = parser.parse_args()
@@ -223,6 +239,8 @@ def main() -> int:
         for place, source in places:
             prepare(place, source)
             run_all(place, (OURS, PEER))
+        if given.also_adamw:
+            run_all(places[0][0], (OURS_ADAMW,))
         if given.also_without_mirroring:
             run_all(places[0][0], (WITHOUT_MIRRORING,))
     for row in rows(work, given.steps):

@@ -32,6 +32,7 @@ class Verdict:
     """
 
     study: str
+    ours_name: str
     peer_name: str
     structures: str
     steps: int
@@ -53,7 +54,7 @@ class Verdict:
     def as_json(self) -> dict[str, Any]:
         low, high = self.difference.ci95 or (None, None)
         return {
-            "name": f"{self.study}_dice_vs_{self.peer_name}_{self.structures.replace(' ', '_')}",
+            "name": f"{self.study}_dice_{self.ours_name}_vs_{self.peer_name}_{self.structures.replace(' ', '_')}",
             "ours": round(self.ours, 4), "peer": round(self.peer, 4), "difference": round(self.difference.mean, 4),
             "low": low, "high": high, "patients": self.difference.n, "seeds": list(self.seeds), "steps": self.steps,
             "target": BAR, "met": self.state.startswith("above"), "state": self.state,
@@ -62,10 +63,10 @@ class Verdict:
     def as_text(self) -> str:
         low, high = self.difference.ci95 or (float("nan"), float("nan"))
         seeds = ", ".join(map(str, self.seeds))
-        return (
-            f"| {self.study} | {self.peer_name} | {self.structures} | {seeds} | {self.difference.n} | {self.ours:.3f} "
-            f"| {self.peer:.3f} | {self.difference.mean:+.3f} ({low:+.3f} to {high:+.3f}) | {self.state} |"
-        )
+        difference = f"{self.difference.mean:+.3f} ({low:+.3f} to {high:+.3f})"
+        cells = (self.study, self.ours_name, self.peer_name, self.structures, seeds, self.difference.n,
+                 f"{self.ours:.3f}", f"{self.peer:.3f}", difference, self.state)  # fmt: skip
+        return f"| {' | '.join(map(str, cells))} |"
 
 
 def score(dataset: Path, references: Path, predictions: Path) -> Table:
@@ -116,7 +117,7 @@ def verdicts(
         groups["without sides"] = middle
     for name, group in groups.items():
         a, b = (_case_means(side, group) for side in tables)
-        yield Verdict(study, peer, name, steps, done, float(a.mean()), float(b.mean()), mean_interval(a - b))
+        yield Verdict(study, ours, peer, name, steps, done, float(a.mean()), float(b.mean()), mean_interval(a - b))
 
 
 def _case_means(tables: Sequence[Table], structures: Sequence[str]) -> FloatArray:

@@ -341,7 +341,7 @@ def test_a_structure_that_nobody_marked_is_left_out_and_a_missed_one_is_zero(sco
 )
 def test_a_verdict_follows_from_the_interval(scores: ModuleType, low: float, high: float, state: str) -> None:
     difference = Interval((low + high) / 2, (low, high), "bootstrap-t", 0.1, 40)
-    verdict = scores.Verdict("phantom", "nnunet", "all", 400, (0,), 0.8, 0.8, difference)
+    verdict = scores.Verdict("phantom", "medseg", "nnunet", "all", 400, (0,), 0.8, 0.8, difference)
 
     assert verdict.state == state
     assert verdict.as_json()["met"] is (state in ("above 0", "above -0.01"))
