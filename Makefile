@@ -37,9 +37,11 @@ test-slow: $(TEST)  ## the slow proofs, and the property tests with new random e
 	$(PYTEST) -m slow
 	$(PYTEST) -m "hypothesis and not slow" --hypothesis-profile fresh
 
-bench: $(BENCH)  ## reading, resampling and augmentation against the tools that people use today, as ratios
+bench: $(BENCH)  ## reading, augmentation, training and prediction against the tools that people use today, as ratios
 	$(BIN)/python benchmarks/io.py
 	$(BIN)/python benchmarks/augmentation.py
+	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/inference.py
 
 lint: $(DEV)  ## style and types
 	$(BIN)/ruff check .
