@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-PATHS = ("data", "plan.file", "init")  # only the last part of these is shown
+PATHS = ("data", "plan.file", "init", "cascade", "folds.file")  # only the last part of these is shown
 UNTOLD = ("tracking",)  # how a run is watched says nothing about it, and an address may hold a password
 
 
@@ -53,8 +53,8 @@ def _names(items: Iterable[Mapping[str, Any]]) -> list[str]:
 def shown(key: str, value: Any) -> str:
     """A setting as text; of a path its last part.
 
-    >>> shown("init", "nnunet:/models/liver"), shown("model.strides", [1, 2]), shown("training.ema", None)
-    ('nnunet:liver', '[1, 2]', 'none')
+    >>> shown("init", "nnunet:/models/liver"), shown("model.strides", [1, 2]), shown("cascade", "/clinic/low-run")
+    ('nnunet:liver', '[1, 2]', 'low-run')
     """
     if value is None:
         return "none"
