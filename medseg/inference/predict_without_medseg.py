@@ -117,7 +117,8 @@ def mirrored(run: Callable[[Array], Array], hu: Array, metadata: dict[str, Any])
     for flips in mirrorings:
         flipped = np.ascontiguousarray(np.flip(hu, flips))
         logits = np.flip(slide(run, flipped, metadata), tuple(axis + 1 for axis in flips))
-        total = total + (logits[order] if 0 in flips else logits)
+        exchanged = 0 in flips if metadata["mirror_swap"] == "side" else len(flips) % 2 == 1
+        total = total + (logits[order] if exchanged else logits)
     return total / len(mirrorings)
 
 

@@ -59,6 +59,7 @@ def predict_probabilities(
     config: InferenceConfig,
     mirror_pairs: Sequence[tuple[int, int]] = (),
     *,
+    swap: Literal["side", "chirality"] = "side",
     pad: float | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tensor:
@@ -69,11 +70,12 @@ def predict_probabilities(
     Args:
         model: gives logits (B, C, X, Y, Z); set to evaluation here.
         mirror_pairs: classes that exchange their names when left and right do.
+        swap: when they do, see `Networks`.
         pad: stands beyond an image that is smaller than the patch; its lowest value where None.
     """
     model.eval()
     device = device_of(model)
-    networks = Networks([model], [lambda tiles: tiles], config.mirror_axes, mirror_pairs,
+    networks = Networks([model], [lambda tiles: tiles], config.mirror_axes, mirror_pairs, swap,
                         precision=config.precision_on(device), batch=config.batch)  # fmt: skip
     window = Window(image[0], float(image[0].min()) if pad is None else pad, image[1] if len(image) > 1 else None)
     tiling = lay_tiles(window.shape, patch, config.overlap)

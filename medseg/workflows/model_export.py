@@ -24,6 +24,7 @@ from medseg.inference.exported import (
 )
 from medseg.workflows.bundle import write_bundle
 from medseg.workflows.export_formats import MODEL_FORMATS
+from medseg.workflows.mirroring import swap_rule
 from medseg.workflows.run import Run, open_run
 
 SCHEMA = "medseg.export/1"
@@ -78,13 +79,15 @@ def export_model(
     program = trace(network)
     with replaced_folder(out, kind=KIND, overwrite=overwrite) as folder:
         if format == "onnx":
-            write_onnx(folder / "model.onnx", program, metadata)
-            difference = difference_of_onnx(folder / "model.onnx", network)
+            file = folder / "model.onnx"
+            write_onnx(file, program, metadata)
+            difference = difference_of_onnx(file, network)
         else:
             file = folder / ("models/model.pt2" if format == "monai-bundle" else "model.pt2")
             write_torch_export(file, program, metadata)
             difference = difference_of_torch_export(file, network)
-        if difference > TOLERANCE:
+        if not difference <= TOLERANCE:  # nor a NaN
+            file.unlink()
             raise CheckpointError("the exported network gives other logits than the run's", where=format,
                                   expected=f"at most {TOLERANCE:g} of the largest", got=f"{difference:.2g}",
                                   do="Choose another format.")  # fmt: skip
@@ -119,6 +122,7 @@ def describe(runs: list[Run], checkpoint: str, as_rater: str | None) -> dict[str
         "overlap": inference.overlap,
         "mirror_axes": list(inference.mirror_axes),
         "mirror_pairs": [list(pair) for pair in first.labels.mirror_indices],
+        "mirror_swap": swap_rule(first.recipe),
         "labels": {name: first.labels.values[name] for name in first.labels.names},
         "classes": list(first.labels.names),
         "network": first.recipe.model.name,

@@ -11,6 +11,7 @@ from medseg.data.store import StoredCase, majority_vote
 from medseg.inference.sliding_window import predict_probabilities
 from medseg.losses.regions import merge_labels
 from medseg.preprocessing.standardise import normalise
+from medseg.workflows.mirroring import swap_rule
 from medseg.workflows.run import Run
 from medseg.workflows.training_loss import judged_structures
 
@@ -26,7 +27,8 @@ def validation_dice(
     look: Look = lambda *each: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, dict[str, float]] | None:
-    """Dice per case and structure against the readers' majority, on the plan's grid; empty without cases.
+    """Dice per case and structure against the readers' majority (with `raters: staple` STAPLE's estimate), on the
+    plan's grid; empty without cases.
 
     The regions of the loss are structures too. A structure that neither the majority nor the model marked in a case is
     absent there, and so is one that nobody looked for. Voxels that nobody read are left out. `look` is shown every
@@ -41,7 +43,8 @@ def validation_dice(
         image = normalise(case.hu[:].float(), run.plan)  # type: ignore[arg-type]
         if case.coarse is not None:
             image = torch.cat([image, case.coarse.to(image)])  # type: ignore[list-item]
-        scores = predict_probabilities(model, image, run.plan.patch, run.recipe.inference, run.labels.mirror_indices)  # type: ignore[arg-type]
+        scores = predict_probabilities(model, image, run.plan.patch, run.recipe.inference, run.labels.mirror_indices,  # type: ignore[arg-type]
+                                       swap=swap_rule(run.recipe))  # fmt: skip
         predicted = scores.argmax(0)
         predicted[reference < 0] = -1
         sought = case.known.any(0).tolist() if case.known is not None else [True] * len(names)

@@ -93,3 +93,11 @@ def test_probabilities_sum_to_one() -> None:
 def test_axes_that_are_not_there_are_refused(axes: tuple[int, ...]) -> None:
     with pytest.raises(ValidationError, match="different axes out of 0, 1 and 2"):
         InferenceConfig(mirror_axes=axes)
+
+
+def test_classes_are_exchanged_by_the_rule_of_training() -> None:
+    image, config = torch.zeros(1, 8, 8, 8), InferenceConfig(mirror_axes=(1,))
+
+    found = predict_probabilities(SideOfThePatch(), image, PATCH, config, [(1, 2)], swap="chirality")
+
+    assert torch.allclose(found[1, :4], found[2, :4])
