@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ from medseg.workflows.agreement_viewers import nifti_bytes
 from medseg.workflows.outputs import sha256, write_json
 
 SCHEMA = "medseg.prediction/1"
+PROBABILITIES = "probabilities"  # their folder
 ON_SLICES = ("dicom-seg", "rtstruct")  # formats that need a DICOM source
 
 
@@ -114,6 +115,12 @@ class StudySource:
         known = {key: value for key, value in self.reading.items() if key in ("series", "tilt", "gaps")}
         return read_source(self.path, where=self.where, **known)
 
+    def showing(self, volume: Volume) -> StudySource:
+        """The same study with its HU; a DICOM series that was read is not read again."""
+        shown = replace(self, volume=volume)
+        vars(shown).update({name: value for name, value in vars(self).items() if name == "dicom"})
+        return shown
+
 
 @dataclass(frozen=True)
 class PredictionFiles:
@@ -158,7 +165,7 @@ def write_prediction(
         if each not in kept:
             notes += FORMATS[each].write(job, job.path(each))
     notes = list(dict.fromkeys(notes))
-    if len(kept) < len(job.formats):
+    if len(kept) < len(job.formats) or prediction.probabilities is not None:  # which say more of the volumes
         write_json(job.record, job.facts(notes))
     paths = (*map(job.path, job.formats), job.record)
     return PredictionFiles(paths, tuple(map(job.path, kept)), tuple(notes))
@@ -250,6 +257,7 @@ class _Job:
             self.record.unlink(missing_ok=True)
             for each in set(FORMATS).difference(self.formats):
                 self.path(each).unlink(missing_ok=True)
+            (self.folder / PROBABILITIES / f"{self.name}.nii.gz").unlink(missing_ok=True)
         elif not self.record.exists():
             write_json(self.record, self.facts([]))
 

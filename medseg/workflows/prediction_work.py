@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 
+from medseg.data.folds import run_folders
 from medseg.evaluation.hounsfield import doubt_hu, profile_hu
 from medseg.imaging.prediction import Prediction
 from medseg.imaging.volume import Volume
 from medseg.io.made_by import MadeBy
 from medseg.io.nifti import is_nifti, write_probabilities
-from medseg.workflows.prediction_files import Outputs, StudySource, kept_files, write_prediction
+from medseg.workflows.prediction_files import PROBABILITIES, Outputs, StudySource, kept_files, write_prediction
 from medseg.workflows.prediction_studies import Study
 from medseg.workflows.run import Predictor, recorded
 
@@ -103,18 +104,18 @@ class PredictStudies:
         notes = cautions(volume, predictor, self.runs[0])
         standard = predictor.standardise(volume)
         if SHOWS_IMAGE.intersection(self.outputs.formats):
-            source = StudySource(study.path, study.options, volume, where=study.where)
+            source = source.showing(volume)
         del volume  # not needed while the network works
         on_tiles = partial(self.on_tiles, study.id) if self.on_tiles else lambda done, total: None
         prediction = predictor.predict(standard, probabilities=self.settings.probabilities, on_progress=on_tiles)
-        if prediction.probabilities is not None:
-            self._write_probabilities(study, prediction)
         files = write_prediction(self.folder, study.id, prediction, source, outputs=self.outputs, made_by=self.made_by,
                                  notes=notes)  # fmt: skip
+        if prediction.probabilities is not None:  # last: with another model's files go its probabilities
+            self._write_probabilities(study, prediction)
         return Predicted(study.id, files.paths, files.notes, round(time.perf_counter() - begun, 2))
 
     def _probabilities_file(self, study: Study) -> Path:
-        return self.folder / "probabilities" / f"{study.id}.nii.gz"
+        return self.folder / PROBABILITIES / f"{study.id}.nii.gz"
 
     def _write_probabilities(self, study: Study, prediction: Prediction) -> None:
         like = study.path if is_nifti(study.path) else None
@@ -135,9 +136,10 @@ def cautions(volume: Volume, predictor: Predictor, run: Path) -> tuple[str, ...]
 
 def _views(volume: Volume, run: Path) -> list[str]:
     """Where the study is longer or shorter than any that was learned from."""
-    seen: Any = recorded(run).get("field_of_view_mm")
-    if not seen:
+    folds: Any = [view for each in run_folders(run) if (view := recorded(each).get("field_of_view_mm"))]
+    if not folds:
         return []
+    seen = [(min(low for low, _ in ends), max(high for _, high in ends)) for ends in zip(*folds, strict=True)]
     notes = []
     for axis, length, (low, high) in zip("XYZ", volume.geometry.canonical().field_of_view_mm, seen, strict=True):
         if length < low / FAR_VIEW:  # longer ones may be air; shorter ones lack what the network looks for

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from medseg.workflows.prediction_files import (
     Outputs,
     StudySource,
     origin_of,
+    read_measurements,
     write_masks,
     write_prediction,
 )
@@ -92,9 +94,28 @@ def test_files_of_another_model_are_neither_kept_nor_replaced_unasked(tmp_path: 
     other = MadeBy("medseg", "0.1.0", model="cd" * 32)
     with pytest.raises(OutputExistsError, match="another model"):
         write_prediction(tmp_path, "c001", prediction, study, made_by=other)
+    (tmp_path / "probabilities").mkdir()
+    (tmp_path / "probabilities" / "c001.nii.gz").touch()
     write_prediction(tmp_path, "c001", prediction, study, outputs=Outputs(overwrite=True), made_by=other)
     assert json.loads((tmp_path / "c001.json").read_text())["made_by"]["model_sha256"] == "cd" * 32
     assert not (tmp_path / "nrrd" / "c001.seg.nrrd").exists()
+    assert not (tmp_path / "probabilities" / "c001.nii.gz").exists()
+
+
+def test_probabilities_that_come_later_are_measured_too(tmp_path: Path, study: StudySource) -> None:
+    prediction = predicted(study.dicom)
+    write_prediction(tmp_path, "c001", prediction, study)
+    assert all(each.expected_ml is None for each in read_measurements(tmp_path, "c001"))
+    indices = prediction.label_set.to_indices(prediction.labels)
+    certain = np.eye(len(prediction.label_set.names), dtype=np.float32)[indices]
+    write_prediction(tmp_path, "c001", replace(prediction, probabilities=certain), study)
+    assert all(each.expected_ml == pytest.approx(each.volume_ml) for each in read_measurements(tmp_path, "c001"))
+
+
+def test_a_series_that_was_read_is_not_read_again(study: StudySource) -> None:
+    read = study.dicom
+    assert study.volume is not None
+    assert study.showing(study.volume).dicom is read
 
 
 def test_a_run_that_was_killed_is_taken_up(tmp_path: Path, study: StudySource, monkeypatch: pytest.MonkeyPatch) -> None:
