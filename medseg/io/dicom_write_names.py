@@ -28,7 +28,8 @@ def header_names(names: Sequence[str], longest: int = LONGEST) -> tuple[tuple[st
     if not changed:
         return tuple(found), ()
     more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
-    return tuple(found), (f"written {', '.join(changed[:SHOWN])}{more}: DICOM allows {longest} letters here",)
+    rule = f"names here have at most {longest} letters and no control signs"
+    return tuple(found), (f"written {', '.join(changed[:SHOWN])}{more}: {rule}",)
 
 
 def _cut(name: str, longest: int, end: str = "") -> str:

@@ -73,7 +73,7 @@ def with_low(run: Run, cases: Sequence[StoredCase], say: Say, progress: Progress
     found, repeated = [], 0
     for done, case in enumerate(cases, 1):
         chosen = held_out.get(case.id, root)
-        repeated += chosen == root and case.id in known
+        repeated += case.id in known and case.id not in held_out
         if chosen not in made:
             made[chosen] = Predictor.from_run(chosen, device=device)
         geometry = Geometry(tuple(case.hu.shape[1:]), np.diag([*run.plan.spacing_mm, 1.0]))  # type: ignore[arg-type]

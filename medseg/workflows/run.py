@@ -278,6 +278,7 @@ def _refuse_mixture(runs: Sequence[Run]) -> None:
             ("spacing", run.plan.spacing_mm, first.plan.spacing_mm),
             ("patch", run.plan.patch, first.plan.patch),
             ("body crop", run.plan.preprocessing, first.plan.preprocessing),
+            ("being a cascade", run.recipe.cascade is None, first.recipe.cascade is None),
         ):
             if own != other:
                 raise CheckpointError(f"the folds or runs that are to predict together differ in {what}",
