@@ -14,7 +14,7 @@ from medseg.data.folds import read_folds
 from medseg.errors import ConfigError, InputError, LabelError, OutputExistsError, UsageError
 from medseg.io.manifest import Dataset, read_dataset, write_dataset
 from medseg.training.checkpoint import read_checkpoint
-from medseg.workflows import train, train_folds
+from medseg.workflows import predict, train, train_folds
 from medseg.workflows.run import load_predictor
 from medseg.workflows.run_lock import locked_folder
 
@@ -54,6 +54,12 @@ def test_folds_share_a_grid_and_predict_together(run_of_folds: Path) -> None:
     predictor = load_predictor(run_of_folds)
 
     assert len(predictor.models) == 2
+
+
+def test_a_run_of_folds_predicts_files(run_of_folds: Path, phantoms: Path, tmp_path: Path) -> None:
+    (written,) = predict(run_of_folds, phantoms / "images" / "c001.nii.gz", tmp_path / "predictions")
+
+    assert written.is_file()
 
 
 def test_a_later_fold_keeps_the_folds_whatever_its_seed(run_of_folds: Path, recipe_file: Path, tmp_path: Path) -> None:
