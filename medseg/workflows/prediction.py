@@ -100,13 +100,14 @@ def predict(
         _Loaded(work, predictor) if _stays_here(fleet) else work, studies, finished=work.finished, name=_name,
         on_done=lambda outcome, done, total: progress("Predicting", done, total, outcome.item.id),
     )  # fmt: skip
-    _write_measurements(work.folder, [outcome.item.id for outcome in outcomes if outcome.error is None])
+    _write_measurements(work.folder)
     on_done(outcomes)
     return [predicted.files[0] for predicted in results_of(outcomes)]
 
 
-def _write_measurements(folder: Path, names: Sequence[str]) -> None:
-    """`measurements.csv`: a line per study and structure."""
+def _write_measurements(folder: Path) -> None:
+    """`measurements.csv`: a line per structure of every study in the folder, also of earlier calls."""
+    names = sorted(path.stem for path in folder.glob("*.json"))
     rows = [{"study": name, **each.as_record} for name in names for each in read_measurements(folder, name)]
     write_csv(folder / "measurements.csv", rows, ["study", *Measurement.__dataclass_fields__])
 

@@ -359,7 +359,7 @@ def write_masks(
     """
     read = read_labels(labels, LabelSet({BACKGROUND: 0, **names}))
     prediction = Prediction(read.labels, read.geometry, read.label_set)
-    source = StudySource(Path(study), reading or {}, where=Path(study).name)
+    source = StudySource(Path(study), reading or {}, where="the DICOM series")
     return write_prediction(out, label_stem(labels), prediction, source, outputs=outputs, made_by=made_by)
 
 

@@ -77,7 +77,8 @@ def test_one_process_speaks_and_writes(together: tuple[Path, str]) -> None:
     assert [path.name for path in out.rglob(".*")] == [".medseg"]
 
 
-@pytest.mark.parametrize("sign, step", [(signal.SIGTERM, 2), pytest.param(signal.SIGKILL, 3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sign, step", [(signal.SIGTERM, 2), (signal.SIGKILL, 3)])
 def test_two_processes_that_are_stopped_resume_to_bit_identical_weights(
     recipe_file: Path, tmp_path: Path, together: tuple[Path, str], sign: signal.Signals,
     step: int,
