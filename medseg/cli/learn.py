@@ -136,7 +136,7 @@ def _tell_predictions(outcomes: list[Any], out: Path) -> None:
     if done := [outcome for outcome in outcomes if outcome.result]:
         before = sum(outcome.tries == 0 for outcome in done)
         kept = f", {before} of them there before" if before else ""
-        say(f"{len(done)} predictions{kept}: {out}")
+        say(f"{len(done)} prediction{'s' if len(done) > 1 else ''}{kept}: {out}")
 
 
 def demo(

@@ -226,7 +226,7 @@ def _cells(row: RunRow, name: str) -> list[str]:
     steps = "?" if row.steps is None else str(row.steps)
     state = row.state + (f" ({row.problem})" if row.problem and not row.folds else "")
     if row.folds:
-        state += f", {len(row.folds)} folds"
+        state += f", {len(row.folds)} fold{'s' if len(row.folds) > 1 else ''}"
     return [name, state, f"{row.step}/{steps}", _dice(row.best_dice), _dice(row.last_dice), duration(row.seconds)]
 
 

@@ -12,13 +12,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from medseg.config import Config
-from medseg.data.folds import run_folders
+from medseg.data.folds import read_folds, run_folders, split_fold
 from medseg.errors import CheckpointError, FileReadError, UsageError
 from medseg.imaging.labels import LabelSet
 from medseg.models.nnunet_files import as_override, differences, read_nnunet
 from medseg.training.checkpoint import Checkpoint, digest, read_checkpoint
 from medseg.training.initial_weights import TakenOver, class_tensors, take_over
-from medseg.workflows.readings_runs import training_cases
 from medseg.workflows.recipe import Recipe
 from medseg.workflows.run import Run, open_run
 
@@ -143,7 +142,8 @@ def _of_run(folder: Path, recipe: Recipe, validated: Sequence[str]) -> Weights:
     run = open_run(folder)
     which = "best" if run.checkpoint_file("best").exists() else "last"
     checkpoint = run.load(which)
-    known = sorted(training_cases(folder) & set(validated))
+    learned, _ = split_fold(read_folds(run.folds_file), run.recipe.folds.fold)
+    known = sorted(set(learned) & set(validated))
     remark = (
         f"init: {len(known)} validation cases have ids of cases that the weights have seen ({_few(known)}); "
         "if they are the same patients, the validation Dice is too high."

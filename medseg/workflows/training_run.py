@@ -75,6 +75,12 @@ def check_target(folder: Path, *, resume: bool, overwrite: bool) -> None:
         raise in_use(folder)
     if resume:
         open_run(folder)
+    elif not overwrite and (folder / "run.json").exists():
+        raise OutputExistsError(
+            "a run is there already",
+            where=folder.name,
+            do="Go on with --resume, replace it with --overwrite, or choose another --out.",
+        )
     else:
         check_output_folder(folder, kind="run", overwrite=overwrite)
 
