@@ -160,7 +160,7 @@ def test_a_patch_that_fits_is_not_said_to_be_padded(recipe_file: Path, tmp_path:
 def test_a_folder_that_holds_a_run_is_refused_and_left_alone(run_folder: Path, recipe_file: Path) -> None:
     before = digest(run_folder)
 
-    with pytest.raises(OutputExistsError, match=r"run: the output folder is not empty.*--overwrite"):
+    with pytest.raises(OutputExistsError, match=r"run: a run is there already.*--resume.*--overwrite"):
         train(recipe_file, out=run_folder)
     assert digest(run_folder) == before
 
