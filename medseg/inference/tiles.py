@@ -139,12 +139,14 @@ def find_body(hu: Any, spacing_mm: Sequence[float]) -> BodyMap:
         dense[k] = np.logical_or.reduceat(rows, np.arange(0, hu.shape[2], size[2]), axis=1)
     filled = np.stack([_enclosed(dense[:, :, k]) for k in range(shape[2])], axis=2)
     x, y, z = size
-    return BodyMap(ndimage.binary_dilation(filled, np.ones((3, 3, 3))), (x, y, z))
+    body: Any = ndimage.binary_dilation(filled, np.ones((3, 3, 3)))
+    return BodyMap(body, (x, y, z))
 
 
 def _enclosed(plane: BoolArray) -> BoolArray:
     """The plane with the holes that do not reach its edge filled."""
-    pieces, count = ndimage.label(~plane)  # type: ignore[misc]
+    found: Any = ndimage.label(~plane)
+    pieces, count = found
     open_air = np.zeros(count + 1, dtype=bool)
     for edge in (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]):
         open_air[edge] = True

@@ -35,7 +35,8 @@ def check_mirroring(recipe: Recipe, labels: LabelSet) -> None:
 
 def swap_rule(recipe: Recipe) -> SwapRule:
     """When left and right classes changed names in training."""
-    return next((step.swap for step in _flips(recipe)), "side")
+    rules: list[SwapRule] = [step.swap for step in _flips(recipe)]
+    return rules[0] if rules else "side"
 
 
 def _flips(recipe: Recipe) -> list[FlipConfig]:
