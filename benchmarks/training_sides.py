@@ -1,8 +1,8 @@
 """Both sides of a training benchmark, each in a process of its own as its users start it, taking turns.
 
 Only one of them runs at a time: the others and their loader processes are stopped (SIGSTOP), so that nobody fills its
-queue while another one is timed. Each side is a process group in this session: when this process is killed, the kernel
-wakes and hangs up the stopped groups that it leaves behind.
+queue while another one is timed. Each side is a process group of its own: when this process is killed, the kernel wakes
+and hangs up the stopped groups that it leaves behind.
 """
 
 from __future__ import annotations

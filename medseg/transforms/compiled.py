@@ -7,24 +7,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import torch
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def compiled(function: F) -> F:
-    """The function in machine code, kept on disk where Python may write, free of the interpreter's lock while it runs.
-
-    No fast-math: sums keep their order, so results are the same on every number of threads.
-    """
-    options = {"nogil": True, "error_model": "numpy"}
-    try:
-        return cast(F, numba.njit(cache=True, **options)(function))
-    except RuntimeError:  # neither the package's folder nor the user's cache folder can be written to
-        return cast(F, numba.njit(**options)(function))
+from medseg.imaging.compiled import compiled as compiled
 
 
 def in_slabs(kernel: Callable[..., Any], length: int, *arguments: Any) -> None:

@@ -78,7 +78,7 @@ def ten_steps(network: nn.Module, patch: IntTriple, rate: float) -> list[float]:
     return values
 
 
-def learns(name: str, patch: IntTriple, settings: dict[str, Any], *, most: float = 0.75) -> None:
+def assert_learns(name: str, patch: IntTriple, settings: dict[str, Any], *, most: float = 0.75) -> None:
     config: Any = TypeAdapter(ModelConfig).validate_python({"name": name, **settings})
     network = config.build(1, 4, patch)
 
@@ -94,13 +94,13 @@ def learns(name: str, patch: IntTriple, settings: dict[str, Any], *, most: float
 def test_ten_steps_on_a_patch_of_a_phantom_lower_the_loss(
     name: str, patch: IntTriple, settings: dict[str, Any]
 ) -> None:
-    learns(name, patch, settings)
+    assert_learns(name, patch, settings)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name, patch, settings", PRESETS, ids=[f"{name} of {patch}" for name, patch, _ in PRESETS])
 def test_ten_steps_of_the_full_preset_lower_the_loss(name: str, patch: IntTriple, settings: dict[str, Any]) -> None:
-    learns(name, patch, settings, most=0.9)  # at the rate that the network prefers, at most 1e-3
+    assert_learns(name, patch, settings, most=0.9)  # at the rate that the network prefers, at most 1e-3
 
 
 def test_small_versions_of_all_networks_learn_at_two_sizes() -> None:
