@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import count
+from time import sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
 
 LONGEST_WAIT = timedelta(hours=4)  # of one process for another: reading cases, validating the longest scan
+TELLING_S = 5.0  # torchrun ends all processes when one has left: the first to fail must have told why before
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # torchrun tells processes so only
 OPENED = count()  # worlds, by this process; the same in all of them
 Item = TypeVar("Item")
@@ -128,12 +130,12 @@ def open_world() -> Iterator[World]:
         store, rank, size = next(rendezvous("env://", timeout=LONGEST_WAIT))
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store = PrefixStore(f"medseg/{attempt}/{next(OPENED)}", store)  # nothing left by a training before
-        with _one_voice(store):
-            try:
+        try:
+            with _one_voice(store):  # inside: a failure is counted before the peers can notice that this process leaves
                 yield World(rank, size, store=store)
-            finally:
-                if dist.is_initialized():
-                    dist.destroy_process_group()
+        finally:
+            if dist.is_initialized():
+                dist.destroy_process_group()
 
 
 @contextmanager
@@ -141,14 +143,11 @@ def _one_voice(store: Store) -> Iterator[None]:
     """Lets the first error of all processes through and turns those that follow from it into a silent exit."""
     try:
         yield
-    except MedsegError as error:
-        if store.add("failures", 1) > 1:
-            raise SystemExit(error.exit_code) from None
-        raise
-    except RuntimeError:  # a peer has left in the middle of an exchange, for a reason of which it has told
-        if store.add("failures", 1) > 1:
-            raise SystemExit(MedsegError.exit_code) from None
-        raise
+    except (MedsegError, RuntimeError) as error:  # RuntimeError: a peer has left in the middle of an exchange
+        if store.add("failures", 1) == 1:
+            raise
+        sleep(TELLING_S)
+        raise SystemExit(error.exit_code if isinstance(error, MedsegError) else MedsegError.exit_code) from None
 
 
 def _own_device(name: str) -> torch.device:

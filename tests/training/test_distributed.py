@@ -77,10 +77,15 @@ def main(task: str) -> None:
             if task == "fail" and world.rank == 1:
                 raise TrainingError("the second process has failed")
             gathered, summed = world.gathered(10 * world.rank), world.summed(world.rank, 1 + world.rank)
-            print(f"told: {world.rank} of {world.size}, gathered {gathered}, summed {summed}", flush=True)
+            tell(f"{world.rank} of {world.size}, gathered {gathered}, summed {summed}")
     except TrainingError as error:
-        print(f"told: {error}", flush=True)
+        tell(str(error))
         sys.exit(error.exit_code)
+
+
+def tell(text: str) -> None:
+    """Writes a line at once: two processes share the output, and `print` may write the text and the line's end apart."""
+    os.write(sys.stdout.fileno(), f"told: {text}\n".encode())
 
 
 if __name__ == "__main__":
