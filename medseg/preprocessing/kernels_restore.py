@@ -28,13 +28,13 @@ def fill_winners(
     multiplication over rows that lie in the cache. Of equal scores the first class wins, as in `argmax`.
 
     Args:
-        planes: (P, C, M, N) float32 scores.
+        planes: (P, C, M, N) float32 scores; what lies behind the classes of the table is no score.
         across, rows, columns: for each output along that axis the lower and the upper source and the upper's weight.
     """
     lower_a, upper_a, weight_a = across
     lower_m, upper_m, weight_m = rows
     lower_n, upper_n, weight_n = columns
-    classes, width, wide = planes.shape[1], planes.shape[3], len(lower_n)
+    classes, width, wide = len(table), planes.shape[3], len(lower_n)
     blended = np.empty(width, np.float32)
     enlarged = np.empty((2, classes, wide), np.float32)
     best = np.empty(wide, np.float32)

@@ -18,7 +18,9 @@ from medseg.imaging.bands import Taps, cubic_taps, linear_taps
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.resample import TIE_DECIMALS, processors, resample_cubic, resample_linear
 from medseg.imaging.separable import align, interpolate, spread
+from medseg.preprocessing.kernels_doubt import COLUMNS, doubt_of_scores, fill_doubt
 from medseg.preprocessing.kernels_restore import fill_winners, keep_better
+from medseg.preprocessing.restore_doubt import Doubt
 from medseg.shapes import FloatArray, IntArray, IntTriple
 
 Order = Literal[1, 3]
@@ -26,6 +28,8 @@ TAPS: dict[int, Callable[[FloatArray, int], Taps]] = {1: linear_taps, 3: cubic_t
 SCRATCH_BYTES = 2**24  # of interpolated scores at a time, so that they stay near the processor
 NOWHERE = -1e4  # the logit of a class where the standardised grid does not reach: its probability is 0 in float32
 PIECES = 4  # per thread, so that none waits long for the last
+PARTIAL_SUMS = 16  # of each chunk, whatever the number of threads, so that it does not change the sums
+Lines = tuple[IntArray, IntArray, FloatArray]
 Sink = Callable[[tuple[slice, slice, slice], FloatArray], None]  # a box of the study, probabilities (C, *box)
 
 
@@ -88,9 +92,11 @@ class Restoration:
     Args:
         way: from `find_way`.
         labels: array of the study's shape to be filled; holds the background's value where nothing is written.
-        table: the label value of each class, of the same type as `labels`.
+        table: the label value of each class, of the same type as `labels`; the planes may hold more channels behind
+            the classes, which only `doubt` sees.
         order: 1 for linear, 3 for cubic interpolation.
         sink: takes finished probabilities (softmax of the interpolated scores) box by box.
+        doubt: takes what these leave open.
         threads: at most so many; the result is the same for any number.
     """
 
@@ -100,6 +106,7 @@ class Restoration:
     order: Order = 1
     sink: Sink | None = None
     threads: int = 1
+    doubt: Doubt | None = None
     _planes: FloatArray | None = None
     _first: int = 0  # the standardised plane that _planes begins with
     _left: list[int] = field(default_factory=list)  # the study's planes still to be made, the next one first
@@ -130,14 +137,16 @@ class Restoration:
 
     def _fill(self, held: FloatArray, outputs: list[int]) -> None:
         width = self.way.taps[1].columns.shape[0] * self.way.taps[2].columns.shape[0]
-        classes = held.shape[1]
-        depth = classes if self.sink is not None else 1
+        whole = self.sink is not None or (self.doubt is not None and self.order == 3)
+        depth = held.shape[1] if whole else 2 if self.doubt is not None else 1
         step = max(1, SCRATCH_BYTES // (4 * width * depth))
         for first in range(outputs[0], outputs[-1] + 1, step):
             part = slice(first, min(first + step, outputs[-1] + 1))
             self._labels_of(held, part)
             if self.sink is not None:
                 self._probabilities_of(held, part, self.sink)
+            if self.doubt is not None:
+                self._doubt_of(held, part, self.doubt)
 
     def _taps(self, part: slice) -> Taps:
         taps, low = self.way.taps[0], int(self._lows[part].min())
@@ -147,12 +156,7 @@ class Restoration:
         target = self.way.view(self.labels)[part]
         winners = np.empty(target.shape, self.labels.dtype)
         if self.order == 1:
-            across, rows, columns = (
-                _lines(taps, shift)
-                for taps, shift in zip(
-                    (_part(self.way.taps[0], part), *self.way.taps[1:]), (self._first, 0, 0), strict=True
-                )
-            )
+            across, rows, columns = self._all_lines(part)
 
             def fill(ranges: Any) -> None:
                 for first, last in ranges:
@@ -162,7 +166,7 @@ class Restoration:
         else:
             best = self._interpolated(held, 0, part)
             index = np.zeros(best.shape, np.int32)
-            for c in range(1, held.shape[1]):
+            for c in range(1, len(self.table)):
                 keep_better(self._interpolated(held, c, part).ravel(), c, best.ravel(), index.ravel(), 0, best.size)
             winners[...] = self.table[index]
         target[...] = winners
@@ -175,15 +179,39 @@ class Restoration:
         return out
 
     def _probabilities_of(self, held: FloatArray, part: slice, sink: Sink) -> None:
-        scores = np.stack([self._interpolated(held, c, part) for c in range(held.shape[1])])
+        scores = np.stack([self._interpolated(held, c, part) for c in range(len(self.table))])
         sink(self.way.native_box(part), softmax(scores).transpose(0, *(1 + np.argsort(self.way.native))))
+
+    def _doubt_of(self, held: FloatArray, part: slice, doubt: Doubt) -> None:
+        shape = self.way.view(self.labels)[part].shape
+        ranges = _ranges(shape[1], PARTIAL_SUMS)
+        found = np.empty((1 + held.shape[1] - len(self.table), *shape), np.float32)
+        sums = np.zeros((len(ranges), len(self.table), COLUMNS))
+        if self.order == 1:
+            across, rows, columns = self._all_lines(part)
+        else:
+            scores = np.stack([self._interpolated(held, c, part) for c in range(held.shape[1])])
+
+        def fill(pieces: Any) -> None:
+            for piece in pieces:
+                if self.order == 1:
+                    fill_doubt(held, across, rows, columns, found, sums[piece], *ranges[piece])
+                else:
+                    doubt_of_scores(scores, found, sums[piece], *ranges[piece])
+
+        spread(fill, range(len(ranges)), self.threads, found[0].size * held.shape[1])
+        doubt.take(self.way.native_box(part), found.transpose(0, *(1 + np.argsort(self.way.native))), sums.sum(axis=0))
+
+    def _all_lines(self, part: slice) -> tuple[Lines, Lines, Lines]:
+        across = _part(self.way.taps[0], part)
+        return _lines(across, self._first), _lines(self.way.taps[1], 0), _lines(self.way.taps[2], 0)
 
 
 def _part(taps: Taps, part: slice) -> Taps:
     return Taps(taps.columns[part], taps.weights[part], taps.inputs)
 
 
-def _lines(taps: Taps, shift: int) -> tuple[IntArray, IntArray, FloatArray]:
+def _lines(taps: Taps, shift: int) -> Lines:
     """Lower and upper source and the upper's weight of linear taps."""
     lower, upper = (np.ascontiguousarray(taps.columns[:, k] - shift) for k in (0, 1))
     return lower, upper, np.ascontiguousarray(taps.weights[:, 1])
