@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import sys
@@ -57,6 +58,7 @@ class Effort:
         step_rounds: of steps on one batch.
         cases: phantom bodies to learn from.
         loop_rounds, iterations: rounds of whole iterations, and how many of them a round has.
+        loop_enough_s: seconds after which three rounds of whole iterations are enough.
         step_target: the least ratio of a step that counts as met.
         threads: of the steps.
         side_by_side: whether rows that promise nothing are measured too.
@@ -67,13 +69,14 @@ class Effort:
     cases: int
     loop_rounds: int
     iterations: int
+    loop_enough_s: float
     step_target: float
     threads: tuple[int, ...]
     side_by_side: bool
 
 
-FULL = Effort(48, 31, 12, 15, 12, 1 / 1.05, (1, 2), side_by_side=True)
-QUICK = Effort(32, 15, 3, 5, 3, 1 / 1.10, (1,), side_by_side=False)
+FULL = Effort(48, 31, 12, 15, 12, math.inf, 1 / 1.05, (1, 2), side_by_side=True)
+QUICK = Effort(32, 15, 3, 5, 2, 8.0, 1 / 1.10, (1,), side_by_side=False)
 
 
 @dataclass
@@ -88,23 +91,28 @@ class Pair:
 def started(bench: Bench, effort: Effort, stack: ExitStack, *, prepare: bool) -> Pair:
     """Both sides, started at the same time, while the data for later are made if they are asked for."""
     edge = ("--edge", str(effort.edge))
-    assert bench.data.exists()
-    with ThreadPoolExecutor(4) as pool:
-        sides = [
-            pool.submit(Side, ("ours", *edge, *our_loop(bench)), {}),
-            pool.submit(Side, ("nnunet", *edge, *peer_loop("0", PROCESSES)), bench.environment),
-        ]
-        made = [pool.submit(make) for make in ((bench.prepare_ours, bench.prepare_peer) if prepare else ())]
-    for side in sides:
-        if side.exception() is None:
-            stack.enter_context(closing(side.result()))
-    for failed in (sides[0].exception(), *(one.exception() for one in made[:1])):
+
+    def peer() -> Side:
+        left = bench.left_to_peer() if prepare else ()
+        side = Side(("nnunet", *edge, *peer_loop("0", PROCESSES), *left), bench.environment)
+        stack.enter_context(closing(side))
+        if prepare:
+            bench.prepare_peer()
+        return side
+
+    with ThreadPoolExecutor(3) as pool:
+        ours = pool.submit(Side, ("ours", *edge, *our_loop(bench)), {})
+        assert bench.data.exists()  # made while our side starts
+        others = [pool.submit(peer), *([pool.submit(bench.prepare_ours)] if prepare else [])]
+    if ours.exception() is None:
+        stack.enter_context(closing(ours.result()))
+    for failed in (ours.exception(), *(one.exception() for one in others[1:])):
         if failed is not None:
             raise failed
-    error = next((found for one in (sides[1], *made[1:]) if (found := one.exception()) is not None), None)
+    error = others[0].exception()
     if error is not None and not isinstance(error, FAILURES):
         raise error
-    return Pair(sides[0].result(), None if error else sides[1].result(), error)
+    return Pair(ours.result(), None if error else others[0].result(), error)
 
 
 def our_loop(bench: Bench) -> tuple[str | Path, ...]:
@@ -147,7 +155,8 @@ def loop_rows(pair: Pair, effort: Effort) -> Iterator[Row]:
             raise pair.peer_error or RuntimeError("not started")
         for name in (LOOP_SINGLE, LOOP_PROCESSES):
             pair.peer.go_on()
-            found.append(_paired(name, 0.0, in_turns(pair.ours, pair.peer, effort.loop_rounds, effort.iterations)))
+            pairs = in_turns(pair.ours, pair.peer, effort.loop_rounds, effort.iterations, enough_s=effort.loop_enough_s)
+            found.append(_paired(name, 0.0, pairs))
     except FAILURES as error:
         alone = pair.ours.run(effort.iterations * effort.loop_rounds)
         yield from (_peer_failed(name, least, alone, error) for name, least in LOOP_TARGETS)

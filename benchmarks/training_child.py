@@ -1,8 +1,10 @@
 """One side of `training.py` in a process of its own; told what to do line by line, see `training_sides.py`.
 
-python benchmarks/training_child.py step ours|nnunet EDGE             # one batch again and again
-python benchmarks/training_child.py loop ours RECIPE.yaml OUT         # `medseg train`, paused between its steps
-python benchmarks/training_child.py loop nnunet DATASET               # nnU-Net's trainer, likewise
+python benchmarks/training_child.py ours --edge EDGE --recipe RECIPE.yaml --out RUN
+python benchmarks/training_child.py nnunet --edge EDGE --dataset DATASET --prepare NUMBER --processes 0 2
+
+With `--edge` it begins with steps on one batch; then follows `medseg train`, or nnU-Net's trainer, paused between
+steps.
 """
 
 from __future__ import annotations
@@ -220,10 +222,17 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--dataset")
+    parser.add_argument("--prepare", type=int, metavar="NUMBER", help="of nnU-Net's data set, to be preprocessed first")
     parser.add_argument("--processes", type=int, nargs="+", default=[0])
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     obedience = Obedience(answer)
+    if given.prepare is not None:
+        from training_nnunet import preprocess
+
+        preprocess(given.prepare)
+    if given.side == "ours":
+        import medseg.workflows.training  # noqa: F401 (while the other side starts too)
     if given.edge:
         steps(given.side, given.edge, obedience)
     if given.side == "ours":

@@ -19,7 +19,7 @@ from medseg.workflows.exporting import export
 from medseg.workflows.phantoms import phantom
 from medseg.workflows.plan_file import PlanFile
 
-DATASET, NUMBER = "Dataset503_Bench", "503"
+DATASET, NUMBER, PLANS = "Dataset503_Bench", "503", "nnUNetPlans.json"
 CHANNELS, BATCH = (8, 16, 32, 64), 2
 RECIPE = """data: {store}
 raters: majority
@@ -85,7 +85,10 @@ class Bench:
     @cached_property
     def peer(self) -> Cost:
         """nnUNetv2_plan_and_preprocess with two processes; the shared network is written beside its plans."""
-        return self._peer(processes=2)
+        seconds, peak = self._preprocess_peer(processes=2)
+        cost = Cost(seconds, peak, size_mb(self.preprocessed))
+        self._share_with_peer()
+        return cost
 
     def prepare_ours(self) -> None:
         """Our store, made in this process where it is not there yet: nobody asks what it costs."""
@@ -95,9 +98,23 @@ class Bench:
             workflows.preprocess(self.data, self.plan, out=self.store)
 
     def prepare_peer(self) -> None:
-        """nnU-Net's data, made with one process where they are not there yet."""
-        if not (self.folder / "preprocessed" / DATASET / f"{SHARED}.json").exists():
-            self._peer(processes=1)
+        """nnU-Net's data, made with one process, and the shared network beside its plans, where they are missing."""
+        if not self._peer_is_prepared:
+            self._preprocess_peer(processes=1)
+        if not (self.preprocessed / f"{SHARED}.json").exists():
+            self._share_with_peer()
+
+    def left_to_peer(self) -> tuple[str, ...]:
+        """Arguments by which nnU-Net's side makes its data itself, where they are not there yet: a process less."""
+        return () if self._peer_is_prepared else ("--prepare", NUMBER)
+
+    @property
+    def preprocessed(self) -> Path:
+        return self.folder / "preprocessed" / DATASET
+
+    @property
+    def _peer_is_prepared(self) -> bool:
+        return (self.preprocessed / PLANS).exists()
 
     @property
     def plan(self) -> Path:
@@ -113,19 +130,20 @@ class Bench:
         stage = made.stage.model_copy(update={"patch": self.patch, "batch": BATCH, "model": network})
         write_config(self.plan, made.model_copy(update={"stage": stage}))
 
-    def _peer(self, processes: int) -> Cost:
+    def _preprocess_peer(self, processes: int) -> tuple[float, float]:
+        """Seconds and peak MB of nnU-Net's own command."""
         script, count = Path(sys.executable).with_name("nnUNetv2_plan_and_preprocess"), str(processes)
         command = (script, "-d", NUMBER, "-c", "3d_fullres", "-np", count, "-npfp", count)
         environment = self.environment | {"nnUNet_n_proc_DA": "2"}  # threads while it plans
         assert self.data.exists()
-        seconds, peak = measured(command, environment)
-        folder = self.folder / "preprocessed" / DATASET
-        cost = Cost(seconds, peak, size_mb(folder))
-        plans = json.loads((folder / "nnUNetPlans.json").read_text(encoding="utf-8"))
+        return measured(command, environment)
+
+    def _share_with_peer(self) -> None:
+        plans = json.loads((self.preprocessed / PLANS).read_text(encoding="utf-8"))
         z, y, x = plans["configurations"]["3d_fullres"]["spacing"]
         network = shared_network(self.patch, (x, y, z), CHANNELS)
-        write_text(folder / f"{SHARED}.json", json.dumps(shared_plans(plans, network, self.patch, BATCH)))
-        return cost
+        shared = shared_plans(plans, network, self.patch, BATCH)
+        write_text(self.preprocessed / f"{SHARED}.json", json.dumps(shared))
 
     def recipe(self, workers: int, device: str = "cpu", augment_on: str = "loader") -> Path:
         """Our recipe on the store: nnU-Net's augmentation in so many loader processes."""

@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import time
 from collections.abc import Sequence
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -75,6 +78,21 @@ def build_trainer(dataset: str, steps: int, *, mirroring: bool = True, device: s
     trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = STEPS_PER_EPOCH, 1
     trainer.num_epochs = steps // STEPS_PER_EPOCH
     return trainer
+
+
+def preprocess(number: int) -> None:
+    """What `nnUNetv2_plan_and_preprocess` does, with threads instead of processes that each import nnU-Net."""
+    from nnunetv2.experiment_planning import plan_and_preprocess_api as steps
+
+    ways, multiprocessing.get_context = (
+        multiprocessing.get_context,
+        lambda method=None: SimpleNamespace(Pool=ThreadPool),
+    )
+    try:
+        steps.extract_fingerprints([number], num_processes=1)
+        steps.preprocess([number], steps.plan_experiments([number]), ["3d_fullres"], [1])
+    finally:
+        multiprocessing.get_context = ways
 
 
 def train(dataset: str, steps: int, seed: int, *, mirroring: bool) -> Any:

@@ -8,6 +8,7 @@ and hangs up the stopped groups that it leaves behind.
 from __future__ import annotations
 
 import json
+import math
 import os
 import selectors
 import signal
@@ -27,6 +28,7 @@ from io_memory import MB
 ROOT, CHILD = Path(__file__).parents[1], Path(__file__).with_name("training_child.py")
 SAMPLE_S = 0.5  # adding up a process's pages takes the kernel some ms
 PATIENCE_S = 600.0
+LEAST_ROUNDS = 3
 ENVIRONMENT = {"nnUNet_compile": "f", "nnUNet_def_n_proc": "2", "PYTHONPATH": str(ROOT)}
 
 
@@ -116,14 +118,21 @@ class Side:
         return json.loads(line)
 
 
-def in_turns(ours: Side, peer: Side, rounds: int, units: int, threads: int | None = None) -> list[tuple[float, float]]:
-    """Seconds a unit of both sides, round by round; whoever went last goes first in the next round."""
-    sides = (ours, peer)
+def in_turns(
+    ours: Side, peer: Side, rounds: int, units: int, threads: int | None = None, enough_s: float = math.inf
+) -> list[tuple[float, float]]:
+    """Seconds a unit of both sides, round by round; whoever went last goes first in the next round.
+
+    After `enough_s` seconds three rounds are enough, so that a busy machine does not take minutes.
+    """
+    sides, start = (ours, peer), time.monotonic()
     for side in sides:
         side.run(units, threads)  # what the number of threads changes is settled before anything counts
     found = []
     for number in range(rounds):
         order = (0, 1) if number % 2 == 0 else (1, 0)
+        if number >= LEAST_ROUNDS and time.monotonic() - start > enough_s:
+            break
         seconds = {place: sides[place].run(units, threads) for place in order}
         found.append((seconds[0], seconds[1]))
     return found

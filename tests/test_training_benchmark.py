@@ -85,6 +85,12 @@ def test_whoever_went_last_goes_first_and_the_first_turn_does_not_count(sides: M
     assert log == ["ours", "peer", "ours", "peer", "peer", "ours"]
 
 
+def test_where_a_round_takes_longer_than_is_enough_there_are_three(sides: ModuleType) -> None:
+    rounds = sides.in_turns(FakeSide("ours", 1.0, []), FakeSide("peer", 2.0, []), 9, 1, enough_s=-1.0)
+
+    assert rounds == [(1.0, 2.0)] * 3
+
+
 def test_the_promises_are_a_twentieth_in_full_and_a_tenth_in_the_quick_form(bench: ModuleType) -> None:
     assert (bench.FULL.step_target, bench.QUICK.step_target) == (1 / 1.05, 1 / 1.10)
     assert min(bench.FULL.step_rounds, bench.QUICK.step_rounds) >= 15
@@ -184,6 +190,9 @@ class FakeBench:
 
     def prepare_peer(self) -> None:
         pass
+
+    def left_to_peer(self) -> tuple[str, ...]:
+        return ()
 
 
 # ---- processes
