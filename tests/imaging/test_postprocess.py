@@ -37,8 +37,8 @@ def test_a_lesion_stays_only_where_it_touches_its_organ():
 
 def test_the_order_counts():
     organ_first = KeepLargest(("liver",)), DropApart(("tumour",), ("liver",))
-    assert _after(_row(5, 5, 0, 7, 5), *organ_first) == ([5, 5, 0, 0, 0], [1, 1])
-    assert _after(_row(5, 5, 0, 7, 5), *organ_first[::-1]) == ([5, 5, 0, 7, 0], [0, 1])
+    assert _after(_row(5, 5, 0, 7, 5, 0), *organ_first) == ([5, 5, 0, 0, 0, 0], [1, 1])
+    assert _after(_row(5, 5, 0, 7, 5, 0), *organ_first[::-1]) == ([5, 5, 0, 7, 0, 0], [0, 1])
 
 
 def test_cavities_up_to_a_volume_are_filled():
@@ -49,7 +49,7 @@ def test_cavities_up_to_a_volume_are_filled():
 
 
 def test_a_structure_that_there_is_not_is_refused():
-    with pytest.raises(LabelError, match="no such structure 'spleen'.*liver, tumour"):
+    with pytest.raises(LabelError, match=r"no such structure 'spleen'.*liver, tumour"):
         postprocess(_row(5), [DropApart(("tumour",), ("spleen",))], SCALE)
 
 
