@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import combinations
 from math import log
@@ -16,6 +17,7 @@ from medseg.errors import MedsegError
 
 LEFT_RIGHT_AXIS = 0  # the standardised grid runs towards R, A, S
 Say = Callable[[str], None]
+Members = Literal["models", "raters"]
 
 
 class DeviceMemoryError(MedsegError):
@@ -42,6 +44,7 @@ class Networks:
         batch: tiles at a time; becomes smaller when the device's memory does not suffice.
         may_use_cpu: whether networks move to the CPU where not even one tile fits on the device.
         say: is told of both.
+        members: who is heard one by one in `opinions`: the models, or the experts that each of them knows.
     """
 
     models: Sequence[nn.Module]
@@ -53,6 +56,7 @@ class Networks:
     batch: int = 1
     may_use_cpu: bool = True
     say: Say = lambda text: None
+    members: Members | None = None
     device: torch.device = field(init=False)
 
     def __post_init__(self) -> None:
@@ -70,12 +74,33 @@ class Networks:
         Raises:
             DeviceMemoryError: not even one tile fits.
         """
+        return self._in_batches(tiles, self._scores)
+
+    def opinions(self, tiles: Tensor) -> tuple[Tensor, Tensor]:
+        """The same scores with the members' disagreement behind them (B, C + 1, X, Y, Z), and each member's labels.
+
+        The disagreement is the mutual information of the label and the member in nats: the entropy of the members' mean
+        probability minus the mean of their entropies, 0 where all say the same (Houlsby et al., arXiv 1112.5745;
+        Depeweg et al., ICML 2018). Labels are class numbers (B, M, X, Y, Z) in float32.
+
+        Raises:
+            DeviceMemoryError: not even one tile fits.
+        """
+        both = self._in_batches(tiles, self._opinions)
+        members = self.count_members()
+        return both[:, :-members], both[:, -members:]
+
+    def count_members(self) -> int:
+        """How many members `opinions` hears."""
+        return len(self.models) if self.members == "models" else int(getattr(self.models[0], "raters", 0))
+
+    def _in_batches(self, tiles: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
         done: list[Tensor] = []
         place = 0
         while place < len(tiles):
             part = tiles[place : place + self.batch]
             try:
-                done.append(self._scores(part.to(self.device)))
+                done.append(compute(part.to(self.device)))
                 place += len(part)
             except torch.OutOfMemoryError as error:
                 self._retreat(len(part), error)
@@ -97,26 +122,41 @@ class Networks:
             raise DeviceMemoryError("the device's memory does not hold a single tile", got=self.device.type,
                                     do="Use --device cpu, or train with a smaller patch.") from error  # fmt: skip
 
-    def _scores(self, tiles: Tensor) -> Tensor:
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """No gradients, and on CUDA the precision that was asked for."""
         half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.type, half or torch.bfloat16, enabled=half is not None),
-        ):
+        autocast = torch.autocast(self.device.type, half or torch.bfloat16, enabled=half is not None)
+        with torch.inference_mode(), autocast:
+            yield
+
+    def _scores(self, tiles: Tensor) -> Tensor:
+        with self._computing():
             if len(self.models) == 1:
                 return self._logits(self.models[0], self.normalise[0](tiles))
-            total: Tensor | None = None
-            for model, normalise in zip(self.models, self.normalise, strict=True):
-                own = torch.log_softmax(self._logits(model, normalise(tiles)), dim=1)
-                total = own if total is None else torch.logaddexp(total, own)
-            assert total is not None
-            return total - log(len(self.models))
+            return _mean(self._logits(model, normalise(tiles)).log_softmax(1) for model, normalise in self._each)
 
-    def _logits(self, model: nn.Module, tiles: Tensor) -> Tensor:
+    def _opinions(self, tiles: Tensor) -> Tensor:
+        """Scores, disagreement and labels of the members, one behind the other along the second axis."""
+        with self._computing():
+            if self.members == "models":
+                heard = _hear(self._logits(model, normalise(tiles)) for model, normalise in self._each)
+                return torch.cat([heard.mean, heard.disagreement, *heard.labels], dim=1)
+            found = (self._logits(model.opinions, normalise(tiles)) for model, normalise in self._each)  # type: ignore[arg-type]
+            experts = next(iter(found)) if len(self.models) == 1 else _mean(own.log_softmax(2) for own in found)
+            heard = _hear(experts[:, k] for k in range(1, experts.shape[1]))
+            return torch.cat([experts[:, 0], heard.disagreement, *heard.labels], dim=1)
+
+    @property
+    def _each(self) -> Iterable[tuple[nn.Module, Callable[[Tensor], Tensor]]]:
+        return zip(self.models, self.normalise, strict=True)
+
+    def _logits(self, model: Callable[[Tensor], Tensor], tiles: Tensor) -> Tensor:
+        """Mean over the views of what a model gives, (B, ..., C, X, Y, Z)."""
         total: Tensor | None = None
         flips = self.flips
         for axes in flips:
-            dims = [2 + axis for axis in axes]
+            dims = [axis - 3 for axis in axes]
             exchanged = LEFT_RIGHT_AXIS in axes if self.swap == "side" else len(axes) % 2 == 1
             view = tiles.flip(dims) if dims else tiles
             if exchanged and view.shape[1] > 1:
@@ -149,7 +189,49 @@ def exchange_classes(tiles: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
 
 def _exchange(logits: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
     """A mirrored patient has left and right exchanged, so the classes of the pairs are exchanged back."""
-    order = list(range(logits.shape[1]))
+    order = list(range(logits.shape[-4]))
     for first, second in pairs:
         order[first], order[second] = order[second], order[first]
-    return logits[:, order]
+    return logits[..., order, :, :, :]
+
+
+def _mean(shares: Iterable[Tensor]) -> Tensor:
+    """The logarithm of the mean of probabilities that are given as logarithms."""
+    total: Tensor | None = None
+    count = 0
+    for own in shares:
+        total = own if total is None else torch.logaddexp(total, own)
+        count += 1
+    assert total is not None
+    return total - log(count)
+
+
+@dataclass(frozen=True, eq=False)
+class _Heard:
+    """What several say: the logarithm of their mean probability, their disagreement, and the labels of each."""
+
+    mean: Tensor
+    disagreement: Tensor
+    labels: list[Tensor]
+
+
+def _hear(members: Iterable[Tensor]) -> _Heard:
+    """Of logits (B, C, X, Y, Z) one after the other, so that not all of them exist at a time."""
+    within: Tensor | float = 0.0
+    labels: list[Tensor] = []
+
+    def each() -> Iterator[Tensor]:
+        nonlocal within
+        for logits in members:
+            own = logits.log_softmax(1)
+            within = within + _entropy(own)
+            labels.append(own.argmax(1, keepdim=True).float())
+            yield own
+
+    mean = _mean(each())
+    return _Heard(mean, (_entropy(mean) - within / len(labels)).clamp(min=0), labels)
+
+
+def _entropy(shares: Tensor) -> Tensor:
+    """Nats (B, 1, X, Y, Z) of probabilities (B, C, X, Y, Z) that are given as logarithms."""
+    return -(shares.exp() * shares).sum(1, keepdim=True)

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from medseg.inference.network import Networks
-from medseg.inference.tiles import Tiling, gaussian_weights
+from medseg.inference.tiles import Tiling, gaussian_weights, overlap_with
+from medseg.inference.votes import Votes
 from medseg.shapes import FloatArray, IntTriple
 
 OnProgress = Callable[[int, int], None]  # tiles done, tiles in all
@@ -49,7 +50,7 @@ class Window:
             return torch.cat(
                 [Window(self.voxels, self.pad).read(start, tile), Window(self.coarse, 0).read(start, tile)]
             )
-        inner, box = _overlap(start, tile, self.shape)
+        inner, box = overlap_with(start, tile, self.shape)
         part = self.voxels[box]
         part = part if isinstance(part, Tensor) else torch.from_numpy(np.ascontiguousarray(part))
         if part.shape == tile:
@@ -86,6 +87,7 @@ def score_planes(
     layout: Layout,
     *,
     classes: int | None = None,
+    votes: Votes | None = None,
     on_progress: OnProgress = lambda done, total: None,
 ) -> Iterator[FloatArray]:
     """Finished planes (P, C, M, N) float32 of the whole image in rising order, some at a time.
@@ -94,16 +96,24 @@ def score_planes(
 
     Args:
         classes: C; needed where the first tiles may be left out.
+        votes: takes the labels of the members; their disagreement then lies behind the classes: (P, C + 1, M, N).
     """
-    sums: Sums | None = Sums(tiling, layout, classes) if classes else None
+    behind = 0 if votes is None else 1
+    sums: Sums | None = Sums(tiling, layout, classes, behind) if classes else None
     layers = tiling.layers(layout.axes[0])
     done, total = 0, tiling.count
     on_progress(0, total)
     for index, (start, firsts) in enumerate(layers):
         while firsts:
             now, firsts = firsts[: networks.batch], firsts[networks.batch :]
-            scores = networks(torch.stack([window.read(first, tiling.tile) for first in now]))
-            sums = sums or Sums(tiling, layout, scores.shape[1])
+            tiles = torch.stack([window.read(first, tiling.tile) for first in now])
+            if votes is None:
+                scores = networks(tiles)
+            else:
+                scores, said = networks.opinions(tiles)
+                for own, first in zip(said, now, strict=True):
+                    votes.add(own, first)
+            sums = sums or Sums(tiling, layout, scores.shape[1] - behind, behind)
             for own, first in zip(scores, now, strict=True):
                 sums.add(own, first)
             done += len(now)
@@ -114,15 +124,19 @@ def score_planes(
 
 
 class Sums:
-    """Weighted sums of scores over the planes that tiles still touch; in float16 weighted means, which stay small."""
+    """Weighted sums of scores over the planes that tiles still touch; in float16 weighted means, which stay small.
 
-    def __init__(self, tiling: Tiling, layout: Layout, classes: int) -> None:
+    Args:
+        behind: channels behind the classes, which are 0 where no tile lies.
+    """
+
+    def __init__(self, tiling: Tiling, layout: Layout, classes: int, behind: int = 0) -> None:
         planes, rows, columns = layout.axes
         depth, size = tiling.tile[planes], (tiling.shape[rows], tiling.shape[columns])
         kind = torch.float16 if layout.half else torch.float32
-        self.tiling, self.layout, self.depth = tiling, layout, depth
+        self.tiling, self.layout, self.depth, self.classes = tiling, layout, depth, classes
         self.base = tiling.starts[planes][0]
-        self.scores = torch.zeros((depth, classes, *size), dtype=kind, device=layout.device)
+        self.scores = torch.zeros((depth, classes + behind, *size), dtype=kind, device=layout.device)
         self.weights = torch.zeros((depth, *size), device=layout.device)
         tile_weights = gaussian_weights(tiling.tile).transpose(layout.axes)
         self.tile_weights = torch.from_numpy(np.ascontiguousarray(tile_weights)).to(layout.device)
@@ -130,7 +144,7 @@ class Sums:
     def add(self, scores: Tensor, first: IntTriple) -> None:
         """Adds a tile's scores (C, X, Y, Z), whose first voxel is `first`."""
         planes, rows, columns = self.layout.axes
-        inner, box = _overlap(first, self.tiling.tile, self.tiling.shape)
+        inner, box = overlap_with(first, self.tiling.tile, self.tiling.shape)
         tile = scores.to(self.layout.device).permute(1 + planes, 0, 1 + rows, 1 + columns)
         tile = tile[:, :, inner[rows], inner[columns]]
         weights = self.tile_weights[:, inner[rows], inner[columns]]
@@ -158,7 +172,7 @@ class Sums:
             if not self.layout.half:
                 planes = planes / weights.clamp_min(torch.finfo(torch.float32).tiny)
             if bool((empty := weights == 0).any()):
-                planes[:, 1:].masked_fill_(empty, ELSEWHERE)
+                planes[:, 1 : self.classes].masked_fill_(empty, ELSEWHERE)
             yield planes.cpu().numpy()
             self.scores[ring], self.weights[ring] = 0, 0
             first = last
@@ -169,15 +183,3 @@ def _move_means(means: Tensor, tile: Tensor, share: Tensor) -> None:
     for first in range(0, len(means), HALF_PLANES):
         part = slice(first, first + HALF_PLANES)
         means[part] = torch.lerp(means[part].float(), tile[part], share[part][:, None]).half()
-
-
-def _overlap(
-    start: IntTriple, tile: IntTriple, shape: IntTriple
-) -> tuple[tuple[slice, slice, slice], tuple[slice, slice, slice]]:
-    """The part of a tile that lies in an image, counted from the tile and from the image."""
-    inner, box = [], []
-    for first, size, n in zip(start, tile, shape, strict=True):
-        low, high = max(0, first), min(n, first + size)
-        inner.append(slice(low - first, high - first))
-        box.append(slice(low, high))
-    return tuple(inner), tuple(box)  # type: ignore[return-value]

@@ -38,12 +38,29 @@ def gaussian_weights(tile: Sequence[int]) -> FloatArray:
     """Weights (tile) float32 of a tile's voxels, 1 in its middle, falling with a deviation of an eighth of its size."""
     weights: Any = np.ones(())
     for size in tile:
-        line = np.zeros(size)
-        line[size // 2] = 1
-        line = ndimage.gaussian_filter1d(line, size * SIGMA_SHARE, mode="constant")
-        positive = line[line > 0].min()
-        weights = np.multiply.outer(weights, np.maximum(line / line.max(), positive / line.max()))
+        weights = np.multiply.outer(weights, gaussian_line(size))
     return weights.astype(np.float32)
+
+
+def gaussian_line(size: int) -> FloatArray:
+    """The weights (size) float64 along one axis, of which those of a tile are the product."""
+    line = np.zeros(size)
+    line[size // 2] = 1
+    line = ndimage.gaussian_filter1d(line, size * SIGMA_SHARE, mode="constant")
+    positive = line[line > 0].min()
+    return np.maximum(line / line.max(), positive / line.max())
+
+
+def overlap_with(
+    start: IntTriple, tile: IntTriple, shape: IntTriple
+) -> tuple[tuple[slice, slice, slice], tuple[slice, slice, slice]]:
+    """The part of a tile that lies in an image, counted from the tile and from the image."""
+    inner, box = [], []
+    for first, size, n in zip(start, tile, shape, strict=True):
+        low, high = max(0, first), min(n, first + size)
+        inner.append(slice(low - first, high - first))
+        box.append(slice(low, high))
+    return tuple(inner), tuple(box)  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,6 +57,11 @@ class RaterNetwork(nn.Module):
         """What is added to the loss; a scalar, 0 where the mode needs none."""
         return torch.zeros((), device=next(self.parameters()).device)
 
+    def opinions(self, image: Tensor) -> Tensor:
+        """Logits (B, 1 + R, C, X, Y, Z): the consensus, then each rater; with deep supervision of the finest output."""
+        said = [self.as_rater(rater)(image) for rater in (None, *range(self.raters))]
+        return torch.stack([_only(output) for output in said], dim=1)
+
     def as_rater(self, rater: int | None) -> AsRater:
         """The network that predicts like one rater, or like the consensus; it shares the weights."""
         return AsRater(self, rater)
@@ -68,6 +73,15 @@ class AsRater(nn.Module):
     def __init__(self, network: RaterNetwork, rater: int | None) -> None:
         super().__init__()
         self.network, self.rater = network, rater
+
+    @property
+    def raters(self) -> int:
+        """How many speak in `opinions`; none where this speaks for one of them."""
+        return self.network.raters if self.rater is None else 0
+
+    def opinions(self, image: Tensor) -> Tensor:
+        """Of the consensus and of each rater, see `RaterNetwork.opinions`."""
+        return self.network.opinions(image)
 
     def forward(self, image: Tensor) -> Output:
         if self.rater is None:
@@ -106,6 +120,10 @@ class Heads(RaterNetwork):
 
     def forward(self, image: Tensor, rater: Tensor | None = None) -> Output:
         return each(self.network(image), lambda logits: self._of(logits.unflatten(1, (self.raters, -1)), rater))
+
+    def opinions(self, image: Tensor) -> Tensor:
+        heads = _only(self.network(image)).unflatten(1, (self.raters, -1))
+        return torch.cat([self._of(heads, None)[:, None], heads], dim=1)
 
     def _of(self, heads: Tensor, rater: Tensor | None) -> Tensor:
         """Logits (B, C, X, Y, Z) out of those of all heads (B, R, C, X, Y, Z)."""
@@ -219,6 +237,11 @@ class Crowd(RaterNetwork):
         said = self.confusion[rater]
         return each(output, lambda logits: self._as_said(logits, said))
 
+    def opinions(self, image: Tensor) -> Tensor:
+        logits = _only(self.network(image))
+        said = [self._as_said(logits, own.expand(len(image), -1, -1)) for own in self.confusion]
+        return torch.stack([logits, *said], dim=1)
+
     def penalty(self) -> Tensor:
         """Mean diagonal of the confusion matrices, weighted."""
         return TRACE_WEIGHT * self.confusion.diagonal(dim1=1, dim2=2).mean()
@@ -229,6 +252,11 @@ class Crowd(RaterNetwork):
         with torch.autocast(logits.device.type, enabled=False):
             there = logits.float().softmax(1)
             return torch.einsum("bij,bi...->bj...", said, there).clamp(min=1e-12).log()
+
+
+def _only(output: Output) -> Tensor:
+    """The output of the image's own resolution: all there is but where a network learns at several."""
+    return output if isinstance(output, Tensor) else output[0]
 
 
 def each(output: Tensor | Sequence[Tensor], change: Callable[[Tensor], Tensor]) -> Output:

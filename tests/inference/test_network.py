@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import log
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -104,3 +106,83 @@ def test_without_permission_it_does_not() -> None:
 
     with pytest.raises(DeviceMemoryError):
         networks._retreat(1, torch.OutOfMemoryError())
+
+
+class Experts(Fixed):
+    """A network that knows its experts, each of whom gives the same logits for every voxel."""
+
+    def __init__(self, consensus: tuple[float, ...], *experts: tuple[float, ...]) -> None:
+        super().__init__(*consensus)
+        self.raters, self.each = len(experts), [Fixed(*own) for own in experts]
+
+    def opinions(self, image: Tensor) -> Tensor:
+        return torch.stack([self(image), *(own(image) for own in self.each)], dim=1)
+
+
+def entropy(*shares: float) -> float:
+    return -sum(p * log(p) for p in shares if p)
+
+
+def test_disagreement_is_the_entropy_of_the_mean_minus_the_mean_entropy() -> None:
+    one, other = Fixed(log(0.9), log(0.1)), Fixed(log(0.2), log(0.8))
+
+    found, labels = Networks([one, other], [same, same], members="models").opinions(TILES)
+
+    expected = entropy(0.55, 0.45) - (entropy(0.9, 0.1) + entropy(0.2, 0.8)) / 2
+    assert found.shape == (5, 3, 4, 4, 4)
+    assert found[0, 2, 0, 0, 0] == pytest.approx(expected, abs=1e-6)
+    assert labels[0, :, 0, 0, 0].tolist() == [0, 1]
+    assert torch.equal(found[:, :2], Networks([one, other], [same, same])(TILES))
+
+
+def test_members_who_agree_in_their_doubt_do_not_disagree() -> None:
+    unsure = Fixed(0.0, 0.0)
+
+    found, _ = Networks([unsure] * 3, [same] * 3, members="models").opinions(TILES)
+
+    assert found[:, 2].max() == pytest.approx(0, abs=1e-6)
+
+
+def test_experts_are_heard_beside_their_consensus() -> None:
+    network = Experts((5.0, 0.0), (50.0, 0.0), (0.0, 50.0))
+
+    networks = Networks([network], [same], members="raters")
+    found, labels = networks.opinions(TILES)
+
+    assert networks.count_members() == 2
+    assert torch.equal(found[:, :2], network(TILES))
+    assert found[0, 2, 0, 0, 0] == pytest.approx(log(2), abs=1e-6)
+    assert labels[0, :, 0, 0, 0].tolist() == [0, 1]
+
+
+def test_an_expert_of_several_folds_is_the_mean_of_the_folds() -> None:
+    sure, torn = Experts((0.0, 0.0), (50.0, 0.0), (0.0, 50.0)), Experts((0.0, 0.0), (0.0, 50.0), (50.0, 0.0))
+
+    found, _ = Networks([sure, torn], [same, same], members="raters").opinions(TILES)
+
+    assert found[:, 2].max() == pytest.approx(0, abs=1e-6)  # each expert says both, over the folds
+
+
+def test_mirrored_views_of_experts_are_turned_back() -> None:
+    class Side(Experts):
+        def forward(self, image: Tensor) -> Tensor:
+            return torch.cat([image, -image, 0 * image], dim=1)
+
+        def opinions(self, image: Tensor) -> Tensor:
+            return torch.stack([self(image), self(image), self(image)], dim=1)
+
+    tiles = torch.randn(2, 1, 4, 4, 4)
+    networks = Networks([Side((0.0,), (0.0,), (0.0,))], [same], (0, 1), [(1, 2)], members="raters")
+
+    found, labels = networks.opinions(tiles)
+
+    assert torch.allclose(found[:, :3], networks(tiles))
+    assert torch.equal(labels[:, 0], networks(tiles).argmax(1).float())
+
+
+def test_smaller_batches_after_one_that_failed_give_the_same_opinions() -> None:
+    roomy, narrow = Networks([Fixed(0.0, 1.0)] * 2, [same] * 2, batch=5, members="models"), Narrow(0.0, 1.0)
+
+    found = Networks([narrow, narrow], [same, same], batch=5, members="models").opinions(TILES)
+
+    assert all(torch.equal(a, b) for a, b in zip(found, roomy.opinions(TILES), strict=True))

@@ -221,3 +221,16 @@ def test_every_network_of_the_registry_is_tried_here() -> None:
         name for model in get_args(get_args(ModelConfig)[0]) for name in get_args(model.model_fields["name"].annotation)
     }
     assert names - {"resenc-l"} == set(SMALL)  # the same blocks as resenc-m
+
+
+@every_mode
+def test_opinions_are_the_consensus_and_every_rater(mode: Any) -> None:
+    network = unsettle(make(mode)).eval()
+    image = torch.randn(2, 1, 16, 16, 16)
+
+    with torch.no_grad():
+        found = network.as_rater(None).opinions(image)
+        alone = [first(network.as_rater(rater)(image)) for rater in (None, *range(RATERS))]
+
+    assert network.as_rater(None).raters == RATERS and network.as_rater(0).raters == 0
+    assert torch.allclose(found, torch.stack(alone, dim=1), atol=1e-5)
