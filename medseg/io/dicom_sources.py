@@ -34,6 +34,10 @@ class Item(Protocol):
         """How many bytes it holds, or no more than which it may hold when it is unpacked."""
         ...
 
+    def stamp(self) -> str:
+        """What changes when the file does, without reading it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class FileItem:
@@ -46,6 +50,10 @@ class FileItem:
 
     def most_bytes(self) -> int:
         return self.path.stat().st_size
+
+    def stamp(self) -> str:
+        status = self.path.stat()
+        return f"{status.st_size} {status.st_mtime_ns}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,9 @@ class Inflated:
 
     def most_bytes(self) -> int:
         return max(SMALL_BYTES, MAX_RATIO * self.item.most_bytes())
+
+    def stamp(self) -> str:
+        return self.item.stamp()
 
 
 class InflatingStream(RawIOBase):

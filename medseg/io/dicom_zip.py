@@ -57,6 +57,9 @@ class MemberItem:
     def most_bytes(self) -> int:
         return self.size
 
+    def stamp(self) -> str:
+        return f"{self.size} {self.crc}"
+
 
 def members(path: Path) -> list[MemberItem]:
     """The plain, visible files in a zip, in the order of the archive.

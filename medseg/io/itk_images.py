@@ -103,6 +103,15 @@ def read_geometry(path: str | Path, *, where: str = "") -> Geometry:
     return header.geometry
 
 
+def data_file(path: str | Path, *, where: str = "") -> Path:
+    """The file that holds the voxels: the path itself, or the one that its header names.
+
+    Raises:
+        FileReadError, GeometryError: as for `read_volume`.
+    """
+    return _read_header(Path(path), where or Path(path).name).stored.data[0]
+
+
 def label_names(path: str | Path, *, where: str = "") -> dict[int, str]:
     """Value to name, as a 3-D Slicer segmentation of one layer says; empty for files that carry no names.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from medseg.imaging.cosines import Shear, squared
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.volume import Volume
 from medseg.io import dicom, itk_images, nifti
+from medseg.io.dicom_sources import Item
+from medseg.io.input_files import itk_files, series_files, single_file
 
 PAIR_SUFFIXES = (".hdr", ".img")
 
@@ -25,6 +28,7 @@ class Reader:
         read: `(path, *, where="", **options) -> Volume`; `where` stands first in its messages.
         case_id: the case id that a path gives.
         grid: `(path, *, where="", **options) -> Geometry`, by headers alone.
+        files: `(path, *, where="")` -> the files that it is read from; of DICOM also with `series`.
         options: what `read` and `grid` may be told besides, and the values that each may have (None: any).
     """
 
@@ -32,6 +36,7 @@ class Reader:
     read: Callable[..., Volume]
     case_id: Callable[[str | Path], str]
     grid: Callable[..., Geometry]
+    files: Callable[..., tuple[Item, ...]]
     options: Mapping[str, tuple[str, ...] | None] = field(default_factory=dict)
 
     @property
@@ -39,6 +44,11 @@ class Reader:
         """The options for a message."""
         parts = [name + (f": {' or '.join(values)}" if values else "") for name, values in self.options.items()]
         return ", ".join(parts) or "no options"
+
+    def told(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Of the options those that say more than the reader does by itself, but for the name of the series."""
+        own = {name: parameter.default for name, parameter in signature(self.read).parameters.items()}
+        return {name: value for name, value in sorted(options.items()) if name != "series" and value != own.get(name)}
 
     def check(self, given: Mapping[str, Any]) -> None:
         """Refuses options of the command line that this kind of file does not take.
@@ -76,9 +86,11 @@ def _itk_grid(path: str | Path, *, where: str = "", tilt: Shear = "refuse") -> G
 STORED_TILT = {"tilt": ("refuse", "keep")}
 SERIES_OPTIONS = {"series": None, "tilt": ("resample", "keep", "refuse"), "gaps": ("refuse", "resample")}
 READERS = {
-    "nifti": Reader(nifti.is_nifti, nifti.read_volume, nifti.stem, _nifti_grid, {**STORED_TILT, "nan_hu": None}),
-    "itk": Reader(itk_images.is_itk, _itk_volume, itk_images.stem, _itk_grid, STORED_TILT),
-    "dicom": Reader(dicom.is_series, dicom.read_series, dicom.series_id, _series_grid, SERIES_OPTIONS),
+    "nifti": Reader(
+        nifti.is_nifti, nifti.read_volume, nifti.stem, _nifti_grid, single_file, {**STORED_TILT, "nan_hu": None}
+    ),
+    "itk": Reader(itk_images.is_itk, _itk_volume, itk_images.stem, _itk_grid, itk_files, STORED_TILT),
+    "dicom": Reader(dicom.is_series, dicom.read_series, dicom.series_id, _series_grid, series_files, SERIES_OPTIONS),
 }
 
 

@@ -14,7 +14,8 @@ from medseg.io.segment_codes import read_codes
 from medseg.workflows.fleet import Fleet
 from medseg.workflows.fleet_outcomes import Outcome, results_of
 from medseg.workflows.outputs import write_csv
-from medseg.workflows.prediction_files import Outputs, origin_of, read_measurements
+from medseg.workflows.prediction_files import Outputs, origin_of
+from medseg.workflows.prediction_record import read_measurements
 from medseg.workflows.prediction_studies import Study, list_studies
 from medseg.workflows.prediction_work import Predicted, PredictionSettings, PredictStudies
 

@@ -16,7 +16,6 @@ objects, and these no more than the standard requires. Picture and page show pat
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,27 +24,29 @@ from typing import Any
 
 from medseg.config import nearest
 from medseg.data.folds import run_folders
-from medseg.errors import OutputExistsError, UsageError
+from medseg.errors import UsageError
 from medseg.files import atomic_path, write_text
-from medseg.imaging.labels import BACKGROUND, LabelSet, count_values
+from medseg.imaging.labels import count_values
 from medseg.imaging.measurements import Measurement, measure
 from medseg.imaging.prediction import Prediction
 from medseg.imaging.volume import Volume
 from medseg.io.dicom_rtstruct_write import write_structure_set
 from medseg.io.dicom_seg_write import write_segmentation
+from medseg.io.dicom_sources import FileItem, Item
 from medseg.io.dicom_write_source import DicomSource, read_source
+from medseg.io.input_files import files_of
 from medseg.io.itk_nrrd_write import write_segmentation_nrrd
-from medseg.io.label_files import label_stem, read_labels
 from medseg.io.made_by import RESEARCH_ONLY, MadeBy
 from medseg.io.nifti import is_nifti, write_labels
+from medseg.io.readers import find_reader
 from medseg.io.segment_codes import CodeTable, palette, segment_codes
 from medseg.report.structures import structures_page
 from medseg.report.structures_picture import structures_picture
 from medseg.shapes import FloatArray
 from medseg.workflows.agreement_viewers import nifti_bytes
 from medseg.workflows.outputs import sha256, write_json
+from medseg.workflows.prediction_record import SCHEMA, InputFacts, Origin, input_facts, read_record, written_formats
 
-SCHEMA = "medseg.prediction/1"
 PROBABILITIES = "probabilities"  # their folder
 ON_SLICES = ("dicom-seg", "rtstruct")  # formats that need a DICOM source
 
@@ -98,12 +99,36 @@ class StudySource:
         reading: how its reader was told to read it (`series`, `tilt`, `gaps`, ...).
         volume: its HU for picture and page, or None: outlines alone are drawn.
         where: stands first in messages.
+        besides: other files that the result is made from, such as the masks of another tool.
     """
 
     path: str | Path
     reading: Mapping[str, Any] = field(default_factory=dict)
     volume: Volume | None = None
     where: str = ""
+    besides: tuple[Path, ...] = ()
+
+    @cached_property
+    def files(self) -> tuple[Item, ...]:
+        """What it is read from.
+
+        Raises:
+            FileReadError, DicomError: nothing there, or not one CT series.
+        """
+        besides = tuple(map(FileItem, self.besides))
+        if "dicom" in vars(self):
+            return (*files_of(self.dicom.series), *besides)
+        options = {"series": self.reading["series"]} if "series" in self.reading else {}
+        return (*find_reader(self.path, where=self.where).files(self.path, where=self.where, **options), *besides)
+
+    @cached_property
+    def input(self) -> InputFacts:
+        """The study as it is now; reads its files once.
+
+        Raises:
+            FileReadError, DicomError: as `files`.
+        """
+        return input_facts(self.files, find_reader(self.path, where=self.where).told(self.reading), self.where)
 
     @cached_property
     def dicom(self) -> DicomSource:
@@ -116,9 +141,9 @@ class StudySource:
         return read_source(self.path, where=self.where, **known)
 
     def showing(self, volume: Volume) -> StudySource:
-        """The same study with its HU; a DICOM series that was read is not read again."""
+        """The same study with its HU; what was read of its files is not read again."""
         shown = replace(self, volume=volume)
-        vars(shown).update({name: value for name, value in vars(self).items() if name == "dicom"})
+        vars(shown).update({name: vars(self)[name] for name in ("dicom", "files", "input") if name in vars(self)})
         return shown
 
 
@@ -152,49 +177,40 @@ def write_prediction(
     Raises:
         FileReadError, DicomError: a DICOM format, and the study is no DICOM series to which a result can refer.
         GeometryError: the labels lie on another grid than the series: another one, or changed since.
-        OutputExistsError: files of another model or version are there and may not be replaced.
+        OutputExistsError: files of another model or version are there and may not be replaced, or those of a study
+            that was read in another way or has changed since.
         WriteError: the disk refused; what stood there before is unchanged.
     """
     job = _Job(Path(folder), name, prediction, source, outputs or Outputs(), made_by or MadeBy())
     kept = job.kept()
     if set(job.formats).difference(kept).intersection(ON_SLICES):
         source.dicom.check_grid(prediction)  # before anything is written
-    job.begin()
-    notes = [*notes, *([] if job.found else ["no voxel of any label was found"])]
+    done, noted = job.begin()
+    notes = [*noted, *notes, *([] if job.found else ["no voxel of any label was found"])]
     for each in job.formats:
         if each not in kept:
             notes += FORMATS[each].write(job, job.path(each))
+            done += (each,)
+            job.tell(done, notes)
+    if prediction.probabilities is not None:  # they say more of the volumes
+        job.tell(done, notes)
     notes = list(dict.fromkeys(notes))
-    if len(kept) < len(job.formats) or prediction.probabilities is not None:  # which say more of the volumes
-        write_json(job.record, job.facts(notes))
     paths = (*map(job.path, job.formats), job.record)
     return PredictionFiles(paths, tuple(map(job.path, kept)), tuple(notes))
 
 
-def read_measurements(folder: str | Path, name: str) -> list[Measurement]:
-    """What was measured in a study, from its record; empty where there is none or an older version wrote it."""
-    try:
-        found = json.loads((Path(folder) / f"{name}.json").read_text(encoding="utf-8"))
-        return [Measurement(**each) for each in found.get("measurements", [])]
-    except (OSError, ValueError, TypeError):
-        return []
-
-
-def kept_files(folder: str | Path, name: str, outputs: Outputs, made_by: MadeBy) -> PredictionFiles | None:
-    """The files of a study, where all of them are there already and may be kept; else None.
-
-    Raises:
-        OutputExistsError: as `write_prediction`.
-    """
-    record = Path(folder) / f"{name}.json"
-    paths = [Path(folder) / FORMATS[each].folder / f"{name}{FORMATS[each].suffix}" for each in outputs.formats]
-    there = [path for path in paths if path.exists()]
-    if outputs.overwrite or not there:
+def kept_files(folder: str | Path, name: str, outputs: Outputs) -> PredictionFiles | None:
+    """The files of a study, where all of them are there already and whole; else None. Does not ask for their origin."""
+    paths = {each: Path(folder) / FORMATS[each].folder / f"{name}{FORMATS[each].suffix}" for each in outputs.formats}
+    record = read_record(folder, name)
+    if not all(each in written_formats(record) and path.exists() for each, path in paths.items()):
         return None
-    if _origin(record) != dict(made_by.facts):
-        raise OutputExistsError("results of another model, or of unknown origin, are there", where=name,
-                                do="Choose another --out, or pass --overwrite to replace them.")  # fmt: skip
-    return PredictionFiles((*paths, record), tuple(paths)) if len(there) == len(paths) else None
+    return PredictionFiles((*paths.values(), Path(folder) / f"{name}.json"), tuple(paths.values()))
+
+
+def has_files(folder: str | Path, name: str) -> bool:
+    """Whether any format of a study is there."""
+    return any((Path(folder) / each.folder / f"{name}{each.suffix}").exists() for each in FORMATS.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,6 +228,15 @@ class _Job:
     def formats(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self.outputs.formats))
 
+    @cached_property
+    def there(self) -> dict[str, Any] | None:
+        """The record of earlier results, as it was at first, that of another origin too."""
+        return read_record(self.folder, self.name)
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.made_by, self.source.input)
+
     def path(self, form: str) -> Path:
         found = FORMATS[form]
         return self.folder / found.folder / f"{self.name}{found.suffix}"
@@ -226,6 +251,10 @@ class _Job:
         values = {self.prediction.label_set.values[name] for name in self.prediction.label_set.foreground}
         return not values.isdisjoint(count_values(self.prediction.labels)[0])
 
+    @cached_property
+    def measurements(self) -> list[Measurement]:
+        return measure(self.prediction)
+
     @property
     def hu(self) -> FloatArray | None:
         volume = self.source.volume
@@ -238,47 +267,50 @@ class _Job:
         return {name: "#{:02x}{:02x}{:02x}".format(*palette(place)) for place, name in enumerate(names)}
 
     def kept(self) -> tuple[str, ...]:
-        """The formats whose files are there already, of the very same origin."""
+        """The formats whose files are there already, whole and of the very same origin."""
         if self.outputs.overwrite:
             return ()
-        kept = tuple(each for each in self.formats if self.path(each).exists())
-        if kept and _origin(self.record) != dict(self.made_by.facts):
-            raise OutputExistsError("results of another model, or of unknown origin, are there", where=self.name,
-                                    do="Choose another --out, or pass --overwrite to replace them.")  # fmt: skip
-        return kept
+        there = [each for each in FORMATS if self.path(each).exists()]
+        if there:
+            self.origin.check(self.there, self.name)
+        return tuple(each for each in there if each in self.formats and each in written_formats(self.there))
 
-    def begin(self) -> None:
-        """Says where the files come from before the first of them is there, so that a killed run can be taken up.
+    def begin(self) -> tuple[tuple[str, ...], list[str]]:
+        """Says where the files come from before the first of them is there; returns what an earlier record keeps.
 
-        Where another model's files are replaced, its record goes first and comes back last, and with it go its files in
-        other formats: no file ever lies beside a record that is not its own.
+        These are its formats that are not written anew, and its notes. Where files of another origin are replaced,
+        their record goes first, and with it go its files in other formats: no file ever lies beside a record that is
+        not its own.
         """
-        if self.outputs.overwrite and _origin(self.record) != dict(self.made_by.facts):
+        if self.there is not None and self.origin.is_of(self.there):
+            again = self.formats if self.outputs.overwrite else ()
+            stays = tuple(each for each in written_formats(self.there) if each not in again)
+            return stays, list(self.there.get("notes", ())) if stays else []
+        if self.outputs.overwrite:
             self.record.unlink(missing_ok=True)
             for each in set(FORMATS).difference(self.formats):
                 self.path(each).unlink(missing_ok=True)
             (self.folder / PROBABILITIES / f"{self.name}.nii.gz").unlink(missing_ok=True)
-        elif not self.record.exists():
-            write_json(self.record, self.facts([]))
+        self.tell((), [])
+        return (), []
 
-    def facts(self, notes: Sequence[str]) -> dict[str, Any]:
+    def tell(self, formats: Sequence[str], notes: Sequence[str]) -> None:
+        """Writes the record of the formats that are whole."""
+        write_json(self.record, self.facts(list(dict.fromkeys(notes)), formats))
+
+    def facts(self, notes: Sequence[str], formats: Sequence[str]) -> dict[str, Any]:
         """The record: no path, date or identifier."""
         return {
             "schema": SCHEMA,
             "name": self.name,
             "status": RESEARCH_ONLY,
             "made_by": dict(self.made_by.facts),
+            "input": self.source.input.as_record,
+            "formats": [each for each in FORMATS if each in formats],
             "labels": dict(self.prediction.label_set.values),
-            "measurements": [each.as_record for each in measure(self.prediction)],
+            "measurements": [each.as_record for each in self.measurements],
             "notes": list(notes),
         }
-
-
-def _origin(record: Path) -> dict[str, str] | None:
-    try:
-        return json.loads(record.read_text(encoding="utf-8"))["made_by"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 @dataclass(frozen=True)
@@ -333,34 +365,6 @@ FORMATS = {
     "png": Format("png", ".png", _write_png),
     "viewer": Format("viewer", ".html", _write_page),
 }
-
-
-def write_masks(
-    labels: str | Path,
-    names: Mapping[str, int],
-    study: str | Path,
-    out: str | Path,
-    *,
-    outputs: Outputs,
-    made_by: MadeBy,
-    reading: Mapping[str, Any] | None = None,
-) -> PredictionFiles:
-    """Writes the label file of another tool in any of the formats, such as DICOM SEG and RTSTRUCT on its series.
-
-    Args:
-        labels: NIfTI, NRRD or MetaImage on the grid of the series, or on the same lattice cut or turned otherwise.
-        names: name to value of the labels; 0 is the background.
-        study: the DICOM series.
-        made_by: what made the labels.
-        reading: how the series is read, see `StudySource`.
-
-    Raises:
-        FileReadError, LabelError, GeometryError: the label file cannot be used; else as `write_prediction`.
-    """
-    read = read_labels(labels, LabelSet({BACKGROUND: 0, **names}))
-    prediction = Prediction(read.labels, read.geometry, read.label_set)
-    source = StudySource(Path(study), reading or {}, where="the DICOM series")
-    return write_prediction(out, label_stem(labels), prediction, source, outputs=outputs, made_by=made_by)
 
 
 def origin_of(runs: Sequence[str | Path] | str | Path, which: str = "best", as_rater: str | None = None) -> MadeBy:

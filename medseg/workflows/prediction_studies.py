@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from medseg.errors import FileReadError, InputError, LabelError, UsageError
+from medseg.errors import DicomError, FileReadError, GeometryError, InputError, LabelError, UsageError
 from medseg.imaging.labels import LabelSet
 from medseg.imaging.volume import Volume
 from medseg.io.dicom import list_series
+from medseg.io.input_files import folder_of, stamp
 from medseg.io.manifest import FILE_NAME, read_dataset
 from medseg.io.readers import find_reader
 
@@ -27,6 +29,19 @@ class Study:
     @property
     def where(self) -> str:
         return f"study {self.id}"
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """Its options that are not those by default."""
+        return find_reader(self.path, where=self.where).told(self.options)
+
+    def stamp(self) -> str | None:
+        """The stamp of its files, see `input_files`; None where they cannot be told, which reading it will explain."""
+        options = {"series": self.options["series"]} if "series" in self.options else {}
+        try:
+            return stamp(find_reader(self.path).files(self.path, **options))
+        except (FileReadError, DicomError, GeometryError):
+            return None
 
     def read(self) -> Volume:
         """The study in HU."""
@@ -59,8 +74,8 @@ def list_studies(
         raise UsageError("nothing to predict", expected="NIfTI files, DICOM folders or a data set")
     if absent := [study.where for study in studies if not study.path.exists()]:
         raise FileReadError("no such file or folder", where=", ".join(absent[:5]), do="Check the paths.")
-    ids = [study.id for study in studies]
-    if twice := sorted({case for case in ids if ids.count(case) > 1}):
+    counts = Counter(study.id for study in studies)
+    if twice := sorted(case for case, count in counts.items() if count > 1):
         raise UsageError("several inputs would be written to one file", got=", ".join(twice[:5]),
                          do="Predict them into different folders, or rename the files.")  # fmt: skip
     return studies
@@ -71,7 +86,9 @@ def _bare_studies(path: Path, options: Mapping[str, Any]) -> list[Study]:
     reader.check(options)
     if "series" not in reader.options:
         return [Study(reader.case_id(path), path, options)]
-    return [Study(series.id, path, {**options, "series": series.id}) for series in list_series(path)]
+    found = list_series(path)
+    folders = {uid: folder_of([one for one in found if one.uid == uid], path) for uid in {one.uid for one in found}}
+    return [Study(series.id, folders[series.uid], {**options, "series": series.id}) for series in found]
 
 
 def _dataset_studies(path: Path, labels: LabelSet, split: str | None) -> list[Study]:

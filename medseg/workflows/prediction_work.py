@@ -17,7 +17,15 @@ from medseg.imaging.prediction import Prediction
 from medseg.imaging.volume import Volume
 from medseg.io.made_by import MadeBy
 from medseg.io.nifti import is_nifti, write_probabilities
-from medseg.workflows.prediction_files import PROBABILITIES, Outputs, StudySource, kept_files, write_prediction
+from medseg.workflows.prediction_files import (
+    PROBABILITIES,
+    Outputs,
+    StudySource,
+    has_files,
+    kept_files,
+    write_prediction,
+)
+from medseg.workflows.prediction_record import Origin, check_model, read_record, refresh, unchanged
 from medseg.workflows.prediction_studies import Study
 from medseg.workflows.run import Predictor, recorded
 
@@ -85,21 +93,32 @@ class PredictStudies:
         return partial(self.predict, self.settings.load(self.runs))
 
     def finished(self, study: Study) -> Predicted | None:
-        """The files of a study that were all there before, of the very same origin; else None.
+        """The files of a study that were all there before, of the same model and by its stamp of the same study.
 
         Raises:
             OutputExistsError: those of another model are there and may not be replaced.
         """
-        kept = kept_files(self.folder, study.id, self.outputs, self.made_by)
-        if kept is None or (self.settings.probabilities and not self._probabilities_file(study).exists()):
+        if self.outputs.overwrite or not has_files(self.folder, study.id):
             return None
-        return Predicted(study.id, kept.paths, kept.notes)
+        record = check_model(read_record(self.folder, study.id), self.made_by, study.id)
+        stamp = study.stamp()
+        return self._kept(study) if stamp and unchanged(record, study.reading, stamp) else None
 
     def predict(self, predictor: Predictor, study: Study) -> Predicted:
-        """Reads, predicts and writes one study."""
+        """Reads, predicts and writes one study; one that only its stamp made look changed keeps its files.
+
+        Raises:
+            OutputExistsError: results are there of a study that was read in another way, or that has changed.
+        """
         begun = time.perf_counter()
         source = StudySource(study.path, study.options, where=study.where)
         self.outputs.check(source)
+        before = source.input  # before its voxels are read: a study that changes in between is not taken for this one
+        if not self.outputs.overwrite and has_files(self.folder, study.id):
+            Origin(self.made_by, before).check(read_record(self.folder, study.id), study.id)
+            if kept := self._kept(study):
+                refresh(self.folder, study.id, before)
+                return kept
         volume = study.read()
         notes = cautions(volume, predictor, self.runs[0])
         standard = predictor.standardise(volume)
@@ -113,6 +132,12 @@ class PredictStudies:
         if prediction.probabilities is not None:  # last: with another model's files go its probabilities
             self._write_probabilities(study, prediction)
         return Predicted(study.id, files.paths, files.notes, round(time.perf_counter() - begun, 2))
+
+    def _kept(self, study: Study) -> Predicted | None:
+        kept = kept_files(self.folder, study.id, self.outputs)
+        if kept is None or (self.settings.probabilities and not self._probabilities_file(study).exists()):
+            return None
+        return Predicted(study.id, kept.paths, kept.notes)
 
     def _probabilities_file(self, study: Study) -> Path:
         return self.folder / PROBABILITIES / f"{study.id}.nii.gz"

@@ -14,15 +14,15 @@ from medseg.io.dicom_seg import read_segmentation
 from medseg.io.label_files import read_label_values
 from medseg.io.made_by import MadeBy
 from medseg.io.nifti import write_labels, write_volume
+from medseg.workflows.masks import write_masks
 from medseg.workflows.prediction_files import (
     FORMATS,
     Outputs,
     StudySource,
     origin_of,
-    read_measurements,
-    write_masks,
     write_prediction,
 )
+from medseg.workflows.prediction_record import read_measurements
 from medseg.workflows.readings_soft import FORMAT_FOLDERS
 from tests.support.acquired import LABELS, TILTED, empty, predicted, write_slices
 
