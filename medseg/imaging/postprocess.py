@@ -12,6 +12,7 @@ from typing import Protocol
 from medseg.errors import LabelError
 from medseg.imaging import pieces
 from medseg.imaging.labels import BACKGROUND, LabelSet
+from medseg.imaging.prediction import Change
 from medseg.shapes import IntArray
 
 
@@ -135,18 +136,6 @@ class FillCavities:
         most = None if self.up_to_ml is None else self.up_to_ml / scale.voxel_ml
         return sum(pieces.fill_cavities(labels, value, most, background=scale.background, most_bytes=scale.most_bytes)
                    for value in scale.values(self.of))  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Change:
-    """What a step did to one study: of which structures, in words, and how many voxels it changed."""
-
-    of: tuple[str, ...]
-    step: str
-    voxels: int
-
-    def __str__(self) -> str:
-        return f"{' and '.join(self.of)}: {self.step}"
 
 
 def postprocess(labels: IntArray, steps: Sequence[Step], scale: Scale) -> tuple[Change, ...]:

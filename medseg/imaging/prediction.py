@@ -55,6 +55,18 @@ class ClassSums:
     members: FloatArray | None = None
 
 
+@dataclass(frozen=True)
+class Change:
+    """What a step of postprocessing did to one study: to which structures, in words, and to how many voxels."""
+
+    of: tuple[str, ...]
+    step: str
+    voxels: int
+
+    def __str__(self) -> str:
+        return f"{' and '.join(self.of)}: {self.step}"
+
+
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """Labels (X, Y, Z) in the data set's own values, and what else was asked for.
@@ -63,6 +75,7 @@ class Prediction:
         probabilities: (X, Y, Z, C), C in label order.
         maps: `entropy` of the probabilities and `disagreement` of the members, in nats.
         sums: of the probabilities, for volumes and the expected Dice.
+        changes: what postprocessing did to the labels; everything else is the network's.
     """
 
     labels: IntArray
@@ -71,3 +84,4 @@ class Prediction:
     probabilities: FloatArray | None = None
     maps: Mapping[str, ScaledMap] = field(default_factory=lambda: MappingProxyType({}))
     sums: ClassSums | None = None
+    changes: tuple[Change, ...] = ()

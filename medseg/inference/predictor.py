@@ -11,30 +11,35 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor, nn
 
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelSet
-from medseg.imaging.prediction import Prediction
+from medseg.imaging.postprocess import Scale, Step, postprocess
+from medseg.imaging.prediction import Change, Prediction
 from medseg.imaging.resample import AIR_HU
 from medseg.imaging.separable import align
 from medseg.imaging.volume import Volume
+from medseg.inference.asked import Asked
 from medseg.inference.budget import Budget, Choice, Work, choose
 from medseg.inference.footprint import forward_bytes
-from medseg.inference.network import Networks, Say, device_of
+from medseg.inference.gathered import Gathered, gather
+from medseg.inference.network import Members, Networks, Say, device_of
 from medseg.inference.slabs import Layout, OnProgress, Window, score_planes
 from medseg.inference.sliding_window import InferenceConfig
-from medseg.inference.stored import StoredProbabilities
 from medseg.inference.study import SLAB_VOXELS, StandardisedStudy, resample_hu
 from medseg.inference.tiles import find_body, lay_tiles
+from medseg.inference.votes import Votes
 from medseg.preprocessing.plan import Plan
 from medseg.preprocessing.restore import Restoration, find_way
 from medseg.preprocessing.standardise import normalise, standard_geometry
-from medseg.shapes import IntTriple
+from medseg.shapes import IntArray, IntTriple
 
 DEVICE_BATCH = 8  # tiles at a time on a GPU; more gain nothing
 NO_BUDGET = Budget()
+LABELS_ALONE = Asked()
 FREE_SHARE = 0.9  # of the device's free memory, where no promise was asked for
 
 
@@ -54,6 +59,8 @@ class Predictor:
         may_use_cpu: whether a study goes on on the CPU when the device cannot hold a single tile.
         scratch: folder for what does not fit into memory; the system's own where None.
         say: told in a sentence when the device's memory did not suffice.
+        steps: done to the labels on the study's own grid, see `imaging.postprocess`.
+        members: who may disagree: the models, or the experts whom each of them knows; None for one network alone.
     """
 
     models: Sequence[nn.Module]
@@ -65,23 +72,36 @@ class Predictor:
     may_use_cpu: bool = True
     scratch: Path | None = None
     say: Say = lambda text: None
+    steps: Sequence[Step] = ()
+    members: Members | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __call__(
-        self, volume: Volume, *, probabilities: bool = False, on_progress: OnProgress = lambda done, total: None
+        self,
+        volume: Volume,
+        *,
+        probabilities: bool = False,
+        maps: Sequence[str] = (),
+        uncertainty: bool = False,
+        on_progress: OnProgress = lambda done, total: None,
     ) -> Prediction:
         """The prediction of one study; its shape and affine are those of the input.
 
         Args:
             volume: the study in HU.
             probabilities: also give the class probabilities (X, Y, Z, C).
+            maps: also give these: `entropy`, `disagreement`.
+            uncertainty: also give the sums of the probabilities, which come with both of these anyway, and the voxels
+                that each member would label, where there are several.
             on_progress: called with the tiles that are done and those in all.
 
         Raises:
-            UsageError: the memory that was promised is too small; says the smallest that works.
+            UsageError: the memory that was promised is too small, says the smallest that works; no such map, or the
+                disagreement of one network alone.
             DeviceMemoryError: the device cannot hold a single tile, and the CPU is not allowed.
         """
-        return self.predict(self.standardise(volume), probabilities=probabilities, on_progress=on_progress)
+        return self.predict(self.standardise(volume), probabilities=probabilities, maps=maps, uncertainty=uncertainty,
+                            on_progress=on_progress)  # fmt: skip
 
     def standardise(self, volume: Volume) -> StandardisedStudy:
         """The study on the plan's grid: the first half of a prediction, after which the volume may be let go.
@@ -92,7 +112,7 @@ class Predictor:
         target = standard_geometry(volume, self.plans[0])
         if self.budget.ram is not None:
             before = 2 * int(np.prod(target.shape)) + 3 * 4 * SLAB_VOXELS - volume.hu.nbytes  # which may then be let go
-            self._choose(target, volume.geometry, before=before, probabilities=False)
+            self._choose(target, volume.geometry, LABELS_ALONE, before=before)
         hu = resample_hu(volume, target)
         body = find_body(hu, target.spacing_mm) if self.config.skip_air else None
         return StandardisedStudy(hu, target, volume.geometry, body)
@@ -102,26 +122,68 @@ class Predictor:
         study: StandardisedStudy,
         *,
         probabilities: bool = False,
+        maps: Sequence[str] = (),
+        uncertainty: bool = False,
         on_progress: OnProgress = lambda done, total: None,
     ) -> Prediction:
         """The second half: network, restoration to the study's own grid, argmax; arguments as above."""
+        asked = Asked(probabilities, tuple(maps), uncertainty)
+        self.check(asked)
         with self._lock:
-            chosen = self._choose(study.geometry, study.native, before=0, probabilities=probabilities)
-            table = self.label_set.to_values(np.arange(len(self.label_set.names)))
-            labels = np.full(study.native.shape, table[0], dtype=table.dtype, order="F")
-            found = self._room_for_probabilities(study.native) if probabilities else None
-            way = find_way(study.geometry, study.native, chosen.layout.axes, self.config.order)
-            if way is not None:
-                sink = None if found is None else _sink(found)
-                restoration = Restoration(way, labels, table, self.config.order, sink, torch.get_num_threads())
-                self._run(study, chosen, restoration, on_progress)
-        return Prediction(labels, study.native, self.label_set, found)
+            chosen = self._choose(study.geometry, study.native, asked, before=0)
+            found = gather(asked, study.native, self.label_set, in_file=self.budget.ram is not None,
+                           scratch=self.scratch)  # fmt: skip
+            votes = self._predict_into(found, study, chosen, asked, on_progress)
+            changes = self._postprocess(found.labels, study.native)
+        ratio = study.geometry.voxel_ml / study.native.voxel_ml
+        return found.prediction(None if votes is None else votes.counts * ratio, changes)
 
-    def _run(self, study: StandardisedStudy, chosen: Choice, restoration: Restoration, on_progress: OnProgress) -> None:
+    def _postprocess(self, labels: IntArray, native: Geometry) -> tuple[Change, ...]:
+        """Does the steps to the labels in place, in what the promise of memory leaves."""
+        held = None if self.budget.ram is None else psutil.Process().memory_info().rss
+        left = None if held is None else max(self.budget.ram - held, 0)  # type: ignore[operator]
+        return postprocess(labels, self.steps, Scale(self.label_set, native.voxel_ml, left))
+
+    def check(self, asked: Asked) -> None:
+        """Refuses what this model cannot answer.
+
+        Raises:
+            UsageError: the disagreement of one network alone.
+        """
+        asked.check_members(self.count_members)
+
+    @property
+    def count_members(self) -> int:
+        """How many may disagree; 1 for one network alone."""
+        return 1 if self.members is None else self._networks(1).count_members()
+
+    def _predict_into(
+        self, found: Gathered, study: StandardisedStudy, chosen: Choice, asked: Asked, on_progress: OnProgress
+    ) -> Votes | None:
+        """Fills what was asked for; gives the members' votes where they were heard."""
+        tiling = lay_tiles(study.geometry.shape, self.plans[0].patch, self.config.overlap, study.body)
+        classes = len(self.label_set.names)
+        votes = Votes(tiling, self.count_members, classes) if asked.members and self.members else None
+        way = find_way(study.geometry, study.native, chosen.layout.axes, self.config.order)
+        if way is not None:
+            table = self.label_set.to_values(np.arange(classes))
+            restoration = Restoration(way, found.labels, table, self.config.order, found.sink, torch.get_num_threads(),
+                                      found.doubt)  # fmt: skip
+            self._run(study, chosen, restoration, on_progress, votes)
+        return votes
+
+    def _run(
+        self,
+        study: StandardisedStudy,
+        chosen: Choice,
+        restoration: Restoration,
+        on_progress: OnProgress,
+        votes: Votes | None = None,
+    ) -> None:
         networks = self._networks(chosen.batch)
         tiling = lay_tiles(study.geometry.shape, self.plans[0].patch, self.config.overlap, study.body)
         planes = score_planes(networks, Window(study.hu, AIR_HU, study.coarse), tiling, chosen.layout,
-                              classes=len(self.label_set.names), on_progress=on_progress)  # fmt: skip
+                              classes=len(self.label_set.names), votes=votes, on_progress=on_progress)  # fmt: skip
         if networks.device.type == "cpu":
             for part in planes:
                 restoration.put(part)
@@ -141,12 +203,12 @@ class Predictor:
         device = device_of(self.models[0])
         return Networks(self.models, [_normalising(plan) for plan in self.plans], self.config.mirror_axes,
                         self.label_set.mirror_indices, self.swap, self.config.precision_on(device), batch,
-                        self.may_use_cpu, self.say)  # fmt: skip
+                        self.may_use_cpu, self.say, self.members)  # fmt: skip
 
-    def _choose(self, standard: Geometry, native: Geometry, *, before: int, probabilities: bool) -> Choice:
+    def _choose(self, standard: Geometry, native: Geometry, asked: Asked, *, before: int) -> Choice:
         """How to keep to the budget; without one, the most comfortable way."""
         axes, device = _axes(standard, native), device_of(self.models[0])
-        if probabilities:
+        if asked.probabilities or asked.maps:
             axes = axes[:1]  # whole slices are written one after the other
         budget = self.budget
         if device.type == "cuda" and budget.vram is None:
@@ -164,21 +226,15 @@ class Predictor:
             forward=self._forward_bytes,
             weights=sum(weight.nbytes for model in self.models for weight in model.parameters()),
             before=before,
+            members=self.count_members if asked.members else 1,
+            experts=self.members == "raters",
+            doubt=asked.sums,
         )
         return choose(work, budget, axes, device, batch)
 
     @cached_property
     def _forward_bytes(self) -> int:
         return max(forward_bytes(model, 1, self.plans[0].patch) for model in self.models)
-
-    def _room_for_probabilities(self, native: Geometry) -> Any:
-        """In memory, or where memory was promised in a file."""
-        classes = len(self.label_set.names)
-        if self.budget.ram is not None:
-            return StoredProbabilities(native, classes, self.scratch)
-        found = np.zeros((*native.shape, classes), dtype=np.float32, order="F")
-        found[..., 0] = 1
-        return found
 
 
 def _normalising(plan: Plan) -> Callable[[Tensor], Tensor]:
@@ -197,13 +253,3 @@ def _axes(standard: Geometry, native: Geometry) -> tuple[IntTriple, ...]:
     assert alignment is not None, "the standardised grid is the study's own up to spacing, order and flips"
     x, y, z = alignment.axes
     return (z, y, x), (y, z, x), (x, z, y)
-
-
-def _sink(found: Any) -> Callable[[tuple[slice, slice, slice], Any], None]:
-    if isinstance(found, StoredProbabilities):
-        return found.put
-
-    def keep(box: tuple[slice, slice, slice], probabilities: Any) -> None:
-        found[box] = np.moveaxis(probabilities, 0, -1)
-
-    return keep

@@ -41,6 +41,7 @@ from medseg.shapes import IntArray
 from medseg.training.checkpoint import Checkpoint, read_checkpoint
 from medseg.training.loop import choose_device
 from medseg.workflows.mirroring import check_mirroring, swap_rule
+from medseg.workflows.postprocessing_file import agreed_postprocessing
 from medseg.workflows.recipe import Recipe, read_recipe
 
 SCHEMA = "medseg.run/1"
@@ -224,6 +225,7 @@ class Predictor(engine.Predictor):
         as_rater: str | None = None,
         ram: str | int | None = None,
         vram: str | int | None = None,
+        postprocessing: bool = True,
         **options: Any,
     ) -> Predictor:
         """The predictor of a run; the folds that it holds (`fold_<k>`) and several runs are averaged.
@@ -235,12 +237,14 @@ class Predictor(engine.Predictor):
             as_rater: name of the rater to predict like; None predicts the consensus.
             ram: the most memory of the whole process, such as `8G`.
             vram: the most memory of the GPU.
+            postprocessing: whether to apply the run's `postprocessing.yaml`, where it has one; of several runs where
+                they agree.
             options: `may_use_cpu`, `scratch`, `say` and `config`, see the fields.
 
         Raises:
             FileReadError, CheckpointError: see `open_run` and `Run.load`; the runs do not go together.
             UsageError: no size of a memory; a network knows no rater of that name.
-            ConfigError: the recipe asks for mirrored views that were not learned.
+            ConfigError: the recipe asks for mirrored views that were not learned, or `postprocessing.yaml` is wrong.
         """
         given = [run] if isinstance(run, str | Path) else list(run)
         runs = [open_run(path) for folder in map(Path, given) for path in run_folders(folder) or [folder]]
@@ -251,11 +255,13 @@ class Predictor(engine.Predictor):
         budget = Budget(read_size(ram, where="--ram"), read_size(vram, where="--vram"))
         chosen = choose_device(device)
         models = [run.load_model(checkpoint, as_rater).to(chosen) for run in runs]
+        agreed = agreed_postprocessing(given, first.labels)[0] if postprocessing else None
         low = None
         if first.recipe.cascade is not None:
-            low = cls.from_run(first.folder / LOW, checkpoint="best", device=device, ram=ram, vram=vram, **options)
+            low = cls.from_run(first.folder / LOW, checkpoint="best", device=device, ram=ram, vram=vram,
+                               postprocessing=False, **options)  # fmt: skip
         return cls(models, [run.plan for run in runs], first.labels, config, swap_rule(first.recipe), budget, **options,
-                   low=low)  # fmt: skip
+                   steps=agreed.built if agreed else (), low=low)  # fmt: skip
 
     def standardise(self, volume: Volume) -> StandardisedStudy:
         """The study on the plan's grid; in a cascade with what the coarser run finds there."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from medseg.errors import UsageError, WriteError
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelSet
+from medseg.imaging.postprocess import FillCavities, KeepLargest
 from medseg.imaging.volume import Volume
 from medseg.inference.budget import Budget, Choice
 from medseg.inference.predictor import Predictor
@@ -98,6 +99,30 @@ def test_several_models_are_averaged(study: Volume) -> None:
     assert share[8, 8, 5, 1] == pytest.approx((1 / (1 + np.exp(-1))) / 2, abs=1e-3)
     assert not outvoted(study).labels.any()
     assert agreed(study).labels.any()
+
+
+def test_steps_change_the_labels_on_the_studys_own_grid_and_not_the_probabilities(study: Volume) -> None:
+    hu = study.hu.copy()
+    hu[9, 7, 5], hu[0, 0, 0] = -1000, 300  # a cavity and a speck
+    plain = predictor(Threshold(0.0))
+    steps = replace(plain, steps=(KeepLargest(("bright",)), FillCavities(("bright",))))
+
+    before, after = (each(replace(study, hu=hu), probabilities=True) for each in (plain, steps))
+
+    assert (before.labels[0, 0, 0], before.labels[9, 7, 5]) == (40, 0)
+    assert np.array_equal(after.labels, np.where(study.hu == 300, 40, 0))
+    assert [(str(each), each.voxels) for each in after.changes] == [
+        ("bright: only the largest piece", 1), ("bright: cavities filled", 1)
+    ]  # fmt: skip
+    assert np.array_equal(after.probabilities, before.probabilities)  # type: ignore[arg-type]
+
+
+def test_labels_in_too_many_pieces_for_the_promise_are_refused(study: Volume) -> None:
+    tight = replace(predictor(Threshold(0.0)), steps=(KeepLargest(("bright",)),), budget=Budget(ram=2**20))
+    labels = np.full(study.hu.shape, 40)
+
+    with pytest.raises(UsageError, match="too many pieces"):
+        tight._postprocess(labels, study.geometry)
 
 
 def test_a_study_smaller_than_a_patch_is_predicted(study: Volume) -> None:
