@@ -18,6 +18,9 @@ UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 LIBRARY_SHARE, LIBRARY_BYTES = 1.6, 96 * 2**20  # of a forward pass: convolutions reorder what they are given; measured
 CHUNKS = 6  # copies of a chunk of finished planes on their way back: divided, carried, joined, interpolated
+DOUBT_CHUNKS = 4  # entropy and disagreement of a chunk, and both once more in steps
+HEARD, EACH_EXPERT, LABEL_BYTES = 5, 3, 16  # scores beside those of a pass: shares of a member, their mean, products;
+# for each expert; and bytes of a member's label while it is counted
 MARGIN_BYTES = 48 * 2**20  # what the allocator keeps between uses
 
 
@@ -70,6 +73,9 @@ class Work:
         forward: bytes of a forward pass of one tile, by `footprint.forward_bytes`.
         weights: bytes of the networks' weights.
         before: bytes that are still to be made before the network starts, such as the standardised image.
+        members: who are heard one by one, 1 where none are.
+        experts: whether one network speaks for all of them.
+        doubt: whether entropy and sums are gathered on the way back.
     """
 
     shape: IntTriple
@@ -80,25 +86,38 @@ class Work:
     forward: int
     weights: int
     before: int = 0
+    members: int = 1
+    experts: bool = False
+    doubt: bool = False
+
+    @property
+    def channels(self) -> int:
+        """Of the sums: the classes, and behind them the disagreement where members are heard."""
+        return self.classes + (1 if self.members > 1 else 0)
 
     def pass_bytes(self, batch: int) -> int:
         """Bytes of a batch of tiles on its way through the network."""
         x, y, z = self.tile
-        scores = 3 * batch * self.classes * x * y * z * 4
-        return int(self.forward * batch * LIBRARY_SHARE) + scores + LIBRARY_BYTES
+        copies = 3
+        if self.members > 1:
+            copies += HEARD + (EACH_EXPERT * (self.members + 1) if self.experts else 0)
+        scores = copies * batch * self.channels * x * y * z * 4
+        labels = batch * (self.members - 1) * x * y * z * LABEL_BYTES
+        return int(self.forward * batch * LIBRARY_SHARE) + scores + labels + LIBRARY_BYTES
 
     def host_bytes(self, layout: Layout, batch: int, *, on_device: bool) -> int:
         """Bytes that the process will hold beyond what it holds now."""
         rows, columns = self.shape[layout.axes[1]], self.shape[layout.axes[2]]
-        chunk = max(CHUNK_BYTES, self.classes * rows * columns * 4)
-        sums = 0 if layout.device.type != "cpu" else layout.nbytes(self.shape, self.tile, self.classes)
+        chunk = max(CHUNK_BYTES, self.channels * rows * columns * 4)
+        sums = 0 if layout.device.type != "cpu" else layout.nbytes(self.shape, self.tile, self.channels)
         network = 0 if on_device else self.pass_bytes(batch)
         own = self.native_voxels * self.label_bytes
-        return self.before + own + sums + CHUNKS * chunk + network + MARGIN_BYTES
+        chunks = CHUNKS + (DOUBT_CHUNKS if self.doubt else 0)
+        return self.before + own + sums + chunks * chunk + network + MARGIN_BYTES
 
     def device_bytes(self, layout: Layout, batch: int) -> int:
         """Bytes on the device."""
-        sums = 0 if layout.device.type == "cpu" else layout.nbytes(self.shape, self.tile, self.classes)
+        sums = 0 if layout.device.type == "cpu" else layout.nbytes(self.shape, self.tile, self.channels)
         return self.weights + self.pass_bytes(batch) + sums
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import psutil
@@ -30,7 +30,7 @@ from medseg.inference.network import Members, Networks, Say, device_of
 from medseg.inference.slabs import Layout, OnProgress, Window, score_planes
 from medseg.inference.sliding_window import InferenceConfig
 from medseg.inference.study import SLAB_VOXELS, StandardisedStudy, resample_hu
-from medseg.inference.tiles import find_body, lay_tiles
+from medseg.inference.tiles import Tiling, find_body, lay_tiles
 from medseg.inference.votes import Votes
 from medseg.preprocessing.plan import Plan
 from medseg.preprocessing.restore import Restoration, find_way
@@ -60,7 +60,7 @@ class Predictor:
         scratch: folder for what does not fit into memory; the system's own where None.
         say: told in a sentence when the device's memory did not suffice.
         steps: done to the labels on the study's own grid, see `imaging.postprocess`.
-        members: who may disagree: the models, or the experts whom each of them knows; None for one network alone.
+        experts: whether the experts that each network knows may disagree, rather than the networks.
     """
 
     models: Sequence[nn.Module]
@@ -73,7 +73,7 @@ class Predictor:
     scratch: Path | None = None
     say: Say = lambda text: None
     steps: Sequence[Step] = ()
-    members: Members | None = None
+    experts: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __call__(
@@ -153,17 +153,21 @@ class Predictor:
         asked.check_members(self.count_members)
 
     @property
+    def members(self) -> Members | None:
+        """Who may disagree; None for one network alone."""
+        return "raters" if self.experts else "models" if len(self.models) > 1 else None
+
+    @property
     def count_members(self) -> int:
-        """How many may disagree; 1 for one network alone."""
+        """How many they are; 1 for one network alone."""
         return 1 if self.members is None else self._networks(1).count_members()
 
     def _predict_into(
         self, found: Gathered, study: StandardisedStudy, chosen: Choice, asked: Asked, on_progress: OnProgress
     ) -> Votes | None:
         """Fills what was asked for; gives the members' votes where they were heard."""
-        tiling = lay_tiles(study.geometry.shape, self.plans[0].patch, self.config.overlap, study.body)
         classes = len(self.label_set.names)
-        votes = Votes(tiling, self.count_members, classes) if asked.members and self.members else None
+        votes = Votes(self._tiling(study), self.count_members, classes) if asked.members and self.members else None
         way = find_way(study.geometry, study.native, chosen.layout.axes, self.config.order)
         if way is not None:
             table = self.label_set.to_values(np.arange(classes))
@@ -181,7 +185,7 @@ class Predictor:
         votes: Votes | None = None,
     ) -> None:
         networks = self._networks(chosen.batch)
-        tiling = lay_tiles(study.geometry.shape, self.plans[0].patch, self.config.overlap, study.body)
+        tiling = self._tiling(study) if votes is None else votes.tiling
         planes = score_planes(networks, Window(study.hu, AIR_HU, study.coarse), tiling, chosen.layout,
                               classes=len(self.label_set.names), votes=votes, on_progress=on_progress)  # fmt: skip
         if networks.device.type == "cpu":
@@ -196,6 +200,9 @@ class Predictor:
                 last = beside.submit(restoration.put, part)
             if last is not None:
                 last.result()
+
+    def _tiling(self, study: StandardisedStudy) -> Tiling:
+        return lay_tiles(study.geometry.shape, self.plans[0].patch, self.config.overlap, study.body)
 
     def _networks(self, batch: int) -> Networks:
         for model in self.models:
@@ -227,7 +234,7 @@ class Predictor:
             weights=sum(weight.nbytes for model in self.models for weight in model.parameters()),
             before=before,
             members=self.count_members if asked.members else 1,
-            experts=self.members == "raters",
+            experts=self.experts,
             doubt=asked.sums,
         )
         return choose(work, budget, axes, device, batch)

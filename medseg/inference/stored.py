@@ -1,4 +1,4 @@
-"""Probabilities of a whole study in a file instead of in memory."""
+"""Probabilities and maps of a whole study in a file instead of in memory."""
 
 from __future__ import annotations
 
@@ -9,74 +9,106 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from medseg.errors import WriteError
 from medseg.imaging.geometry import Geometry
 from medseg.inference.budget import tell_size
-from medseg.shapes import FloatArray
+from medseg.shapes import FloatArray, IntArray
+
+Box = tuple[slice, slice, slice]
+Plane = npt.NDArray[Any]
 
 
-class StoredProbabilities:
-    """Probabilities (X, Y, Z, C) float32 in a temporary file, read by planes; the file has no name and goes with it.
+class StoredPlanes:
+    """Channels of a study in a temporary file, read by planes; the file has no name and goes with the object.
 
-    Stands where an array is expected that is read as `array[..., z, c]`, the way in which NIfTI files are written;
-    `numpy.asarray` reads all of it. Where nothing was written, the background (class 0) is certain.
+    Stands where an array (X, Y, Z, C) is expected that is read as `array[..., z, c]`, or (X, Y, Z) as `array[..., z]`,
+    the way in which NIfTI files are written; `numpy.asarray` reads all of it.
 
     Args:
-        classes: C.
+        shape: (X, Y, Z, C), or (X, Y, Z) for one channel.
+        kind: of the numbers.
+        outside: for each channel what stands where nothing was written.
         folder: where the file lies; the system's folder of temporary files where None.
+        what: it is, for messages.
 
     Raises:
         WriteError: the disk has no room.
     """
 
-    ndim = 4
-    dtype = np.dtype(np.float32)
-
-    def __init__(self, geometry: Geometry, classes: int, folder: Path | None = None) -> None:
-        x, y, z = geometry.shape
-        self.shape = (x, y, z, classes)
-        self.plane_bytes = 4 * x * y
-        need = self.plane_bytes * z * classes
+    def __init__(
+        self, shape: tuple[int, ...], kind: npt.DTypeLike, outside: tuple[float, ...], folder: Path | None, what: str
+    ) -> None:
+        self.shape, self.ndim, self.dtype, self.what = shape, len(shape), np.dtype(kind), what
+        self._outside = outside
+        self.plane_bytes = self.dtype.itemsize * shape[0] * shape[1]
+        need = self.plane_bytes * shape[2] * len(outside)
         free = shutil.disk_usage(folder or tempfile.gettempdir()).free
         if free < need:
-            raise WriteError("the disk has no room for the probabilities", expected=tell_size(need),
+            raise WriteError(f"the disk has no room for the {what}", expected=tell_size(need),
                              got=f"{tell_size(free)} free", do="Free some, or leave them out.")  # fmt: skip
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as the object
-        self._written = np.zeros(z, dtype=bool)
+        self._written = np.zeros(shape[2], dtype=bool)
 
-    def put(self, box: tuple[slice, slice, slice], probabilities: FloatArray) -> None:
-        """Writes whole slices: probabilities (C, *box); outside of the box they are background."""
-        x, y, _, classes = self.shape
-        plane = np.empty((x, y), np.float32, order="F")
+    def put_channels(self, box: Box, values: Plane) -> None:
+        """Writes whole slices: values (C, *box)."""
+        plane = np.empty(self.shape[:2], self.dtype, order="F")
         for k, z in enumerate(range(box[2].start, box[2].stop)):
-            for c in range(classes):
-                plane.fill(c == 0)
-                plane[box[:2]] = probabilities[c, :, :, k]
+            for c, outside in enumerate(self._outside):
+                plane.fill(outside)
+                plane[box[:2]] = values[c, :, :, k]
                 self._write(plane, z, c)
             self._written[z] = True
 
-    def _write(self, plane: FloatArray, z: int, c: int) -> None:
+    def _write(self, plane: Plane, z: int, c: int) -> None:
         try:
             os.pwrite(self._file.fileno(), plane.tobytes(order="F"), (c * self.shape[2] + z) * self.plane_bytes)
         except OSError as error:
-            raise WriteError("the probabilities cannot be written", got=error.strerror or "",
+            raise WriteError(f"the {self.what} cannot be written", got=error.strerror or "",
                              do="Free some space.") from error  # fmt: skip
 
-    def __getitem__(self, place: tuple[Any, ...]) -> FloatArray:
-        """The plane (X, Y) of `[..., z, c]`; anything else by way of the whole array."""
-        if len(place) != 3 or place[0] is not Ellipsis or not all(isinstance(k, int | np.integer) for k in place[1:]):
+    def __getitem__(self, place: tuple[Any, ...]) -> Plane:
+        """The plane (X, Y) of `[..., z, c]` or `[..., z]`; anything else by way of the whole array."""
+        numbers = place[1:]
+        whole = len(place) != self.ndim - 1 or place[0] is not Ellipsis
+        if whole or not all(isinstance(k, int | np.integer) for k in numbers):
             return np.asarray(self)[place]
-        _, z, c = place
-        x, y = self.shape[:2]
+        z, c = numbers if len(numbers) == 2 else (*numbers, 0)
         if not self._written[z]:
-            return np.full((x, y), float(c == 0), np.float32, order="F")
+            return np.full(self.shape[:2], self._outside[c], self.dtype, order="F")
         content = os.pread(self._file.fileno(), self.plane_bytes, (c * self.shape[2] + z) * self.plane_bytes)
-        return np.frombuffer(content, np.float32).reshape((x, y), order="F")
+        return np.frombuffer(content, self.dtype).reshape(self.shape[:2], order="F")
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> FloatArray:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Plane:
         found = np.empty(self.shape, dtype or self.dtype, order="F")
-        for c in range(self.shape[3]):
-            for z in range(self.shape[2]):
-                found[..., z, c] = self[..., z, c]
+        for place in np.ndindex(self.shape[2:]):
+            found[(..., *place)] = self[(..., *place)]
         return found
+
+
+class StoredProbabilities(StoredPlanes):
+    """Probabilities (X, Y, Z, C) float32; where nothing was written, the background (class 0) is certain.
+
+    Args:
+        classes: C.
+    """
+
+    def __init__(self, geometry: Geometry, classes: int, folder: Path | None = None) -> None:
+        outside = (1.0, *[0.0] * (classes - 1))
+        super().__init__((*geometry.shape, classes), np.float32, outside, folder, "probabilities")
+
+    def put(self, box: Box, probabilities: FloatArray) -> None:
+        """Writes whole slices: probabilities (C, *box); outside of the box they are background."""
+        self.put_channels(box, probabilities)
+
+
+class StoredMap(StoredPlanes):
+    """A map (X, Y, Z) in int16 steps; 0 where nothing was written."""
+
+    def __init__(self, geometry: Geometry, folder: Path | None = None) -> None:
+        super().__init__(geometry.shape, np.int16, (0.0,), folder, "maps")
+
+    def put(self, box: Box, steps: IntArray) -> None:
+        """Writes whole slices: steps (*box)."""
+        self.put_channels(box, steps[None])

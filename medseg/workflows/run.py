@@ -261,7 +261,7 @@ class Predictor(engine.Predictor):
             low = cls.from_run(first.folder / LOW, checkpoint="best", device=device, ram=ram, vram=vram,
                                postprocessing=False, **options)  # fmt: skip
         return cls(models, [run.plan for run in runs], first.labels, config, swap_rule(first.recipe), budget, **options,
-                   steps=agreed.built if agreed else (), low=low)  # fmt: skip
+                   steps=agreed.built if agreed else (), experts=as_rater is None and _same_experts(runs), low=low)  # fmt: skip
 
     def standardise(self, volume: Volume) -> StandardisedStudy:
         """The study on the plan's grid; in a cascade with what the coarser run finds there."""
@@ -274,6 +274,12 @@ class Predictor(engine.Predictor):
         """The class indices (int8 or int16) that this run gives a standardised study, on the study's grid."""
         found = self.label_set.to_indices(self(Volume(hu.astype(np.float32), geometry)).labels)
         return found.astype(np.int8 if len(self.label_set.names) <= np.iinfo(np.int8).max else np.int16)
+
+
+def _same_experts(runs: Sequence[Run]) -> bool:
+    """Whether every network knows several experts, and all the same."""
+    known = {run.raters if run.recipe.raters in RATER_NETWORKS else () for run in runs}
+    return len(known) == 1 and len(known.pop()) > 1
 
 
 def _refuse_mixture(runs: Sequence[Run]) -> None:
