@@ -20,6 +20,7 @@ class MadeBy:
         version: of the program; by default that of medseg, when it is medseg.
         model, recipe: SHA-256 in hexadecimal digits of the weights and of the recipe; empty where there is none.
         way: AUTOMATIC, SEMIAUTOMATIC or MANUAL (PS3.3 C.8.20.4).
+        postprocessing: SHA-256 of the steps that were done to the labels afterwards; empty where there were none.
 
     >>> MadeBy("TotalSegmentator", "2.4.0").facts
     {'algorithm': 'TotalSegmentator', 'version': '2.4.0'}
@@ -30,6 +31,7 @@ class MadeBy:
     model: str = ""
     recipe: str = ""
     way: Way = "AUTOMATIC"
+    postprocessing: str = ""
 
     def __post_init__(self) -> None:
         if not self.version and self.algorithm == "medseg":
@@ -39,5 +41,5 @@ class MadeBy:
     def facts(self) -> Mapping[str, str]:
         """What is known, ready for JSON or a header of keys and values."""
         known = {"algorithm": self.algorithm, "version": self.version, "model_sha256": self.model,
-                 "recipe_sha256": self.recipe}  # fmt: skip
+                 "recipe_sha256": self.recipe, "postprocessing_sha256": self.postprocessing}  # fmt: skip
         return {key: value for key, value in known.items() if value}

@@ -123,8 +123,11 @@ def write_postprocessing(folder: str | Path, chosen: Postprocessing) -> Path:
     return path
 
 
-def read_postprocessing(folder: str | Path, labels: LabelSet) -> Postprocessing | None:
+def read_postprocessing(folder: str | Path, labels: LabelSet | None = None) -> Postprocessing | None:
     """What a run's file says; None where the run has none.
+
+    Args:
+        labels: of the run, where names are to be checked.
 
     Raises:
         FileReadError, ConfigError: the file cannot be read, or is no such file; names line and key.
@@ -134,11 +137,14 @@ def read_postprocessing(folder: str | Path, labels: LabelSet) -> Postprocessing 
     if not path.exists():
         return None
     found = read_config(path, Postprocessing)
-    check_steps(found.built, labels, where=FILE)
+    if labels is not None:
+        check_steps(found.built, labels, where=FILE)
     return found
 
 
-def agreed_postprocessing(folders: Sequence[str | Path], labels: LabelSet) -> tuple[Postprocessing | None, bool]:
+def agreed_postprocessing(
+    folders: Sequence[str | Path], labels: LabelSet | None = None
+) -> tuple[Postprocessing | None, bool]:
     """The postprocessing on which runs that predict together agree, and whether they do.
 
     Steps were chosen for the mistakes of one run; of runs that disagree none has a claim on the mean of them all.
@@ -149,3 +155,17 @@ def agreed_postprocessing(folders: Sequence[str | Path], labels: LabelSet) -> tu
     found = [read_postprocessing(folder, labels) or Postprocessing() for folder in folders]
     agree = len({each.digest for each in found}) == 1
     return (found[0] if agree and found[0].steps else None), agree
+
+
+def postprocessing_doubts(folders: Sequence[str | Path], model_sha256: str) -> tuple[str, ...]:
+    """What the user should know of the postprocessing of runs: that it is left out, or was chosen for other weights.
+
+    Args:
+        model_sha256: of the weights that predict.
+    """
+    found, agree = agreed_postprocessing(folders)
+    if not agree:
+        return ("nothing was postprocessed, because the runs do not agree on it",)
+    if found and len(folders) == 1 and found.model_sha256 not in ("", model_sha256):
+        return (f"{FILE} was chosen for another checkpoint or rater; `medseg validate` chooses anew",)
+    return ()

@@ -40,6 +40,7 @@ def predict(
     tilt: str | None = None,
     gaps: str | None = None,
     nan_hu: float | None = None,
+    postprocessing: bool = True,
     codes: str | Path | None = None,
     short_names: bool = False,
     images: bool = True,
@@ -68,6 +69,7 @@ def predict(
         ram, vram: the most memory of the whole process and of the GPU, such as `8G`; with several jobs of each. With
             `ram` studies are predicted strictly one after the other, else the next one is read meanwhile.
         tilt, gaps, nan_hu: how studies are read that are no data sets, see `convert`; a data set says so itself.
+        postprocessing: whether to apply what `validate` chose for the run; of several runs where they agree.
         codes: table of codes for DICOM, see `segment_codes.read_codes`.
         short_names: regions of the RTSTRUCT get names of at most 16 letters.
         images: whether pictures and pages show the CT.
@@ -85,7 +87,7 @@ def predict(
     if checkpoint not in ("best", "last"):
         raise UsageError("no such checkpoint", where="--checkpoint", expected="best or last", got=checkpoint)
     runs = tuple(map(Path, [run] if isinstance(run, str | Path) else run))
-    settings = PredictionSettings(checkpoint, device, as_rater, ram, vram, probabilities)
+    settings = PredictionSettings(checkpoint, device, as_rater, ram, vram, probabilities, postprocessing)
     table = None if codes is None else read_codes(codes)
     outputs = Outputs(formats, table, short_names=short_names, images=images, overwrite=overwrite)
     fleet = _fleet(jobs, ray, insecure_cluster, ram)
@@ -93,14 +95,16 @@ def predict(
     reading = {"tilt": tilt, "gaps": gaps, "nan_hu": nan_hu}
     predictor = settings.load(runs)  # before anything is written: a model that cannot be loaded ends it here
     studies = list_studies(given, predictor.label_set, split, {k: v for k, v in reading.items() if v is not None})
-    work = PredictStudies(runs, Path(out), settings, outputs, origin_of(runs, checkpoint, as_rater), _threads(fleet),
-                          _on_tiles(fleet, progress))  # fmt: skip
+    work = PredictStudies(runs, Path(out), settings, outputs, origin_of(runs, checkpoint, as_rater, postprocessing),
+                          _threads(fleet), _on_tiles(fleet, progress))  # fmt: skip
     open_growing_folder(work.folder, kind=KIND)
     remove_leftovers(work.folder)
     outcomes = fleet.map(
         _Loaded(work, predictor) if _stays_here(fleet) else work, studies, finished=work.finished, name=_name,
         on_done=lambda outcome, done, total: progress("Predicting", done, total, outcome.item.id),
     )  # fmt: skip
+    if any(outcome.tries > 1 or outcome.error for outcome in outcomes):  # a worker may have died while it wrote
+        remove_leftovers(work.folder)
     _write_measurements(work.folder)
     on_done(outcomes)
     return [predicted.files[0] for predicted in results_of(outcomes)]
@@ -108,7 +112,7 @@ def predict(
 
 def _write_measurements(folder: Path) -> None:
     """`measurements.csv`: a line per structure of every study in the folder, also of earlier calls."""
-    names = sorted(path.stem for path in folder.glob("*.json"))
+    names = sorted(path.stem for path in folder.glob("[!.]*.json"))
     rows = [{"study": name, **each.as_record} for name in names for each in read_measurements(folder, name)]
     write_csv(folder / "measurements.csv", rows, ["study", *Measurement.__dataclass_fields__])
 

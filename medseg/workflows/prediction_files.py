@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ from medseg.report.structures_picture import structures_picture
 from medseg.shapes import FloatArray
 from medseg.workflows.agreement_viewers import nifti_bytes
 from medseg.workflows.outputs import sha256, write_json
+from medseg.workflows.postprocessing_file import agreed_postprocessing
 from medseg.workflows.prediction_record import SCHEMA, InputFacts, Origin, input_facts, read_record, written_formats
 
 PROBABILITIES = "probabilities"  # their folder
@@ -252,7 +253,7 @@ class _Job:
         return not values.isdisjoint(count_values(self.prediction.labels)[0])
 
     @cached_property
-    def measurements(self) -> list[Measurement]:
+    def measurements(self) -> Sequence[Measurement]:
         return measure(self.prediction)
 
     @property
@@ -309,6 +310,7 @@ class _Job:
             "formats": [each for each in FORMATS if each in formats],
             "labels": dict(self.prediction.label_set.values),
             "measurements": [each.as_record for each in self.measurements],
+            "postprocessing": [asdict(change) for change in self.prediction.changes],
             "notes": list(notes),
         }
 
@@ -367,20 +369,31 @@ FORMATS = {
 }
 
 
-def origin_of(runs: Sequence[str | Path] | str | Path, which: str = "best", as_rater: str | None = None) -> MadeBy:
+def origin_of(
+    runs: Sequence[str | Path] | str | Path,
+    which: str = "best",
+    as_rater: str | None = None,
+    postprocessing: bool = True,
+) -> MadeBy:
     """The origin of the predictions of a run, or of several together: SHA-256 of the weights and of the recipe.
 
     The hash of one checkpoint is that of its file; of several it is that of their hashes in order. Of a network that
     answers like one of its raters, the rater's name goes into the hash.
 
+    Args:
+        postprocessing: whether the run's own, where it has one, is done to the labels.
+
     Raises:
         FileReadError: a file is missing.
+        ConfigError: `postprocessing.yaml` is wrong.
     """
     given = [runs] if isinstance(runs, str | Path) else runs
     folders = [folder for run in map(Path, given) for folder in run_folders(run) or [run]]
     models = [sha256(folder / "checkpoints" / f"{which}.safetensors") for folder in folders]
     rater = [] if as_rater is None else [hashlib.sha256(as_rater.encode()).hexdigest()]
-    return MadeBy(model=_joined([*models, *rater]), recipe=_joined([sha256(run / "recipe.yaml") for run in folders]))
+    steps = agreed_postprocessing(given)[0] if postprocessing else None
+    return MadeBy(model=_joined([*models, *rater]), recipe=_joined([sha256(run / "recipe.yaml") for run in folders]),
+                  postprocessing=steps.digest if steps else "")  # fmt: skip
 
 
 def _joined(hashes: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from medseg.imaging.prediction import Prediction
 from medseg.imaging.volume import Volume
 from medseg.io.made_by import MadeBy
 from medseg.io.nifti import is_nifti, write_probabilities
+from medseg.workflows.postprocessing_file import postprocessing_doubts
 from medseg.workflows.prediction_files import (
     PROBABILITIES,
     Outputs,
@@ -61,11 +62,13 @@ class PredictionSettings:
     ram: str | int | None = None
     vram: str | int | None = None
     probabilities: bool = False
+    postprocessing: bool = True
 
     def load(self, runs: Sequence[Path], say: Callable[[str], None] = lambda text: None) -> Predictor:
         """The runs' predictor."""
         return Predictor.from_run(runs, checkpoint=self.checkpoint, device=self.device, as_rater=self.as_rater,
-                                  ram=self.ram, vram=self.vram, say=say)  # fmt: skip
+                                  ram=self.ram, vram=self.vram, postprocessing=self.postprocessing,
+                                  say=say)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,8 @@ class PredictStudies:
                 return kept
         volume = study.read()
         notes = cautions(volume, predictor, self.runs[0])
+        if self.settings.postprocessing:
+            notes += postprocessing_doubts(self.runs, self.made_by.model)
         standard = predictor.standardise(volume)
         if SHOWS_IMAGE.intersection(self.outputs.formats):
             source = source.showing(volume)

@@ -18,6 +18,7 @@ from medseg.workflows.postprocessing_file import (
     KeepLargestConfig,
     Postprocessing,
     agreed_postprocessing,
+    postprocessing_doubts,
     read_postprocessing,
     write_postprocessing,
 )
@@ -93,3 +94,11 @@ def test_runs_that_disagree_have_no_postprocessing_together(tmp_path: Path):
     assert agreed_postprocessing(folders[:2], LABELS) == (Postprocessing(steps=(LARGEST,)), True)
     assert agreed_postprocessing(folders, LABELS) == (None, False)
     assert agreed_postprocessing(folders[2:], LABELS) == (None, True)
+
+
+def test_doubts_are_told_of_runs_that_disagree_and_of_other_weights(tmp_path: Path):
+    folders = [tmp_path / name for name in "ab"]
+    write_postprocessing(folders[0], Postprocessing(steps=(LARGEST,), model_sha256="1"))
+    assert "do not agree" in postprocessing_doubts(folders, "1")[0]
+    assert "another checkpoint" in postprocessing_doubts(folders[:1], "2")[0]
+    assert postprocessing_doubts(folders[:1], "1") == ()
