@@ -1,0 +1,154 @@
+"""`predict` killed, a worker of it or the whole command at any moment: nothing is lost and nothing half written."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from medseg.files import MARKER
+from medseg.workflows import predict
+from tests.support.command_server import CommandServer
+
+FORMATS = ("nifti", "nrrd", "png", "viewer")
+STUDIES = 5
+PATIENCE_S = 300.0
+LOOK_S = 0.05
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """What whoever looks into the folder sees, by name."""
+    paths = [path for path in out.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    return {str(path.relative_to(out)): path.read_bytes() for path in paths}
+
+
+def stamps(out: Path) -> dict[str, int]:
+    return {name: (out / name).stat().st_mtime_ns for name in contents(out)}
+
+
+def finished(out: Path) -> dict[str, int]:
+    """The files of the studies whose record names them all."""
+    whole = [path.stem for path in out.glob("*.json") if len(json.loads(path.read_text())["formats"]) == len(FORMATS)]
+    return {name: at for name, at in stamps(out).items() if Path(name).name.partition(".")[0] in whole}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(run_folder: Path, phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """All files of one undisturbed call, by name."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    predict(run_folder, phantoms, out, formats=FORMATS, probabilities=True)
+    found = contents(out)
+    assert len(found) == STUDIES * (len(FORMATS) + 2) + 1
+    return found
+
+
+def kill_the_busiest(is_worker: Callable[[psutil.Process], bool]) -> None:
+    """Kills that worker which worked most in a moment: the other one waits for its next study."""
+    workers = [process for process in psutil.Process().children(recursive=True) if is_worker(process)]
+    before = [sum(process.cpu_times()[:2]) for process in workers]
+    time.sleep(LOOK_S)
+    worked = [sum(process.cpu_times()[:2]) - begun for process, begun in zip(workers, before, strict=True)]
+    workers[worked.index(max(worked))].kill()
+
+
+def is_spawned(process: psutil.Process) -> bool:
+    return "spawn_main" in " ".join(process.cmdline())
+
+
+def is_actor(process: psutil.Process) -> bool:
+    return " ".join(process.cmdline()).startswith("ray::Actor")
+
+
+def predict_with_a_death(
+    run: Path, data: Path, out: Path, is_worker: Callable[[psutil.Process], bool], **fleet: Any
+) -> tuple[list[int], dict[str, int]]:
+    """How often each study was begun, and the files that were there when a worker was killed."""
+    seen: dict[str, int] = {}
+    outcomes: list[Any] = []
+
+    def look(_what: str, done: int, _total: int, _note: str) -> None:
+        if done == 1:
+            seen.update(finished(out))
+            kill_the_busiest(is_worker)
+
+    predict(run, data, out, formats=FORMATS, probabilities=True, progress=look, on_done=outcomes.extend, **fleet)
+    return [outcome.tries for outcome in outcomes], seen
+
+
+def check_death(out: Path, tries: list[int], seen: dict[str, int], whole: dict[str, bytes]) -> None:
+    assert sum(tries) == STUDIES + 1 and max(tries) == 2  # one study, and it alone, was begun again
+    assert contents(out) == whole
+    assert seen and seen.items() <= stamps(out).items()
+    assert [path.name for path in out.rglob(".*")] == [MARKER]
+
+
+def test_a_worker_killed_in_the_middle_loses_nothing_and_writes_nothing_twice(
+    run_folder: Path, phantoms: Path, tmp_path: Path, uninterrupted: dict[str, bytes]
+) -> None:
+    tries, seen = predict_with_a_death(run_folder, phantoms, tmp_path / "out", is_spawned, jobs=2)
+
+    check_death(tmp_path / "out", tries, seen, uninterrupted)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: the extra `ray`")
+def test_a_ray_worker_killed_in_the_middle_loses_nothing_and_writes_nothing_twice(
+    run_folder: Path, phantoms: Path, tmp_path: Path, uninterrupted: dict[str, bytes]
+) -> None:
+    tries, seen = predict_with_a_death(run_folder, phantoms, tmp_path / "out", is_actor, jobs=2, ray="local")
+
+    check_death(tmp_path / "out", tries, seen, uninterrupted)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandServer]:
+    found = CommandServer(tmp_path_factory.mktemp("server") / "log")
+    yield found
+    found.close()
+
+
+def command(run: Path, data: Path, out: Path) -> list[object]:
+    return ["predict", run, data, "--out", out, "--format", ",".join(FORMATS), "--probabilities"]
+
+
+def kill_in_the_middle(server: CommandServer, arguments: list[object], out: Path, dice: random.Random) -> None:
+    """Kills the command when so many files are there, and a moment later."""
+    wanted, moment_s = dice.randrange(STUDIES * 5), dice.uniform(0, 0.1)
+    running, patience = server.start(*arguments), time.monotonic() + PATIENCE_S
+    while running.running and len(contents(out) if out.is_dir() else ()) < wanted:
+        assert time.monotonic() < patience
+        time.sleep(0.001)
+    time.sleep(moment_s)
+    os.killpg(running.pid, signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL, server.log.read_text()
+
+
+def check_kill(server: CommandServer, arguments: list[object], out: Path, whole: dict[str, bytes], seed: int) -> None:
+    kill_in_the_middle(server, arguments, out, random.Random(seed))
+    there = contents(out) if out.is_dir() else {}
+    assert len(there) < len(whole)  # it was the middle
+    assert all(each == whole[name] for name, each in there.items() if not name.endswith(".json"))  # none half written
+    before = finished(out)
+
+    assert server.start(*arguments).wait() == 0, server.log.read_text()
+    assert contents(out) == whole
+    assert before.items() <= stamps(out).items()
+    assert [path.name for path in out.rglob(".*")] == [MARKER]
+
+
+@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 20))])
+def test_a_killed_command_given_again_leaves_the_files_of_an_uninterrupted_one(
+    run_folder: Path, phantoms: Path, tmp_path: Path, uninterrupted: dict[str, bytes], server: CommandServer, seed: int
+) -> None:
+    out = tmp_path / "out"
+
+    check_kill(server, command(run_folder, phantoms, out), out, uninterrupted, seed)
