@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from medseg.shapes import IntArray
-from medseg.transforms.pipeline import Pipeline
 
 DIGITS = 5  # shares that differ by less are a tie: 1 - 2/3 is not exactly 1/3
 
@@ -75,6 +74,8 @@ def renamed_known(known: Tensor, pipeline: Any, params: Sequence[Any]) -> Tensor
     Args:
         pipeline, params: the augmentation and what it drew; anything but a `Pipeline` exchanges no names.
     """
+    from medseg.transforms.pipeline import Pipeline  # preprocessing comes by here and need not wait for MONAI
+
     if not isinstance(pipeline, Pipeline):
         return known
     names = torch.arange(known.shape[1], dtype=torch.int16).reshape(-1, 1, 1, 1)  # one voxel of each class

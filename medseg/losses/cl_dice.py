@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from monai.losses.cldice import soft_skel
 from pydantic import Field
 from torch import Tensor
 
@@ -55,7 +54,9 @@ class ClDice:
     of_structures = True
 
     def __init__(self, classes: tuple[int, ...], iterations: int) -> None:
-        self.classes, self.iterations = classes, iterations
+        from monai.losses.cldice import soft_skel  # a recipe of another loss does not wait for MONAI
+
+        self.classes, self.iterations, self._skeleton = classes, iterations, soft_skel
 
     def __call__(self, log_probabilities: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         chosen = torch.tensor(self.classes or range(1, target.shape[1]), device=target.device)
@@ -69,6 +70,6 @@ class ClDice:
 
     def _covered(self, structure: Tensor, other: Tensor) -> Tensor:
         """Share of the structure's centre line, per class, that lies within the other."""
-        line = soft_skel(structure, self.iterations)
+        line = self._skeleton(structure, self.iterations)
         covered, length = pooled(torch.stack([(line * other).sum((0, 2, 3, 4)), line.sum((0, 2, 3, 4))])).unbind()
         return covered / length.clamp(min=1e-5)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from monai.networks.blocks.mednext_block import MedNeXtDownBlock
-from monai.networks.nets.mednext import MedNeXt
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
@@ -53,6 +51,8 @@ class MedNeXtConfig(Config):
         Raises:
             ConfigError: a patch of this size cannot be learned from, see `check_patch`.
         """
+        from monai.networks.nets.mednext import MedNeXt  # a recipe of another network does not wait for MONAI
+
         check_patch(self.name, patch, self.downsampling)
         size = SIZES[self.size]
         network = MedNeXt(
@@ -76,6 +76,8 @@ class MedNeXtConfig(Config):
     def _down_blocks(self) -> nn.ModuleList:
         """From level to level, expanded as the level below, as in the paper's code; MONAI expands them as the level
         above, which gives M, B and L fewer weights than the paper's Table 1."""
+        from monai.networks.blocks.mednext_block import MedNeXtDownBlock
+
         size = SIZES[self.size]
         below = (*size["expansion"][1:], size["bottleneck"])
         return nn.ModuleList(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from math import prod
 from typing import ClassVar, Literal
 
-from monai.networks.nets.segresnet_ds import SegResNetDS, scales_for_resolution
 from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
@@ -47,7 +46,11 @@ class SegResNetConfig(Config):
     @property
     def downsampling(self) -> IntTriple:
         levels = len(self.blocks)
-        scales = [(2, 2, 2)] * levels if self.spacing_mm is None else scales_for_resolution(self.spacing_mm, levels)
+        if self.spacing_mm is None:
+            return 2 ** (levels - 1), 2 ** (levels - 1), 2 ** (levels - 1)
+        from monai.networks.nets.segresnet_ds import scales_for_resolution
+
+        scales = scales_for_resolution(self.spacing_mm, levels)
         x, y, z = (int(prod(scale[axis] for scale in scales[:-1])) for axis in range(3))
         return x, y, z
 
@@ -57,6 +60,8 @@ class SegResNetConfig(Config):
         Raises:
             ConfigError: a patch of this size cannot be learned from, see `check_patch`.
         """
+        from monai.networks.nets.segresnet_ds import SegResNetDS  # a recipe of another network does not wait for MONAI
+
         check_patch(self.name, patch, self.downsampling)
         return SegResNetDS(
             spatial_dims=3,

@@ -9,7 +9,6 @@ from contextlib import nullcontext
 from typing import ClassVar, Literal
 
 import torch
-from monai.networks.nets.swin_unetr import SwinUNETR
 from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
@@ -61,6 +60,8 @@ class SwinUNETRConfig(Config):
         Raises:
             ConfigError: a patch of this size cannot be learned from, see `check_patch`.
         """
+        from monai.networks.nets.swin_unetr import SwinUNETR  # a recipe of another network does not wait for MONAI
+
         check_patch(self.name, patch, self.downsampling)
         # Its constructor reads numbers out of a tensor, and there are none on the meta device.
         with torch.device("cpu") if torch.get_default_device().type == "meta" else nullcontext():

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from monai.networks.blocks.transformerblock import TransformerBlock
-from monai.networks.nets.unetr import UNETR
 from pydantic import Field, model_validator
 from torch import nn
 
@@ -46,6 +44,8 @@ class UNETRConfig(Config):
         Raises:
             ConfigError: a patch that is no multiple of 16.
         """
+        from monai.networks.nets.unetr import UNETR  # a recipe of another network does not wait for MONAI
+
         check_patch(self.name, patch, self.downsampling, deepest=1)  # one token is normed over its features
         network = UNETR(
             in_channels=in_channels,
@@ -67,6 +67,8 @@ def _drop_cross_attention(network: nn.Module) -> None:
     Unused weights would be stored, and training in several processes would wait for their gradients. Checkpoints that
     hold them can still be read.
     """
+    from monai.networks.blocks.transformerblock import TransformerBlock
+
     blocks = {name: block for name, block in network.named_modules() if isinstance(block, TransformerBlock)}
     for block in blocks.values():
         block.norm_cross_attn = nn.Identity()  # type: ignore[assignment]

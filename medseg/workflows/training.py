@@ -13,8 +13,6 @@ from medseg.data.folds import read_folds, split_fold
 from medseg.errors import UsageError
 from medseg.files import write_text
 from medseg.models.cascade import image_channels
-from medseg.report.canvas import to_svg
-from medseg.report.figures import training_curves
 from medseg.training.distributed import World, open_world
 from medseg.training.logbook import read_log
 from medseg.training.loop import new_state, train_steps
@@ -25,7 +23,6 @@ from medseg.workflows.cascading import with_low
 from medseg.workflows.recipe import Recipe, read_recipe, with_preferences
 from medseg.workflows.run import Run, open_run, record
 from medseg.workflows.run_lock import locked_folder
-from medseg.workflows.run_report import write_report
 from medseg.workflows.training_course import course, seen_lengths
 from medseg.workflows.training_data import TrainingData, open_training
 from medseg.workflows.training_hooks import first_hooks, other_hooks
@@ -175,6 +172,10 @@ def _has_begun(run: Run) -> bool:
 
 
 def _draw_curves(run: Run) -> None:
+    from medseg.report.canvas import to_svg  # drawing takes seconds to import and is not needed before the end
+    from medseg.report.figures import training_curves
+    from medseg.workflows.run_report import write_report
+
     rows = read_log(run.log_file)
     if rows:
         write_text(run.folder / "curves.svg", to_svg(training_curves(rows)))

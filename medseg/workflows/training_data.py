@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from medseg.data.store import Majority, RaterMode, StoredCase, store_case
 from medseg.errors import ConfigError, InputError
@@ -24,8 +24,10 @@ from medseg.preprocessing.plan import (
 from medseg.shapes import Triple
 from medseg.workflows.plan_file import PlanFile, read_plan
 from medseg.workflows.preprocessing import PLAN_FILE, Store, StoreEntry, check_labels, is_store, open_store
-from medseg.workflows.recipe import Recipe
 from medseg.workflows.training_raters import staple_consensus
+
+if TYPE_CHECKING:
+    from medseg.workflows.recipe import Recipe  # brings MONAI, for which `medseg plan` need not wait
 
 OnCase = Callable[[int, int], None]
 Case = TypeVar("Case", CaseEntry, StoreEntry)
