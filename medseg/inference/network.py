@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import MedsegError
+from medseg.inference.on_cpu import on_cpu
 
 LEFT_RIGHT_AXIS = 0  # the standardised grid runs towards R, A, S
 Say = Callable[[str], None]
@@ -115,7 +116,7 @@ class Networks:
                 f"The {self.device.type} memory does not hold {tried} tiles; going on with {self.batch} at a time."
             )
         elif self.device.type != "cpu" and self.may_use_cpu:
-            self.models = [copy.deepcopy(model).to("cpu") for model in self.models]
+            self.models = [on_cpu(copy.deepcopy(model).to("cpu")) for model in self.models]
             self.device, self.precision = torch.device("cpu"), "fp32"
             self.say("The device's memory does not hold a single tile; going on with the CPU, which is slower.")
         else:

@@ -27,6 +27,7 @@ from medseg.inference.budget import Budget, Choice, Work, choose
 from medseg.inference.footprint import forward_bytes
 from medseg.inference.gathered import Gathered, gather
 from medseg.inference.network import Members, Networks, Say, device_of
+from medseg.inference.on_cpu import on_cpu
 from medseg.inference.slabs import Layout, OnProgress, Window, score_planes
 from medseg.inference.sliding_window import InferenceConfig
 from medseg.inference.study import SLAB_VOXELS, StandardisedStudy, resample_hu
@@ -205,10 +206,10 @@ class Predictor:
         return lay_tiles(study.geometry.shape, self.plans[0].patch, self.config.overlap, study.body)
 
     def _networks(self, batch: int) -> Networks:
-        for model in self.models:
+        for model in self._models_here:
             model.eval()
         device = device_of(self.models[0])
-        return Networks(self.models, [_normalising(plan) for plan in self.plans], self.config.mirror_axes,
+        return Networks(self._models_here, [_normalising(plan) for plan in self.plans], self.config.mirror_axes,
                         self.label_set.mirror_indices, self.swap, self.config.precision_on(device), batch,
                         self.may_use_cpu, self.say, self.members)  # fmt: skip
 
@@ -238,6 +239,11 @@ class Predictor:
             doubt=asked.sums,
         )
         return choose(work, budget, axes, device, batch)
+
+    @cached_property
+    def _models_here(self) -> Sequence[nn.Module]:
+        """The models as their device computes them fastest."""
+        return [on_cpu(model) for model in self.models]
 
     @cached_property
     def _forward_bytes(self) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from medseg.config import Config
 from medseg.inference.network import Networks, device_of
+from medseg.inference.on_cpu import on_cpu
 from medseg.inference.slabs import Layout, Window, score_planes
 from medseg.inference.tiles import lay_tiles
 from medseg.shapes import IntTriple
@@ -75,7 +76,7 @@ def predict_probabilities(
     """
     model.eval()
     device = device_of(model)
-    networks = Networks([model], [lambda tiles: tiles], config.mirror_axes, mirror_pairs, swap,
+    networks = Networks([on_cpu(model)], [lambda tiles: tiles], config.mirror_axes, mirror_pairs, swap,
                         precision=config.precision_on(device), batch=config.batch)  # fmt: skip
     window = Window(image[0], float(image[0].min()) if pad is None else pad, image[1] if len(image) > 1 else None)
     tiling = lay_tiles(window.shape, patch, config.overlap)
