@@ -1,5 +1,10 @@
 """medseg: CT segmentation that carries every expert's label from the file to the loss to the report.
 
+    from medseg import Predictor
+
+    predictor = Predictor.from_run("run")
+    prediction = predictor(volume)
+
 The command line's verbs are functions of the same names in `medseg.workflows`:
 
 >>> from medseg import workflows
@@ -8,4 +13,17 @@ The command line's verbs are functions of the same names in `medseg.workflows`:
      'invariance', 'phantom', 'plan', 'predict', 'preprocess', 'register', 'runs', 'train']
 """
 
+from importlib import import_module
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """`Predictor`, which brings PyTorch and is imported when it is asked for."""
+    if name != "Predictor":
+        raise AttributeError(f"module 'medseg' has no attribute '{name}'")
+    return import_module("medseg.workflows").Predictor
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), "Predictor"])

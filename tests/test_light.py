@@ -68,3 +68,23 @@ def test_the_light_list_is_the_project_s_without_what_it_leaves_out() -> None:
     lines = (ROOT / "requirements-light.txt").read_text(encoding="utf-8").splitlines()
 
     assert {line for line in lines if line and not line.startswith("#")} == full - set(NOT_LIGHT)
+
+
+def test_the_predictor_is_at_the_top_and_loads_nothing_before_it_is_asked_for() -> None:
+    code = """
+import sys, medseg
+assert "torch" not in sys.modules and "medseg.workflows" not in sys.modules
+from medseg import Predictor
+from medseg.workflows.run import Predictor as own
+assert Predictor is own and "Predictor" in dir(medseg)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_name_that_medseg_does_not_have_is_an_ordinary_error() -> None:
+    import medseg
+
+    with pytest.raises(AttributeError, match="module 'medseg' has no attribute 'predictor'"):
+        _ = medseg.predictor  # type: ignore[attr-defined]

@@ -14,6 +14,7 @@ from medseg.imaging.labels import LabelSet
 from medseg.shapes import FloatArray, IntArray
 
 MAPS = ("entropy", "disagreement")
+LIKELY, POSSIBLE = 0.75, 0.25  # three to one that a voxel is in the structure, and three to one that it is not
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,6 +36,7 @@ from medseg.errors import LabelError, VoxelError
 from medseg.imaging.cosines import Shear
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import whole_numbers
+from medseg.imaging.prediction import ScaledMap
 from medseg.imaging.volume import Volume
 from medseg.io.nifti_header import grid_notes, open_file, read_grid, read_stored
 from medseg.io.nifti_output import SUFFIXES, is_nifti, write_array
@@ -49,6 +50,7 @@ __all__ = [
     "read_volume",
     "stem",
     "write_labels",
+    "write_map",
     "write_probabilities",
     "write_volume",
 ]
@@ -156,6 +158,15 @@ def write_probabilities(
         UsageError, GeometryError, WriteError: as for `write_labels`.
     """
     write_array(Path(path), np.asarray(probabilities, dtype=np.float32), geometry, like)
+
+
+def write_map(path: str | Path, found: ScaledMap, geometry: Geometry, *, like: str | Path | None = None) -> None:
+    """Writes a map (X, Y, Z) as int16 steps whose scale in the header gives nats.
+
+    Raises:
+        UsageError, GeometryError, WriteError: as for `write_labels`.
+    """
+    write_array(Path(path), found.steps, geometry, like, slope=found.step)
 
 
 def stem(path: str | Path) -> str:

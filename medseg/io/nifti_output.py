@@ -33,8 +33,12 @@ def is_nifti(path: str | Path) -> bool:
     return Path(path).name.lower().endswith(SUFFIXES)
 
 
-def write_array(path: Path, array: npt.NDArray[Any], geometry: Geometry, like: str | Path | None) -> None:
+def write_array(
+    path: Path, array: npt.NDArray[Any], geometry: Geometry, like: str | Path | None, *, slope: float = 1
+) -> None:
     """Writes (X, Y, Z) or (X, Y, Z, C); the arguments and errors are those of `nifti.write_labels`.
+
+    Readers multiply the numbers by `slope`.
 
     Equal content gives equal bytes: the gzip header holds no name and no time.
     """
@@ -45,7 +49,7 @@ def write_array(path: Path, array: npt.NDArray[Any], geometry: Geometry, like: s
                             got=str(array.shape))  # fmt: skip
     header = _header(array, geometry) if like is None else _header_like(array, geometry, Path(like))
     header.set_data_offset(len(header.binaryblock) + len(NO_EXTENSION))
-    header.set_slope_inter(1, 0)
+    header.set_slope_inter(slope, 0)
     with atomic_path(path) as temporary, open(temporary, "wb") as raw:
         if path.name.lower().endswith(".gz"):
             _write_packed(raw, header, array)

@@ -10,10 +10,10 @@ from math import exp, log
 import numpy as np
 
 from medseg.imaging.compiled import compiled
+from medseg.imaging.prediction import LIKELY, POSSIBLE
 from medseg.shapes import FloatArray, IntArray
 
 FAR = -20.0  # of a logit below the highest one: a share under 2e-9 is taken as 0, which spares most exponentials
-LIKELY, POSSIBLE = 0.75, 0.25  # three to one that a voxel is in the structure, and three to one that it is not
 COLUMNS = 5  # of the sums: voxels, total, inside, likely, possible
 
 

@@ -261,7 +261,8 @@ class Predictor(engine.Predictor):
             low = cls.from_run(first.folder / LOW, checkpoint="best", device=device, ram=ram, vram=vram,
                                postprocessing=False, **options)  # fmt: skip
         return cls(models, [run.plan for run in runs], first.labels, config, swap_rule(first.recipe), budget, **options,
-                   steps=agreed.built if agreed else (), experts=as_rater is None and _same_experts(runs), low=low)  # fmt: skip
+                   steps=agreed.built if agreed else (), experts=as_rater is None and _same_experts(runs),
+                   low=low)  # fmt: skip
 
     def standardise(self, volume: Volume) -> StandardisedStudy:
         """The study on the plan's grid; in a cascade with what the coarser run finds there."""

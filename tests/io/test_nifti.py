@@ -20,6 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from medseg.errors import FileReadError, GeometryError, LabelError, UsageError, VoxelError
 from medseg.imaging.geometry import Geometry
+from medseg.imaging.prediction import ScaledMap
 from medseg.imaging.volume import Volume
 from medseg.io import nifti
 from tests.support.nifti_files import save_nifti, tilted
@@ -359,3 +360,15 @@ def test_real_volumes_of_any_orientation_survive_bit_by_bit(tmp_path: Path, shar
 
         assert np.array_equal(again.affine, load(source).affine)
         assert np.array_equal(again.get_fdata(dtype=np.float32), load(source).get_fdata(dtype=np.float32))
+
+
+def test_a_map_is_written_in_small_steps_and_read_in_nats(tmp_path: Path) -> None:
+    nats = np.random.default_rng(0).uniform(0, 1.6, (5, 6, 7))
+    grid = Geometry((5, 6, 7), np.diag([1.0, 2.0, 3.0, 1.0]))
+    steps = np.rint(nats / 1e-4).astype(np.int16)
+
+    nifti.write_map(tmp_path / "m.nii.gz", ScaledMap(steps, 1e-4), grid)
+
+    written = load(tmp_path / "m.nii.gz")
+    assert written.get_data_dtype() == np.int16
+    assert np.abs(written.get_fdata() - nats).max() < 0.51e-4
