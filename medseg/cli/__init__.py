@@ -34,6 +34,7 @@ for command in (
     learn.train,
     runs.runs,
     learn.predict,
+    runs.masks,
     augment.invariance,
     judge.evaluate,
     judge.agree,

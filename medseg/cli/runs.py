@@ -1,4 +1,4 @@
-"""The command that compares runs."""
+"""Commands around what is there already: runs, masks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from medseg import workflows
-from medseg.cli.screen import say, show
+from medseg.cli.options import Gaps, Out, Overwrite, Tilt
+from medseg.cli.screen import names, say, show
 
 MOST_BESIDE = 8  # runs whose settings stand beside each other; those of more are lines
 
@@ -35,6 +36,34 @@ def runs(
     elif body:
         for number, row in enumerate(table.rows, 1):
             say(f"{number}: " + ", ".join(f"{key}={value}" for key, value in row.differs.items()))
+
+
+def masks(
+    file: Annotated[Path, typer.Argument(metavar="MASKS", help="NIfTI, NRRD or MetaImage of label values.")],
+    study: Annotated[Path, typer.Option("--study", help="The CT that was segmented.")],
+    out: Out = ...,  # type: ignore[assignment]
+    labels: Annotated[str | None, typer.Option(help="Names and values: a YAML file or liver=1,kidney=2.")] = None,
+    format: Annotated[
+        str, typer.Option(help="nifti, nrrd, dicom-seg, rtstruct, png, viewer; several by commas.")
+    ] = "dicom-seg,rtstruct",
+    made_by: Annotated[str, typer.Option(help="Program and version, or who drew them.")] = "not told",
+    way: Annotated[str, typer.Option(help="automatic, semiautomatic or manual.")] = "automatic",
+    series: Annotated[str | None, typer.Option(help="Of a study with several.")] = None,
+    tilt: Tilt = None,
+    gaps: Gaps = None,
+    codes: Annotated[Path | None, typer.Option(help="YAML or CSV: your codes of the structures, for DICOM.")] = None,
+    short_names: Annotated[bool, typer.Option("--short-names", help="RTSTRUCT: names of at most 16 letters.")] = False,
+    no_images: Annotated[bool, typer.Option("--no-images", help="Pictures and pages without the CT.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write masks of another tool, or drawn by hand, as DICOM SEG, RTSTRUCT and the other formats of predict."""
+    found = workflows.masks(file, study, out, labels=labels, formats=names(format), made_by=made_by, way=way,
+                            series=series, tilt=tilt, gaps=gaps, codes=codes, short_names=short_names,
+                            images=not no_images, overwrite=overwrite)  # fmt: skip
+    for note in found.notes:
+        say(f"Note: {note}")
+    kept = f", {len(found.kept)} of them there before" if found.kept else ""
+    say(f"{len(found.paths) - 1} file{'s' if len(found.paths) > 2 else ''}{kept}: {out}")
 
 
 def _show(head: list[str], body: list[list[str]]) -> None:

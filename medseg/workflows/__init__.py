@@ -17,6 +17,7 @@ VERBS = {
     "train": "medseg.workflows.training",
     "runs": "medseg.workflows.run_listing",
     "predict": "medseg.workflows.prediction",
+    "masks": "medseg.workflows.mask_files",
     "invariance": "medseg.workflows.dose_response",
     "evaluate": "medseg.workflows.evaluation",
     "agree": "medseg.workflows.agreement",

@@ -8,13 +8,10 @@ import numpy as np
 import pytest
 
 from medseg.errors import FileReadError, GeometryError, OutputExistsError, UsageError
-from medseg.imaging.geometry import reorient
 from medseg.io.dicom import read_series
-from medseg.io.dicom_seg import read_segmentation
 from medseg.io.label_files import read_label_values
 from medseg.io.made_by import MadeBy
-from medseg.io.nifti import write_labels, write_volume
-from medseg.workflows.masks import write_masks
+from medseg.io.nifti import write_volume
 from medseg.workflows.prediction_files import (
     FORMATS,
     Outputs,
@@ -170,19 +167,6 @@ def test_images_can_be_left_out(tmp_path: Path, study: StudySource) -> None:
 def test_no_format_and_an_unknown_one_are_refused(formats: tuple[str, ...]) -> None:
     with pytest.raises(UsageError, match="--format"):
         Outputs(formats)
-
-
-def test_masks_of_another_tool_become_dicom(tmp_path: Path, study: StudySource) -> None:
-    prediction = predicted(study.dicom)
-    upright = prediction.geometry.canonical()
-    write_labels(tmp_path / "mask.nii.gz", reorient(prediction.labels, prediction.geometry, upright), upright)
-    found = write_masks(
-        tmp_path / "mask.nii.gz", {"kidney_left": 2, "Ring": 7}, study.path, tmp_path / "out",
-        outputs=Outputs(("dicom-seg",)), made_by=MadeBy("TotalSegmentator", "2.4.0"),
-    )  # fmt: skip
-    source = study.dicom
-    masks = read_segmentation(found.paths[0], series=source.series, acquisition=source.acquisition).masks
-    np.testing.assert_array_equal(masks["Ring"], prediction.labels == 7)
 
 
 def test_the_origin_of_a_run_is_the_hash_of_its_weights(tmp_path: Path) -> None:
