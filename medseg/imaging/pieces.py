@@ -72,16 +72,21 @@ class Pieces:
         kernels.count_common(part, np.array(values, other.dtype), *self.runs, found)
         return found
 
-    def remove(self, chosen: BoolArray, background: int) -> int:
-        """Gives the chosen pieces (count) to what surrounds them; says how many voxels that were."""
-        if not chosen.any():
-            return 0
+    def surrounding(self, chosen: BoolArray, otherwise: int) -> IntArray:
+        """(count) the value to which more than half of the faces of each chosen piece look, or `otherwise`."""
         winners, votes, faces = (np.zeros(self.count, np.int64) for _ in range(3))
         kernels.poll_faces(self.labels, self.values, *self.runs, chosen, False, winners, votes, faces)
         votes[:] = 0
         kernels.poll_faces(self.labels, self.values, *self.runs, chosen, True, winners, votes, faces)
-        winners[2 * votes <= faces] = background
-        return kernels.paint(self.labels, *self.runs, chosen, winners, self.values)
+        winners[2 * votes <= faces] = otherwise
+        return winners
+
+    def remove(self, chosen: BoolArray, background: int) -> int:
+        """Gives the chosen pieces (count) to what surrounds them; says how many voxels that were."""
+        if not chosen.any():
+            return 0
+        values = self.surrounding(chosen, background)
+        return kernels.paint(self.labels, *self.runs, chosen, values, self.values)
 
     def fill(self, chosen: BoolArray, value: int, background: int) -> int:
         """Gives the background in the chosen pieces (count) a value; says how many voxels that were."""
