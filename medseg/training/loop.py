@@ -101,15 +101,17 @@ class _Course:
             asked = time.perf_counter()
             batch = next(iterator)
             got = time.perf_counter()
-            outcome = self._learn(hooks.prepare(batch))
+            outcome = self._learn(batch)
             alone = self.learner.machine.world.size == 1
             report.add(state.step, outcome, got - asked, time.perf_counter() - got)
             if not self._validate_and_save(self.stopped() if alone else outcome.stop):
                 return False
         return True
 
-    def _learn(self, batch: Batch) -> Outcome:
+    def _learn(self, given: Any) -> Outcome:
+        batch = None
         try:
+            batch = self.hooks.prepare(given)
             return self.learner.step(batch, self.stopped)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -119,12 +121,19 @@ class _Course:
         # Not in the handler, whose traceback holds the tensors of the failed step.
         raise self._out_of_memory(batch)
 
-    def _out_of_memory(self, batch: Batch) -> TrainingError:
-        """Saves what can be saved and finds out what would fit."""
+    def _out_of_memory(self, batch: Batch | None) -> TrainingError:
+        """Saves what can be saved and finds out what would fit; without a batch, it was the making of it."""
         release_memory()
         if not self.learner.updating:
             self.hooks.save(False)
         kept = "Everything is saved" if not self.learner.updating else "The last checkpoint is intact"
+        where = f"step {self.learner.state.step + 1}"
+        if batch is None:
+            return TrainingError(
+                "out of memory while a batch was augmented on the device",
+                where=where,
+                do=f"{kept}; go on with --resume training.augment_on=loader, which augments in the loader's processes.",
+            )
         world, own = self.learner.machine.world, len(batch["image"])
         fits = self.learner.largest_part(batch)
         parts = next((n for n in range(1, own + 1) if own % n == 0 and own // n <= fits), 0)
@@ -133,7 +142,7 @@ class _Course:
             advice = "take a smaller plan.patch or network"
         return TrainingError(
             "out of memory",
-            where=f"step {self.learner.state.step + 1}",
+            where=where,
             expected=f"a batch of at most {fits * world.size} patches at a time" if fits else "memory for one patch",
             got=f"{own * world.size // self.config.accumulate}",
             do=f"{kept}; {advice}.",

@@ -250,6 +250,22 @@ def test_memory_that_is_not_enough_saves_and_says_what_would_fit(
     assert torch.equal(weights(state), before)
 
 
+@pytest.mark.parametrize("allocator", ALLOCATORS)
+def test_memory_that_is_not_enough_for_the_augmentation_on_the_device_saves_and_says_where_else(
+    settings: Settings, silent: Silent, allocator: str
+) -> None:
+    config, saved = config_of(settings), []
+    state = state_for(config, Small(4, ALLOCATORS[allocator]))
+
+    def prepare(given: Any) -> Any:
+        raise ALLOCATORS[allocator]()
+
+    with pytest.raises(TrainingError, match=r"^step 1: out of memory while .*saved; .*training\.augment_on=loader"):
+        train_steps(state, [batch(0)], DiceCEConfig().build(), config,
+                    silent(prepare=prepare, save=lambda best: saved.append((state.step, best))))  # fmt: skip
+    assert saved == [(0, False)]
+
+
 def test_an_error_that_is_not_about_memory_stays_what_it_is(settings: Settings, silent: Silent) -> None:
     config = config_of(settings)
     network = Small(0, lambda: RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
