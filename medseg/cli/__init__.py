@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medseg.cli import augment, data, judge, learn, runs
+from medseg.cli import augment, data, judge, learn, runs, validate
 from medseg.errors import MedsegError, UsageError
 
 # what requirements-light.txt leaves out
@@ -33,6 +33,7 @@ for command in (
     learn.preprocess,
     learn.train,
     runs.runs,
+    validate.validate,
     learn.predict,
     runs.masks,
     augment.invariance,

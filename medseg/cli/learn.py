@@ -92,6 +92,10 @@ def predict(
         str, typer.Option(help="nifti, nrrd, dicom-seg, rtstruct, png, viewer; several by commas.")
     ] = "nifti",
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Write class probabilities too.")] = False,
+    maps: Annotated[str | None, typer.Option(help="Also write maps of: entropy, disagreement.")] = None,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Measure what is left open: volumes, expected Dice.")
+    ] = False,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
     together: Annotated[
         list[Path] | None, typer.Option("--with", help="Another run to average with; repeatable.")
@@ -104,6 +108,9 @@ def predict(
     tilt: Tilt = None,
     gaps: Gaps = None,
     nan_hu: NanHu = None,
+    no_postprocessing: Annotated[
+        bool, typer.Option("--no-postprocessing", help="Leave the labels as the network gives them.")
+    ] = False,
     codes: Annotated[Path | None, typer.Option(help="YAML or CSV: your codes of the structures, for DICOM.")] = None,
     short_names: Annotated[bool, typer.Option("--short-names", help="RTSTRUCT: names of at most 16 letters.")] = False,
     no_images: Annotated[bool, typer.Option("--no-images", help="Pictures and pages without the CT.")] = False,
@@ -118,10 +125,12 @@ def predict(
         outcomes: list[Any] = []
         try:
             workflows.predict(runs, inputs, out, formats=names(format), probabilities=probabilities,
-                              checkpoint=checkpoint, as_rater=as_rater, split=split, device=device, ram=ram, vram=vram,
-                              tilt=tilt, gaps=gaps, nan_hu=nan_hu, codes=codes, short_names=short_names,
-                              images=not no_images, jobs=jobs, ray=ray, insecure_cluster=insecure_cluster,
-                              overwrite=overwrite, progress=progress, on_done=outcomes.extend)  # fmt: skip
+                              maps=names(maps) if maps else (), uncertainty=uncertainty, checkpoint=checkpoint,
+                              as_rater=as_rater, split=split, device=device, ram=ram, vram=vram,
+                              tilt=tilt, gaps=gaps, nan_hu=nan_hu, postprocessing=not no_postprocessing,
+                              codes=codes, short_names=short_names, images=not no_images, jobs=jobs, ray=ray,
+                              insecure_cluster=insecure_cluster, overwrite=overwrite, progress=progress,
+                              on_done=outcomes.extend)  # fmt: skip
         finally:
             _tell_predictions(outcomes, out)
 

@@ -16,6 +16,7 @@ VERBS = {
     "preprocess": "medseg.workflows.preprocessing",
     "train": "medseg.workflows.training",
     "runs": "medseg.workflows.run_listing",
+    "validate": "medseg.workflows.validation",
     "predict": "medseg.workflows.prediction",
     "masks": "medseg.workflows.mask_files",
     "invariance": "medseg.workflows.dose_response",

@@ -38,8 +38,9 @@ class Gain(Config):
 
 
 class _StepConfig(Config):
+    """What every step has; `gain` stands last in the file."""
+
     of: Names
-    gain: Gain | None = None
 
 
 class KeepLargestConfig(_StepConfig):
@@ -47,6 +48,7 @@ class KeepLargestConfig(_StepConfig):
 
     name: Literal["keep_largest"] = "keep_largest"
     pieces: int = Field(default=1, ge=1)
+    gain: Gain | None = None
 
     def build(self) -> Step:
         """The step."""
@@ -58,6 +60,7 @@ class DropSmallConfig(_StepConfig):
 
     name: Literal["drop_small"] = "drop_small"
     below_ml: float = Field(gt=0)
+    gain: Gain | None = None
 
     def build(self) -> Step:
         """The step."""
@@ -69,6 +72,7 @@ class DropApartConfig(_StepConfig):
 
     name: Literal["drop_apart"] = "drop_apart"
     touching: Names
+    gain: Gain | None = None
 
     def build(self) -> Step:
         """The step."""
@@ -80,6 +84,7 @@ class FillCavitiesConfig(_StepConfig):
 
     name: Literal["fill_cavities"] = "fill_cavities"
     up_to_ml: float | None = Field(default=None, gt=0)
+    gain: Gain | None = None
 
     def build(self) -> Step:
         """The step."""
