@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.imaging.separable import spread
-from medseg.inference.kernels_norm import add_moments, scale_and_bend
+from medseg.inference.kernels_norm import SHORT, add_moments, scale_and_bend
 from medseg.shapes import FloatArray
 
 LAYOUT = torch.channels_last_3d
@@ -39,6 +39,8 @@ def on_cpu(model: nn.Module) -> nn.Module:
     for part in copied.modules():
         if type(part) is nn.Conv3d and part.padding_mode == "zeros" and not isinstance(part.padding, str):
             part.__class__ = ConvolutionSideBySide if side_by_side else Convolution
+        elif type(part) is nn.ConvTranspose3d and side_by_side:
+            part.__class__ = TransposedSideBySide
     return copied
 
 
@@ -62,6 +64,13 @@ class ConvolutionSideBySide(Convolution):
         if input.shape[1] <= FEW_CHANNELS:
             return self._by_library(input, self.weight.contiguous(memory_format=LAYOUT))
         return self._by_library(input.contiguous(memory_format=LAYOUT), self.weight)
+
+
+class TransposedSideBySide(nn.ConvTranspose3d):
+    """A transposed convolution whose result joins others that lie side by side; PyTorch turns small ones around."""
+
+    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
+        return super().forward(input, output_size).contiguous(memory_format=LAYOUT)
 
 
 class NormInPlace(nn.Module):
@@ -91,7 +100,7 @@ def _normalise(
     ends = [*range(0, count, ROWS), count]
     parts = list(enumerate(pairwise(ends)))
     threads = torch.get_num_threads()
-    pivot = voxels[:ROWS].mean(axis=0)
+    pivot = voxels[:SHORT].mean(axis=0)
     moments = np.empty((len(parts), 2, channels))
 
     def add(some: Any) -> None:
