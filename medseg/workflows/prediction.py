@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import UsageError
+from medseg.evaluation.measurements import Measurement
 from medseg.files import open_growing_folder, remove_leftovers
-from medseg.imaging.measurements import Measurement
 from medseg.io.segment_codes import read_codes
 from medseg.workflows.fleet import Fleet
 from medseg.workflows.fleet_outcomes import Outcome, results_of
@@ -17,7 +17,7 @@ from medseg.workflows.outputs import write_csv
 from medseg.workflows.prediction_files import Outputs, origin_of
 from medseg.workflows.prediction_record import read_measurements
 from medseg.workflows.prediction_studies import Study, list_studies
-from medseg.workflows.prediction_work import Predicted, PredictionSettings, PredictStudies
+from medseg.workflows.prediction_work import Predicted, PredictionSettings, PredictStudies, asked_of
 
 Progress = Callable[[str, int, int, str], None]
 KIND = "predictions"
@@ -31,6 +31,8 @@ def predict(
     *,
     formats: Sequence[str] = ("nifti",),
     probabilities: bool = False,
+    maps: Sequence[str] = (),
+    uncertainty: bool = False,
     checkpoint: str = "best",
     as_rater: str | None = None,
     split: str | None = None,
@@ -55,13 +57,16 @@ def predict(
 
     A study that fails is set aside and the rest go on. What is there already, of the same model, is kept and not done
     again, so that a command that was cut off is simply given again. `out/measurements.csv` has the volume of every
-    structure of every study, with `probabilities` also between which volumes they leave it.
+    structure of every study; with `uncertainty`, `maps` or `probabilities` also what is left open about it.
 
     Args:
         run: folder that `medseg train` wrote; its `fold_<k>` are averaged where it has them, as are several runs.
         inputs: NIfTI, NRRD or MetaImage files, data sets, and DICOM folders or zips, of which every CT series is taken.
         formats: of nifti, nrrd, dicom-seg, rtstruct, png and viewer, see `prediction_files`.
         probabilities: also write `out/probabilities/<case>.nii.gz` (X, Y, Z, label).
+        maps: of `entropy` and `disagreement`, also write `out/<map>/<case>.nii.gz` in nats.
+        uncertainty: measure what the probabilities leave open and, of several folds, runs or experts, the spread of
+            their volumes; the former also comes with probabilities and maps, the latter with the disagreement.
         checkpoint: `best` or `last`.
         as_rater: name of the rater to predict like, of a run that knows its raters; None for the consensus.
         split: of data sets, predict only the cases of this split.
@@ -87,16 +92,20 @@ def predict(
     if checkpoint not in ("best", "last"):
         raise UsageError("no such checkpoint", where="--checkpoint", expected="best or last", got=checkpoint)
     runs = tuple(map(Path, [run] if isinstance(run, str | Path) else run))
-    settings = PredictionSettings(checkpoint, device, as_rater, ram, vram, probabilities, postprocessing)
+    settings = PredictionSettings(checkpoint, device, as_rater, ram, vram, uncertainty, postprocessing)
     table = None if codes is None else read_codes(codes)
-    outputs = Outputs(formats, table, short_names=short_names, images=images, overwrite=overwrite)
+    outputs = Outputs(formats, table, short_names=short_names, images=images, overwrite=overwrite,
+                      besides=(*(["probabilities"] if probabilities else []), *maps))  # fmt: skip
     fleet = _fleet(jobs, ray, insecure_cluster, ram)
     given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     reading = {"tilt": tilt, "gaps": gaps, "nan_hu": nan_hu}
+    asked = asked_of(outputs, settings)
     predictor = settings.load(runs)  # before anything is written: a model that cannot be loaded ends it here
+    predictor.check(asked)
     studies = list_studies(given, predictor.label_set, split, {k: v for k, v in reading.items() if v is not None})
     work = PredictStudies(runs, Path(out), settings, outputs, origin_of(runs, checkpoint, as_rater, postprocessing),
-                          _threads(fleet), _on_tiles(fleet, progress))  # fmt: skip
+                          _threads(fleet), asked.members and predictor.count_members > 1,
+                          _on_tiles(fleet, progress))  # fmt: skip
     open_growing_folder(work.folder, kind=KIND)
     remove_leftovers(work.folder)
     outcomes = fleet.map(

@@ -8,6 +8,7 @@ OUT/<name>.nii.gz             label values on the study's own grid
     rtstruct/<name>.dcm       likewise
     png/<name>.png            three planes with outlines
     viewer/<name>.html        opens offline
+    probabilities/<name>.nii.gz, entropy/<name>.nii.gz, disagreement/<name>.nii.gz    where they were asked for
 ```
 Each is written whole or not at all, and kept when it is there. None says anything of the patient but the two DICOM
 objects, and these no more than the standard requires. Picture and page show patient images unless that is switched off.
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,20 +26,16 @@ from typing import Any
 from medseg.config import nearest
 from medseg.data.folds import run_folders
 from medseg.errors import UsageError
+from medseg.evaluation.expected_dice import DiceCalibration
+from medseg.evaluation.measurements import Measurement, measure
 from medseg.files import atomic_path, write_text
 from medseg.imaging.labels import count_values
-from medseg.imaging.measurements import Measurement, measure
 from medseg.imaging.prediction import Prediction
-from medseg.imaging.volume import Volume
 from medseg.io.dicom_rtstruct_write import write_structure_set
 from medseg.io.dicom_seg_write import write_segmentation
-from medseg.io.dicom_sources import FileItem, Item
-from medseg.io.dicom_write_source import DicomSource, read_source
-from medseg.io.input_files import files_of
 from medseg.io.itk_nrrd_write import write_segmentation_nrrd
 from medseg.io.made_by import RESEARCH_ONLY, MadeBy
-from medseg.io.nifti import is_nifti, write_labels
-from medseg.io.readers import find_reader
+from medseg.io.nifti import is_nifti, write_labels, write_map, write_probabilities
 from medseg.io.segment_codes import CodeTable, palette, segment_codes
 from medseg.report.structures import structures_page
 from medseg.report.structures_picture import structures_picture
@@ -46,9 +43,9 @@ from medseg.shapes import FloatArray
 from medseg.workflows.agreement_viewers import nifti_bytes
 from medseg.workflows.outputs import sha256, write_json
 from medseg.workflows.postprocessing_file import agreed_postprocessing
-from medseg.workflows.prediction_record import SCHEMA, InputFacts, Origin, input_facts, read_record, written_formats
+from medseg.workflows.prediction_record import SCHEMA, Origin, measurements_of, read_record, written_formats
+from medseg.workflows.prediction_source import StudySource
 
-PROBABILITIES = "probabilities"  # their folder
 ON_SLICES = ("dicom-seg", "rtstruct")  # formats that need a DICOM source
 
 
@@ -62,6 +59,7 @@ class Outputs:
         short_names: regions of the RTSTRUCT get names of at most 16 letters.
         images: whether picture and page show the CT.
         overwrite: whether files that are there are replaced; else they are kept.
+        besides: keys of BESIDES: what else the prediction holds and is written.
 
     Raises:
         UsageError: an unknown format, or none.
@@ -72,6 +70,12 @@ class Outputs:
     short_names: bool = False
     images: bool = True
     overwrite: bool = False
+    besides: Sequence[str] = ()
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Formats and what is written besides, each once."""
+        return tuple(dict.fromkeys([*self.formats, *self.besides]))
 
     def __post_init__(self) -> None:
         if not self.formats:
@@ -89,63 +93,6 @@ class Outputs:
         """
         if set(self.formats).intersection(ON_SLICES):
             _ = source.dicom
-
-
-@dataclass(frozen=True, eq=False)
-class StudySource:
-    """The study that was predicted.
-
-    Args:
-        path: where it lies.
-        reading: how its reader was told to read it (`series`, `tilt`, `gaps`, ...).
-        volume: its HU for picture and page, or None: outlines alone are drawn.
-        where: stands first in messages.
-        besides: other files that the result is made from, such as the masks of another tool.
-    """
-
-    path: str | Path
-    reading: Mapping[str, Any] = field(default_factory=dict)
-    volume: Volume | None = None
-    where: str = ""
-    besides: tuple[Path, ...] = ()
-
-    @cached_property
-    def files(self) -> tuple[Item, ...]:
-        """What it is read from.
-
-        Raises:
-            FileReadError, DicomError: nothing there, or not one CT series.
-        """
-        besides = tuple(map(FileItem, self.besides))
-        if "dicom" in vars(self):
-            return (*files_of(self.dicom.series), *besides)
-        options = {"series": self.reading["series"]} if "series" in self.reading else {}
-        return (*find_reader(self.path, where=self.where).files(self.path, where=self.where, **options), *besides)
-
-    @cached_property
-    def input(self) -> InputFacts:
-        """The study as it is now; reads its files once.
-
-        Raises:
-            FileReadError, DicomError: as `files`.
-        """
-        return input_facts(self.files, find_reader(self.path, where=self.where).told(self.reading), self.where)
-
-    @cached_property
-    def dicom(self) -> DicomSource:
-        """The DICOM series; read before the prediction, a series that changes in between cannot be mistaken.
-
-        Raises:
-            FileReadError, DicomError: no DICOM, or slices to which nothing can refer.
-        """
-        known = {key: value for key, value in self.reading.items() if key in ("series", "tilt", "gaps")}
-        return read_source(self.path, where=self.where, **known)
-
-    def showing(self, volume: Volume) -> StudySource:
-        """The same study with its HU; what was read of its files is not read again."""
-        shown = replace(self, volume=volume)
-        vars(shown).update({name: vars(self)[name] for name in ("dicom", "files", "input") if name in vars(self)})
-        return shown
 
 
 @dataclass(frozen=True)
@@ -166,6 +113,7 @@ def write_prediction(
     outputs: Outputs | None = None,
     made_by: MadeBy | None = None,
     notes: Sequence[str] = (),
+    calibrations: Mapping[str, DiceCalibration] | None = None,
 ) -> PredictionFiles:
     """Writes the files of one prediction.
 
@@ -174,6 +122,7 @@ def write_prediction(
         name: of the study: the stem of its files.
         made_by: the origin; see `origin_of`.
         notes: sentences for the user that are known already.
+        calibrations: of the expected Dice by structure.
 
     Raises:
         FileReadError, DicomError: a DICOM format, and the study is no DICOM series to which a result can refer.
@@ -182,7 +131,7 @@ def write_prediction(
             that was read in another way or has changed since.
         WriteError: the disk refused; what stood there before is unchanged.
     """
-    job = _Job(Path(folder), name, prediction, source, outputs or Outputs(), made_by or MadeBy())
+    job = _Job(Path(folder), name, prediction, source, outputs or Outputs(), made_by or MadeBy(), calibrations)
     kept = job.kept()
     if set(job.formats).difference(kept).intersection(ON_SLICES):
         source.dicom.check_grid(prediction)  # before anything is written
@@ -190,10 +139,10 @@ def write_prediction(
     notes = [*noted, *notes, *([] if job.found else ["no voxel of any label was found"])]
     for each in job.formats:
         if each not in kept:
-            notes += FORMATS[each].write(job, job.path(each))
+            notes += FILES[each].write(job, job.path(each))
             done += (each,)
             job.tell(done, notes)
-    if prediction.probabilities is not None:  # they say more of the volumes
+    if prediction.sums is not None or prediction.probabilities is not None:  # they say more of the volumes
         job.tell(done, notes)
     notes = list(dict.fromkeys(notes))
     paths = (*map(job.path, job.formats), job.record)
@@ -202,7 +151,7 @@ def write_prediction(
 
 def kept_files(folder: str | Path, name: str, outputs: Outputs) -> PredictionFiles | None:
     """The files of a study, where all of them are there already and whole; else None. Does not ask for their origin."""
-    paths = {each: Path(folder) / FORMATS[each].folder / f"{name}{FORMATS[each].suffix}" for each in outputs.formats}
+    paths = {each: Path(folder) / FILES[each].folder / f"{name}{FILES[each].suffix}" for each in outputs.all}
     record = read_record(folder, name)
     if not all(each in written_formats(record) and path.exists() for each, path in paths.items()):
         return None
@@ -211,7 +160,7 @@ def kept_files(folder: str | Path, name: str, outputs: Outputs) -> PredictionFil
 
 def has_files(folder: str | Path, name: str) -> bool:
     """Whether any format of a study is there."""
-    return any((Path(folder) / each.folder / f"{name}{each.suffix}").exists() for each in FORMATS.values())
+    return any((Path(folder) / each.folder / f"{name}{each.suffix}").exists() for each in FILES.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,10 +173,11 @@ class _Job:
     source: StudySource
     outputs: Outputs
     made_by: MadeBy
+    calibrations: Mapping[str, DiceCalibration] | None = None
 
     @property
     def formats(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(self.outputs.formats))
+        return self.outputs.all
 
     @cached_property
     def there(self) -> dict[str, Any] | None:
@@ -239,7 +189,7 @@ class _Job:
         return Origin(self.made_by, self.source.input)
 
     def path(self, form: str) -> Path:
-        found = FORMATS[form]
+        found = FILES[form]
         return self.folder / found.folder / f"{self.name}{found.suffix}"
 
     @property
@@ -254,7 +204,12 @@ class _Job:
 
     @cached_property
     def measurements(self) -> Sequence[Measurement]:
-        return measure(self.prediction)
+        """What is measured now, and what an earlier call of the same origin had asked for besides."""
+        found = measure(self.prediction, self.calibrations)
+        if self.outputs.overwrite or not self.origin.is_of(self.there):
+            return found
+        earlier = {each.structure: each for each in measurements_of(self.there)}
+        return [each.completed(earlier.get(each.structure, each)) for each in found]
 
     @property
     def hu(self) -> FloatArray | None:
@@ -271,7 +226,7 @@ class _Job:
         """The formats whose files are there already, whole and of the very same origin."""
         if self.outputs.overwrite:
             return ()
-        there = [each for each in FORMATS if self.path(each).exists()]
+        there = [each for each in FILES if self.path(each).exists()]
         if there:
             self.origin.check(self.there, self.name)
         return tuple(each for each in there if each in self.formats and each in written_formats(self.there))
@@ -289,9 +244,8 @@ class _Job:
             return stays, list(self.there.get("notes", ())) if stays else []
         if self.outputs.overwrite:
             self.record.unlink(missing_ok=True)
-            for each in set(FORMATS).difference(self.formats):
+            for each in set(FILES).difference(self.formats):
                 self.path(each).unlink(missing_ok=True)
-            (self.folder / PROBABILITIES / f"{self.name}.nii.gz").unlink(missing_ok=True)
         self.tell((), [])
         return (), []
 
@@ -307,7 +261,7 @@ class _Job:
             "status": RESEARCH_ONLY,
             "made_by": dict(self.made_by.facts),
             "input": self.source.input.as_record,
-            "formats": [each for each in FORMATS if each in formats],
+            "formats": [each for each in FILES if each in formats],
             "labels": dict(self.prediction.label_set.values),
             "measurements": [each.as_record for each in self.measurements],
             "postprocessing": [asdict(change) for change in self.prediction.changes],
@@ -327,6 +281,27 @@ class Format:
 def _write_nifti(job: _Job, path: Path) -> Sequence[str]:
     like = job.source.path if is_nifti(job.source.path) else None  # its own position fields come back bit by bit
     write_labels(path, job.prediction.labels, job.prediction.geometry, like=like)
+    return ()
+
+
+def _write_probabilities(job: _Job, path: Path) -> Sequence[str]:
+    like = job.source.path if is_nifti(job.source.path) else None
+    assert job.prediction.probabilities is not None, "they are written where they were asked for"
+    write_probabilities(path, job.prediction.probabilities, job.prediction.geometry, like=like)
+    return ()
+
+
+def _write_entropy(job: _Job, path: Path) -> Sequence[str]:
+    return _write_map(job, path, "entropy")
+
+
+def _write_disagreement(job: _Job, path: Path) -> Sequence[str]:
+    return _write_map(job, path, "disagreement")
+
+
+def _write_map(job: _Job, path: Path, name: str) -> Sequence[str]:
+    like = job.source.path if is_nifti(job.source.path) else None
+    write_map(path, job.prediction.maps[name], job.prediction.geometry, like=like)
     return ()
 
 
@@ -367,6 +342,12 @@ FORMATS = {
     "png": Format("png", ".png", _write_png),
     "viewer": Format("viewer", ".html", _write_page),
 }
+BESIDES = {  # what a prediction holds besides its labels, if it was asked for
+    "probabilities": Format("probabilities", ".nii.gz", _write_probabilities),
+    "entropy": Format("entropy", ".nii.gz", _write_entropy),
+    "disagreement": Format("disagreement", ".nii.gz", _write_disagreement),
+}
+FILES = FORMATS | BESIDES
 
 
 def origin_of(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import OutputExistsError
-from medseg.imaging.measurements import Measurement
+from medseg.evaluation.measurements import Measurement
 from medseg.io.dicom_sources import Item
 from medseg.io.input_files import digest, stamp
 from medseg.io.made_by import MadeBy
@@ -119,8 +119,13 @@ def written_formats(record: Mapping[str, Any] | None) -> tuple[str, ...]:
 
 def read_measurements(folder: str | Path, name: str) -> list[Measurement]:
     """What was measured in a study, from its record; empty where there is none or an older version wrote it."""
+    return measurements_of(read_record(folder, name))
+
+
+def measurements_of(record: Mapping[str, Any] | None) -> list[Measurement]:
+    """The measurements of a record."""
     try:
-        return [Measurement(**each) for each in (read_record(folder, name) or {}).get("measurements", [])]
+        return [Measurement(**each) for each in (record or {}).get("measurements", [])]
     except TypeError:
         return []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,20 @@ import torch
 
 from medseg.data.folds import run_folders
 from medseg.evaluation.hounsfield import doubt_hu, profile_hu
-from medseg.imaging.prediction import Prediction
+from medseg.imaging.prediction import MAPS
 from medseg.imaging.volume import Volume
+from medseg.inference.asked import Asked
 from medseg.io.made_by import MadeBy
-from medseg.io.nifti import is_nifti, write_probabilities
 from medseg.workflows.postprocessing_file import postprocessing_doubts
+from medseg.workflows.prediction_calibration import Calibrations, run_calibrations
 from medseg.workflows.prediction_files import (
-    PROBABILITIES,
     Outputs,
     StudySource,
     has_files,
     kept_files,
     write_prediction,
 )
-from medseg.workflows.prediction_record import Origin, check_model, read_record, refresh, unchanged
+from medseg.workflows.prediction_record import Origin, check_model, read_measurements, read_record, refresh, unchanged
 from medseg.workflows.prediction_studies import Study
 from medseg.workflows.run import Predictor, recorded
 
@@ -54,14 +54,14 @@ class Predicted:
 
 @dataclass(frozen=True)
 class PredictionSettings:
-    """How studies are predicted: what `Predictor.from_run` takes, and `probabilities`."""
+    """How studies are predicted: what `Predictor.from_run` and its call take, but for what `Outputs` says."""
 
     checkpoint: str = "best"
     device: str = "auto"
     as_rater: str | None = None
     ram: str | int | None = None
     vram: str | int | None = None
-    probabilities: bool = False
+    uncertainty: bool = False
     postprocessing: bool = True
 
     def load(self, runs: Sequence[Path], say: Callable[[str], None] = lambda text: None) -> Predictor:
@@ -79,6 +79,7 @@ class PredictStudies:
         runs: the run folders.
         folder: of the predictions.
         threads: of PyTorch in this worker; None leaves them.
+        hear_members: whether the volumes of the members are asked for, and there are several.
         on_tiles: told of tiles, where the worker is in this process.
     """
 
@@ -88,6 +89,7 @@ class PredictStudies:
     outputs: Outputs
     made_by: MadeBy
     threads: int | None = None
+    hear_members: bool = False
     on_tiles: OnTiles | None = field(default=None, compare=False)
 
     def __call__(self) -> Callable[[Study], Predicted]:
@@ -131,25 +133,36 @@ class PredictStudies:
             source = source.showing(volume)
         del volume  # not needed while the network works
         on_tiles = partial(self.on_tiles, study.id) if self.on_tiles else lambda done, total: None
-        prediction = predictor.predict(standard, probabilities=self.settings.probabilities, on_progress=on_tiles)
+        asked = asked_of(self.outputs, self.settings)
+        prediction = predictor.predict(standard, probabilities=asked.probabilities, maps=asked.maps,
+                                       uncertainty=asked.uncertainty, on_progress=on_tiles)  # fmt: skip
+        calibrations, doubts = self.calibrations if asked.sums else ({}, ())
         files = write_prediction(self.folder, study.id, prediction, source, outputs=self.outputs, made_by=self.made_by,
-                                 notes=notes)  # fmt: skip
-        if prediction.probabilities is not None:  # last: with another model's files go its probabilities
-            self._write_probabilities(study, prediction)
+                                 notes=(*notes, *doubts), calibrations=calibrations)  # fmt: skip
         return Predicted(study.id, files.paths, files.notes, round(time.perf_counter() - begun, 2))
 
     def _kept(self, study: Study) -> Predicted | None:
         kept = kept_files(self.folder, study.id, self.outputs)
-        if kept is None or (self.settings.probabilities and not self._probabilities_file(study).exists()):
+        if kept is None or not self._measured(study):
             return None
         return Predicted(study.id, kept.paths, kept.notes)
 
-    def _probabilities_file(self, study: Study) -> Path:
-        return self.folder / PROBABILITIES / f"{study.id}.nii.gz"
+    def _measured(self, study: Study) -> bool:
+        """Whether the record has what the sums of the probabilities say, where they are asked for."""
+        found = read_measurements(self.folder, study.id)
+        summed = not asked_of(self.outputs, self.settings).sums or all(each.expected_ml is not None for each in found)
+        return summed and (not self.hear_members or all(each.members is not None for each in found))
 
-    def _write_probabilities(self, study: Study, prediction: Prediction) -> None:
-        like = study.path if is_nifti(study.path) else None
-        write_probabilities(self._probabilities_file(study), prediction.probabilities, prediction.geometry, like=like)  # type: ignore[arg-type]
+    @cached_property
+    def calibrations(self) -> tuple[Calibrations, tuple[str, ...]]:
+        """Of the run's expected Dice, and what the user should know of them."""
+        return run_calibrations(self.runs, self.made_by)
+
+
+def asked_of(outputs: Outputs, settings: PredictionSettings) -> Asked:
+    """What the files and measurements need of a prediction."""
+    maps = tuple(name for name in MAPS if name in outputs.besides)
+    return Asked("probabilities" in outputs.besides, maps, settings.uncertainty)
 
 
 def cautions(volume: Volume, predictor: Predictor, run: Path) -> tuple[str, ...]:

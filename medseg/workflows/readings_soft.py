@@ -15,6 +15,7 @@ import numpy as np
 from medseg.errors import LabelError, UsageError
 from medseg.imaging.geometry import Geometry, reorient
 from medseg.imaging.labels import BACKGROUND, LabelMap, LabelSet
+from medseg.imaging.prediction import MAPS
 from medseg.imaging.regions import Reading
 from medseg.imaging.resample import resample_linear
 from medseg.io.nifti import is_nifti, stem
@@ -26,7 +27,7 @@ from medseg.workflows.readings_sources import Naming, Source, read_source
 
 PROBABILITIES, SAMPLES = "probabilities", "samples"
 FORMAT_FOLDERS = ("nrrd", "dicom-seg", "rtstruct", "png", "viewer")  # the same labels once more, see prediction_files
-RESERVED = (PROBABILITIES, SAMPLES, *FORMAT_FOLDERS)
+RESERVED = (PROBABILITIES, SAMPLES, *MAPS, *FORMAT_FOLDERS)
 
 
 @dataclass(frozen=True)

@@ -245,7 +245,8 @@ def test_measurements_have_a_line_for_every_structure_of_every_study(
     predict(run_folder, held_out_image, tmp_path / "out", probabilities=True)
 
     lines = (tmp_path / "out/measurements.csv").read_text().splitlines()
-    assert lines[0] == "study,structure,value,volume_ml,expected_ml,low_ml,high_ml,expected_dice"
+    assert lines[0].startswith("study,structure,value,volume_ml,expected_ml,low_ml,high_ml,members,")
+    assert lines[0].endswith(",promised_dice,expected_dice,expected_dice_low,expected_dice_high")
     assert len(lines) == 1 + len(read_dataset(phantoms).labels.foreground)
     assert all(line.startswith("c005,") for line in lines[1:])
 
