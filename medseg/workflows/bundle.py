@@ -24,7 +24,9 @@ RESEARCH USE ONLY - NOT REVIEWED
 
 The network `models/model.pt2` takes patches of HU and gives logits; `configs/inference.json` brings the CT to its grid,
 slides, and writes the labels on the CT's own grid. It needs MONAI, PyTorch, nibabel and fire, not medseg. Patches may
-lie a voxel or so beside those of `medseg predict`, because MONAI places grids and patches by other rules.
+lie a voxel or so beside those of `medseg predict`, because MONAI places grids and patches by other rules. What
+`medseg validate` chose to do to the labels afterwards is not done here; its steps are in `configs/metadata.json`, under
+`medseg`, `postprocessing`.
 """
 
 

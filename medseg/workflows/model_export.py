@@ -25,6 +25,7 @@ from medseg.inference.exported import (
 from medseg.workflows.bundle import write_bundle
 from medseg.workflows.export_formats import MODEL_FORMATS
 from medseg.workflows.mirroring import swap_rule
+from medseg.workflows.postprocessing_file import FILE, read_postprocessing
 from medseg.workflows.run import Run, open_run
 
 SCHEMA = "medseg.export/1"
@@ -75,6 +76,9 @@ def export_model(
                          do="Export its coarser run, which predicts alone.")  # fmt: skip
     network = ExportedNetwork([each.load_model(checkpoint, as_rater) for each in runs], [each.plan for each in runs])
     metadata = describe(runs, checkpoint, as_rater)
+    metadata["postprocessing"] = describe_postprocessing(Path(run))
+    if metadata["postprocessing"]["steps"]:
+        say(f"The run's postprocessing ({FILE}) is not inside; its steps are named in the metadata.")
     say("Tracing the network.")
     program = trace(network)
     with replaced_folder(out, kind=KIND, overwrite=overwrite) as folder:
@@ -97,6 +101,17 @@ def export_model(
             write_text(folder / "metadata.json", json.dumps(metadata, indent=1) + "\n")
             write_text(folder / EXAMPLE, (files("medseg.inference") / EXAMPLE).read_text(encoding="utf-8"))
     return ExportedModel(Path(out), format, difference)
+
+
+def describe_postprocessing(run: Path) -> dict[str, Any]:
+    """The steps that `medseg predict` does after the network and that no exported network does.
+
+    Raises:
+        ConfigError: `postprocessing.yaml` is wrong.
+    """
+    found = read_postprocessing(run)
+    steps = [] if found is None else [step.model_dump(mode="json") for step in found.steps]
+    return {"inside": False, "steps": steps}
 
 
 def describe(runs: list[Run], checkpoint: str, as_rater: str | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -130,3 +131,16 @@ def test_an_unknown_format_lists_the_known_ones(run_folder: Path, tmp_path: Path
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileReadError, match="not a run folder"):
         export_model(tmp_path, tmp_path / "out", format="onnx")
+
+
+def test_an_export_says_that_the_postprocessing_is_not_inside(run_folder: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    (run / "postprocessing.yaml").write_text("steps: [{name: drop_small, of: [liver], below_ml: 2}]")
+    told: list[str] = []
+
+    export_model(run, tmp_path / "out", format="torch-export", say=told.append)
+
+    metadata = json.loads((tmp_path / "out" / "metadata.json").read_text())
+    assert metadata["postprocessing"]["inside"] is False
+    assert metadata["postprocessing"]["steps"][0]["below_ml"] == 2
+    assert any("postprocessing.yaml" in text and "not inside" in text for text in told)
