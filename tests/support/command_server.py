@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,10 @@ class CommandServer:
     def start(self, *arguments: object) -> Command:
         return Command(self, self.ask({"start": [str(each) for each in arguments], "log": str(self.log)}))
 
+    def run(self, *arguments: object) -> int:
+        """The exit code of a command."""
+        return self.start(*arguments).wait()
+
     def ask(self, question: object) -> int:
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write(json.dumps(question) + "\n")
@@ -61,7 +66,9 @@ def serve() -> None:
         from tests.support.closed_network import close
 
         close(Path(sys.argv[1]))
-    import medseg.workflows.prediction  # noqa: F401 - what takes seconds, once
+    import medseg.workflows.agreement
+    import medseg.workflows.prediction  # what takes seconds, once
+    import medseg.workflows.training  # noqa: F401
     from medseg.cli import main
 
     for line in sys.stdin:
@@ -73,8 +80,30 @@ def serve() -> None:
             log = os.open(question["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             for stream in (1, 2):
                 os.dup2(log, stream)
-            main(question["start"])  # ends the process
+            if question["start"][0] == "demo":
+                make_demo_small()
+            try:
+                main(question["start"])
+            except SystemExit as end:
+                print(end="", flush=True)
+                os._exit(int(end.code or 0))  # taking all libraries down takes longer than most commands
+            finally:
+                traceback.print_exc()
+                os._exit(1)
         print(answer, flush=True)
+
+
+def make_demo_small() -> None:
+    """The demo takes minutes on a CPU; this one is as long as a test may be, and goes the same way."""
+    from functools import partial
+
+    from medseg.workflows import demonstration
+
+    network = "model={name: unet, channels: [4, 4, 8], deep_supervision: 1}"
+    grid = ("plan.spacing_mm=[12, 12, 14]", "plan.patch=[16, 16, 16]", "folds.count=2")
+    overrides = (*grid, network, "training.steps=3", "training.schedule.warmup_steps=0")
+    demonstration.phantom = partial(demonstration.phantom, spacing_mm=12.0)
+    demonstration.demo = partial(demonstration.demo, train_cases=3, test_cases=2, overrides=overrides)
 
 
 if __name__ == "__main__":
