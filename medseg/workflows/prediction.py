@@ -10,6 +10,7 @@ from typing import Any
 from medseg.errors import UsageError
 from medseg.evaluation.measurements import Measurement
 from medseg.files import open_growing_folder, remove_leftovers
+from medseg.inference.asked import Asked
 from medseg.io.segment_codes import read_codes
 from medseg.workflows.fleet import Fleet
 from medseg.workflows.fleet_outcomes import Outcome, results_of
@@ -17,7 +18,7 @@ from medseg.workflows.outputs import write_csv
 from medseg.workflows.prediction_files import Outputs, origin_of
 from medseg.workflows.prediction_record import read_measurements
 from medseg.workflows.prediction_studies import Study, list_studies
-from medseg.workflows.prediction_work import Predicted, PredictionSettings, PredictStudies, asked_of
+from medseg.workflows.prediction_work import Predicted, PredictionSettings, PredictStudies
 
 Progress = Callable[[str, int, int, str], None]
 KIND = "predictions"
@@ -99,7 +100,7 @@ def predict(
     fleet = _fleet(jobs, ray, insecure_cluster, ram)
     given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     reading = {"tilt": tilt, "gaps": gaps, "nan_hu": nan_hu}
-    asked = asked_of(outputs, settings)
+    asked = Asked(probabilities, maps, uncertainty)
     predictor = settings.load(runs)  # before anything is written: a model that cannot be loaded ends it here
     predictor.check(asked)
     studies = list_studies(given, predictor.label_set, split, {k: v for k, v in reading.items() if v is not None})

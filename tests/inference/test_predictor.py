@@ -17,11 +17,12 @@ from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelSet
 from medseg.imaging.postprocess import FillCavities, KeepLargest
 from medseg.imaging.volume import Volume
+from medseg.inference.asked import Asked
 from medseg.inference.budget import Budget, Choice
 from medseg.inference.predictor import Predictor
 from medseg.inference.slabs import Layout
 from medseg.inference.sliding_window import InferenceConfig
-from medseg.inference.stored import StoredProbabilities
+from medseg.inference.stored import StoredMap, StoredProbabilities
 from medseg.io.nifti import write_probabilities
 from medseg.io.nifti_probabilities import read_probabilities
 from medseg.phantom.shapes import rotation
@@ -220,3 +221,87 @@ def test_air_gets_no_tiles_unless_that_is_asked_for(study: Volume) -> None:
 
     assert not predictor(everywhere)(air).labels.any()
     assert (every(air).labels == 40).all()
+
+
+def test_maps_come_on_request_and_change_no_label(study: Volume) -> None:
+    model = predictor(Threshold(0.0, 1.0), Threshold(0.0, 3.0), crop=True)
+
+    found = model(study, maps=["entropy", "disagreement"])
+
+    one, other = 1 / (1 + np.exp(-1)), 1 / (1 + np.exp(-3))
+    mean = (one + other) / 2
+    expected = {"entropy": _entropy(mean), "disagreement": _entropy(mean) - (_entropy(one) + _entropy(other)) / 2}
+    for name, nats in expected.items():
+        assert found.maps[name].values[10, 8, 6] == pytest.approx(nats, abs=1e-3)
+        assert found.maps[name].values.shape == study.hu.shape
+    assert np.array_equal(found.labels, model(study).labels)
+    assert not model(study).maps and model(study).sums is None
+
+
+def _entropy(p: float) -> float:
+    return float(-p * np.log(p) - (1 - p) * np.log(1 - p))
+
+
+def test_sums_add_up_to_the_probabilities(study: Volume) -> None:
+    found = predictor(Threshold(0.0, 1.0), crop=True)(study, probabilities=True)
+
+    assert found.sums is not None and found.probabilities is not None
+    p = np.asarray(found.probabilities, dtype=np.float64)
+    marked = found.labels == 40
+    assert found.sums.total[1] == pytest.approx(p[..., 1].sum(), rel=1e-4)
+    assert found.sums.inside[1] == pytest.approx(p[..., 1][marked].sum(), rel=1e-4)
+    assert found.sums.voxels[1] == marked.sum()
+    assert found.sums.possible[1] == (p[..., 1] >= 0.25).sum()
+
+
+def test_members_have_the_volumes_that_they_have_alone(study: Volume) -> None:
+    dim, bright = Threshold(-2000.0, 3.0), Threshold(100.0)  # the first marks all that any tile covers
+    models = [Predictor([each], [plan()], LABELS, InferenceConfig(skip_air=False)) for each in (dim, bright)]
+
+    sums = replace(models[0], models=[dim, bright], plans=[plan()] * 2)(study, uncertainty=True).sums
+
+    assert sums is not None and sums.members is not None
+    alone = [int((model(study).labels == 40).sum()) for model in models]
+    assert alone[1] == 8 * 8 * 6 and alone[0] == study.hu.size
+    assert sums.members[:, 1] == pytest.approx(
+        alone, rel=0.25
+    )  # another grid: up to half a voxel a side
+
+
+def test_maps_under_a_promise_lie_in_a_file_and_are_the_same(study: Volume, tmp_path: Path) -> None:
+    free = predictor(Threshold(0.0, 1.0), Threshold(0.0, 3.0), crop=True)
+    kept = replace(free, budget=Budget(ram=64 * 2**30), scratch=tmp_path)
+
+    stored, whole = (each(study, maps=["entropy", "disagreement"]).maps for each in (kept, free))
+
+    assert isinstance(stored["entropy"].steps, StoredMap)
+    for name in whole:
+        assert np.array_equal(np.asarray(stored[name].steps), whole[name].steps)
+    assert not any(tmp_path.iterdir())
+
+
+def test_what_is_asked_for_is_counted_before_the_network_starts() -> None:
+    grid = Geometry((512, 512, 400), np.diag([0.8, 0.8, 1.0, 1.0]))
+    tight = replace(predictor(Threshold(0.0), Threshold(1.0)), budget=Budget(ram=64 * 2**30))
+    least = {}
+    for name, asked in (("labels", Asked()), ("maps", Asked(maps=("disagreement",)))):
+        with pytest.raises(UsageError, match="expected at least") as caught:
+            replace(tight, budget=Budget(ram=1))._choose(grid, grid, asked, before=0)
+        least[name] = int(caught.value.args[0].split("at least ")[1].split("M")[0])
+
+    assert least["maps"] > least["labels"] + 30
+
+
+def test_one_network_alone_is_not_asked_to_disagree(study: Volume) -> None:
+    with pytest.raises(UsageError, match="one network alone cannot disagree"):
+        predictor(Threshold(0.0))(study, maps=["disagreement"])
+
+
+def test_a_study_of_air_leaves_nothing_open(study: Volume) -> None:
+    air = Volume(np.full_like(study.hu, -1000), study.geometry)
+
+    found = predictor(Threshold(0.0), Threshold(1.0))(air, maps=["entropy", "disagreement"])
+
+    assert found.sums is not None and found.sums.members is not None
+    assert not found.maps["entropy"].values.any() and not found.maps["disagreement"].values.any()
+    assert found.sums.total[1] < 1e-3 and not found.sums.members[:, 1].any()
