@@ -23,7 +23,11 @@ from medseg.transforms.steps import TransformsConfig, with_window
 from medseg.transforms.window import WindowConfig
 from medseg.workflows.watching_settings import TrackingConfig
 
-HOW = {"training": ("accumulate", "checkpoint_every", "log_every", "device", "compile"), "sampling": ("workers",)}
+HOW = {
+    "training": ("accumulate", "checkpoint_every", "log_every", "device", "compile", "augment_on"),
+    "sampling": ("workers",),
+    "tracking": tuple(TrackingConfig.model_fields),
+}
 
 
 class Recipe(Config):

@@ -21,9 +21,9 @@ from medseg.training.memory import keep_freed_memory
 from medseg.workflows.augmenting import build_feed, describe_waiting
 from medseg.workflows.cascading import with_low
 from medseg.workflows.recipe import Recipe, read_recipe, with_preferences
-from medseg.workflows.run import Run, open_run, record
+from medseg.workflows.run import Run, open_run, record, recorded
 from medseg.workflows.run_lock import locked_folder
-from medseg.workflows.training_course import course, seen_lengths
+from medseg.workflows.training_course import FINISHED, course, seen_lengths
 from medseg.workflows.training_data import TrainingData, open_training
 from medseg.workflows.training_hooks import first_hooks, other_hooks
 from medseg.workflows.training_init import begin_with, read_weights
@@ -31,6 +31,7 @@ from medseg.workflows.training_loss import training_loss
 from medseg.workflows.training_run import (
     Fold,
     check_occurrence,
+    check_present,
     check_resumed,
     check_target,
     fold_folder,
@@ -128,6 +129,9 @@ def _in_silence(*told: object) -> None:
 def _train(run: Run, data: TrainingData, resume: bool, world: World, say: Say, progress: Progress) -> Training:
     recipe = run.recipe
     learned, validated = split_fold(read_folds(run.folds_file), recipe.folds.fold)
+    check_present(data, [*learned, *validated])
+    if resume and recorded(run.folder).get("state") == FINISHED:
+        return _as_it_ended(run, world, say)
     cases = store_cases(run, data, learned, "Reading training cases", progress)
     held_out = store_cases(run, data, validated, "Reading validation cases", progress)
     check_occurrence(run, cases, held_out, say)
@@ -164,6 +168,13 @@ def _train(run: Run, data: TrainingData, resume: bool, world: World, say: Say, p
     _draw_curves(run)
     say(describe_waiting(hooks.wait_share))
     return Training(run, finished, state.step, state.best)
+
+
+def _as_it_ended(run: Run, world: World, say: Say) -> Training:
+    """A training of which nothing is left to do; its checkpoint is opened, so that a damaged one is noticed."""
+    facts = run.load("last").facts
+    say(f"Finished before, after {facts['step']} steps; nothing is left to do.")
+    return Training(run, True, facts["step"], facts["best"], first=world.first)
 
 
 def _has_begun(run: Run) -> bool:

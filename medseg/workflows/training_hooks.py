@@ -49,7 +49,7 @@ def first_hooks(
 ) -> Hooks:  # fmt: skip
     """Of the process that writes and speaks; `note` is called at every checkpoint."""
     log = Logbook(run.log_file, resume_at=state.step)
-    watching = watch(run, state.step, say, progress)
+    watching = watch(run, state, say, progress)
 
     def save(best: bool) -> None:
         checkpoint = state.pack({"labels": list(run.labels.names), "model": run.recipe.model.name})

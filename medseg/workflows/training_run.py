@@ -241,11 +241,20 @@ def check_resumed(run: Run, data: TrainingData, say: Say) -> None:
         say(f"New in the data set and no part of this run: {', '.join(new[:5])}{more}.")
 
 
-def store_cases(run: Run, data: TrainingData, ids: Sequence[str], what: str, progress: Progress) -> list[StoredCase]:
+def check_present(data: TrainingData, ids: Sequence[str]) -> None:
+    """Refuses a data set that has lost cases of the run's folds.
+
+    Raises:
+        InputError: names them.
+    """
     missing = [case_id for case_id in ids if case_id not in data.entries]
     if missing:
         raise InputError("the data set has lost cases that the run was started with", where="dataset.yaml",
                          got=", ".join(missing[:5]))  # fmt: skip
+
+
+def store_cases(run: Run, data: TrainingData, ids: Sequence[str], what: str, progress: Progress) -> list[StoredCase]:
+    check_present(data, ids)
     cases = []
     for done, case_id in enumerate(ids, 1):
         cases.append(data.read(case_id, run.plan, run.recipe.raters))

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from medseg.training.events import Watcher
+from medseg.training.state import TrainingState
 from medseg.workflows.run import Run
 from medseg.workflows.run_settings import shown_settings
 from medseg.workflows.watching_line import Progress, ProgressLine
-from medseg.workflows.watching_mlflow import MLflow, open_store
+from medseg.workflows.watching_mlflow import Described, MLflow, open_store
 from medseg.workflows.watching_settings import TrackingConfig
 from medseg.workflows.watching_slices import Slices
 from medseg.workflows.watching_tensorboard import FOLDER, TensorBoard
@@ -39,8 +40,8 @@ def check_tracking(tracking: TrackingConfig) -> None:
         open_store(tracking.mlflow)
 
 
-def watch(run: Run, step: int, say: Callable[[str], None], progress: Progress) -> Watching:
-    """The watchers that the run's recipe asks for, at the step that training goes on from.
+def watch(run: Run, state: TrainingState, say: Callable[[str], None], progress: Progress) -> Watching:
+    """The watchers that the run's recipe asks for, from the state on that training goes on from.
 
     Raises:
         UsageError, FileReadError: see `MLflow`.
@@ -49,10 +50,12 @@ def watch(run: Run, step: int, say: Callable[[str], None], progress: Progress) -
     slices = Slices(run.folder, run.labels.names, run.plan.spacing_mm, tracking.images)
     others: list[Watcher] = []
     if tracking.tensorboard:
-        others.append(TensorBoard(run.folder / FOLDER, step, slices))
+        others.append(TensorBoard(run.folder / FOLDER, state.step, slices))
     if tracking.mlflow is not None:
         settings = shown_settings(run.recipe.model_dump(mode="json"))
-        others.append(MLflow(tracking.mlflow, run.folder, _name(run), settings, say))
+        steps = run.recipe.training.steps
+        described = Described(_name(run), settings, lambda: state.ended or state.step >= steps)
+        others.append(MLflow(tracking.mlflow, run.folder, described, say))
     return Watching(ProgressLine(run.recipe.training.steps, progress), slices, others)
 
 

@@ -6,11 +6,13 @@ client, which adds no tags of its own. Points that are in the store already are 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +27,29 @@ UNKNOWN = re.compile(r"[^\w\-. /:]")  # what MLflow takes in no name
 LONGEST = 500  # letters of a parameter
 
 
+@dataclass(frozen=True)
+class Described:
+    """What MLflow is told of a training besides its curves.
+
+    Args:
+        name: of the MLflow run.
+        settings: become its parameters.
+        finished: whether nothing is left to do, asked at the end; early stopping is an end too.
+    """
+
+    name: str
+    settings: Mapping[str, str]
+    finished: Callable[[], bool]
+
+
 class MLflow:
     """A watcher that tells an MLflow store; when the store fails, training goes on without it and says so once.
 
     Args:
         store: a folder, or an address such as `sqlite:///mlflow.db` (full `mlflow` only) or `https://...`.
-        folder: of the run; `mlflow.json` in it says which MLflow run belongs to it.
-        name: of the MLflow run.
-        settings: become its parameters.
+        folder: of the run; `mlflow.json` in it says which MLflow run of which store belongs to it. In another store a
+            new one is begun.
+        described: name, settings and end of the training.
         say: called with the sentence that the store has failed.
 
     Raises:
@@ -40,14 +57,12 @@ class MLflow:
         FileReadError: `mlflow.json` is damaged.
     """
 
-    def __init__(
-        self, store: str, folder: Path, name: str, settings: Mapping[str, str], say: Callable[[str], None]
-    ) -> None:
-        self.client, self.say = open_store(store), say
-        self.finished, self.failed = False, False
-        known = _known_run(folder / FILE)
+    def __init__(self, store: str, folder: Path, described: Described, say: Callable[[str], None]) -> None:
+        self.client, self.say, self.described = open_store(store), say, described
+        self.failed = False
+        known = _known_run(folder / FILE, store)
         try:
-            self.run = known or self._new_run(name, settings)
+            self.run = known or self._new_run()
             if known:
                 self.client.update_run(known, status="RUNNING")
             self.told = {key: self._last(key) for key in ("loss", "dice/mean")}
@@ -55,10 +70,9 @@ class MLflow:
             raise _closed(
                 "the MLflow run cannot be opened", error, f"Delete {FILE} in the run to begin a new one."
             ) from error
-        write_text(folder / FILE, json.dumps({"run": self.run}) + "\n")
+        write_text(folder / FILE, json.dumps({"run": self.run, "store": _digest(store)}) + "\n")
 
     def step(self, event: StepEvent) -> None:
-        self.finished = event.step == event.steps
         if event.step > self.told["loss"]:
             self._log(event.step, {
                 "loss": event.loss,
@@ -75,15 +89,17 @@ class MLflow:
             )
 
     def close(self) -> None:
-        self._try(lambda: self.client.set_terminated(self.run, status="FINISHED" if self.finished else "KILLED"))
+        self._try(
+            lambda: self.client.set_terminated(self.run, status="FINISHED" if self.described.finished() else "KILLED")
+        )
 
-    def _new_run(self, name: str, settings: Mapping[str, str]) -> str:
+    def _new_run(self) -> str:
         from mlflow.entities import Param
 
         found = self.client.get_experiment_by_name(EXPERIMENT)
         experiment = found.experiment_id if found else self.client.create_experiment(EXPERIMENT)
-        run = self.client.create_run(experiment, run_name=name).info.run_id
-        params = [Param(UNKNOWN.sub("_", key), text[:LONGEST]) for key, text in settings.items()]
+        run = self.client.create_run(experiment, run_name=self.described.name).info.run_id
+        params = [Param(UNKNOWN.sub("_", key), text[:LONGEST]) for key, text in self.described.settings.items()]
         self.client.log_batch(run, params=params)
         return run
 
@@ -144,11 +160,18 @@ def _closed(what: str, error: Exception, do: str) -> UsageError:
     return UsageError(what, where="tracking.mlflow", got=type(error).__name__, do=do)
 
 
-def _known_run(path: Path) -> str | None:
+def _digest(store: str) -> str:
+    """By which a store is known again, without its path or address."""
+    return hashlib.sha256(store.encode()).hexdigest()[:16]
+
+
+def _known_run(path: Path, store: str) -> str | None:
+    """The MLflow run in this store; None where there is none yet."""
     if not path.exists():
         return None
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["run"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return str(told["run"]) if told.get("store", _digest(store)) == _digest(store) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileReadError("mlflow.json cannot be read", where=path.name, got=type(error).__name__,
                             do="Delete it to begin a new MLflow run.") from error  # fmt: skip

@@ -302,6 +302,28 @@ def test_a_run_predicts_with_the_average_of_its_weights(recipe_file: Path, tmp_p
     assert any(not np.array_equal(weights[name], tensor) for name, tensor in stored.part("model").items())
 
 
+def test_whom_a_training_tells_may_change_on_resume(recipe_file: Path, tmp_path: Path) -> None:
+    train(recipe_file, ["tracking={tensorboard: false}"], out=tmp_path / "run")
+
+    train(recipe_file, ["tracking={tensorboard: false, images: false}"], out=tmp_path / "run", resume=True)
+
+    assert open_run(tmp_path / "run").recipe.tracking.images is False
+
+
+def test_a_finished_run_is_not_read_again(run_folder: Path, recipe_file: Path, tmp_path: Path) -> None:
+    out, read = Path(shutil.copytree(run_folder, tmp_path / "run")), []
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    said: list[str] = []
+
+    again = train(recipe_file, out=out, resume=True, say=said.append, progress=lambda *told: read.append(told))
+
+    assert again.finished and (said, read) == (
+        [f"Finished before, after {again.step} steps; nothing is left to do."],
+        [],
+    )
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
+
+
 def test_less_memory_is_a_matter_of_how_and_may_change_on_resume(recipe_file: Path, tmp_path: Path) -> None:
     train(recipe_file, ["training.batch=2"], out=tmp_path / "run")
 

@@ -11,7 +11,7 @@ import pytest
 
 from medseg.errors import FileReadError, UsageError
 from medseg.training.events import StepEvent, ValidationEvent
-from medseg.workflows.watching_mlflow import MLflow, open_store
+from medseg.workflows.watching_mlflow import Described, MLflow, open_store
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 pytest.importorskip("mlflow")
@@ -28,9 +28,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def watch(folder: Path, said: list[str] | None = None) -> MLflow:
-    settings = {"training.steps": "9", "data": "dataset.yaml"}
-    return MLflow(str(folder.parent / "store"), folder, "run", settings, (said if said is not None else []).append)
+def watch(folder: Path, said: list[str] | None = None, *, finished: bool = False, store: str = "store") -> MLflow:
+    described = Described("run", {"training.steps": "9", "data": "dataset.yaml"}, lambda: finished)
+    return MLflow(str(folder.parent / store), folder, described, (said if said is not None else []).append)
 
 
 def test_settings_become_parameters_and_curves_metrics(folder: Path) -> None:
@@ -52,10 +52,20 @@ def test_a_resumed_run_goes_on_in_the_same_mlflow_run_and_tells_no_point_twice(f
     assert [metric.step for metric in again.client.get_metric_history(again.run, "loss")] == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("last, status", [(9, "FINISHED"), (5, "KILLED")])
-def test_the_end_is_told(folder: Path, last: int, status: str) -> None:
-    mlflow = watch(folder)
-    tell(mlflow, last)
+def test_in_another_store_a_resumed_run_is_a_new_mlflow_run(folder: Path) -> None:
+    tell(watch(folder), 1, 2)
+
+    again = watch(folder, store="another")
+    tell(again, 3)
+
+    assert [metric.step for metric in again.client.get_metric_history(again.run, "loss")] == [3]
+    assert watch(folder, store="another").run == again.run
+
+
+@pytest.mark.parametrize("finished, status", [(True, "FINISHED"), (False, "KILLED")])
+def test_the_end_is_told(folder: Path, finished: bool, status: str) -> None:
+    mlflow = watch(folder, finished=finished)
+    tell(mlflow, 5)
 
     mlflow.close()
 
