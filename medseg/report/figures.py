@@ -194,7 +194,8 @@ def training_curves(rows: Sequence[Row]) -> Figure:
     upper, lower = figure.subplots(2, 1, sharex=True)
     losses = [(row["step"], value) for row in rows if (value := finite(row.get("loss"))) is not None]
     if losses:
-        upper.plot(*zip(*losses, strict=True), color=INK, linewidth=1)
+        dot = "o" if len(losses) == 1 else None  # a single point has no line by which it would be seen
+        upper.plot(*zip(*losses, strict=True), color=INK, linewidth=1, marker=dot, markersize=3)
     upper.set_ylabel("loss")
     classes = list(dict.fromkeys(name for row in rows for name in row.get("validation_dice") or {}))
     pens = strokes(classes)

@@ -30,7 +30,7 @@ def number_curve(rows: Sequence[Row], key: str, label: str, *, factor: float = 1
     figure, axes = _axes(label, rows)
     points = [(row["step"], value * factor) for row in rows if (value := finite(row.get(key))) is not None]
     if points:
-        axes.plot(*zip(*points, strict=True), color=INK, linewidth=1)
+        axes.plot(*zip(*points, strict=True), color=INK, linewidth=1, marker=_dot(points), markersize=3)
     if top is not None:
         axes.set_ylim(0, top)
     return figure
@@ -82,4 +82,9 @@ def _line(axes: Axes, points: Sequence[tuple[int, float | None]], colour: str, w
     known = [(step, value) for step, value in points if value is not None]
     if known:
         axes.plot(*zip(*known, strict=True), color=colour, linewidth=width, linestyle=style,
-                  marker="o" if len(known) < 30 else None, markersize=2 + width / 2)  # fmt: skip
+                  marker=_dot(known, 29), markersize=2 + width / 2)  # fmt: skip
+
+
+def _dot(points: Sequence[Any], most: int = 1) -> str | None:
+    """The marker of a curve of at most so many points: a single one has no line by which it would be seen."""
+    return "o" if len(points) <= most else None

@@ -22,6 +22,7 @@ GENERATOR = '<meta name="generator" content="medseg runs">'
 COLOURS = {"finished": GREEN, "running": BLUE, "stopped": ORANGE, "failed": VERMILION}
 REFERENCE, PREDICTION = "majority", "prediction"
 PENS = {REFERENCE: Stroke(SKY), PREDICTION: Stroke(VERMILION)}
+TELLING_S = 30.0  # of steps, below which the start of the loader counts for too much
 WORTH_ADVICE = 0.2  # share of the time spent waiting, above which the page speaks of it
 
 
@@ -140,10 +141,11 @@ def _notes(report: TrainingReport) -> list[str]:
 
 
 def _share(rows: Sequence[Mapping[str, Any]]) -> float | None:
-    """Share of the logged time that was spent waiting for data."""
+    """Share of the logged time that was spent waiting for data; none of less than half a minute, most of which is the
+    start of the loader."""
     known = [(row["seconds"], row["wait_share"]) for row in rows if "seconds" in row and "wait_share" in row]
     total = sum(seconds for seconds, _ in known)
-    return sum(seconds * share for seconds, share in known) / total if total else None
+    return sum(seconds * share for seconds, share in known) / total if total >= TELLING_S else None
 
 
 def _facts(report: TrainingReport) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from medseg.workflows.recipe import training_transforms
 from medseg.workflows.run import Run
 from medseg.workflows.training_raters import refuse_strangers
 
+TELLING_S = 30.0  # of steps, below which the start of the loader counts for too much
 WORTH_ADVICE = 0.2  # share of each step spent waiting, above which more loader processes are worth naming
 
 Say = Callable[[str], None]
@@ -72,8 +73,16 @@ def augmentation(run: Run, say: Say = lambda text: None) -> Pipeline:
     )
 
 
-def describe_waiting(share: float) -> str:
-    """How much of each step went into waiting for data, and what would help where it is much."""
+def describe_waiting(waited_s: float, stepped_s: float) -> str:
+    """How much of each step went into waiting for data, and what would help where it is much; nothing after less than
+    half a minute, most of which is the start of the loader.
+
+    >>> describe_waiting(30.0, 70.0)
+    'Share of each step spent waiting for data: 30%. More sampling.workers would shorten it.'
+    """
+    if waited_s + stepped_s < TELLING_S:
+        return ""
+    share = waited_s / (waited_s + stepped_s)
     advice = " More sampling.workers would shorten it." if share > WORTH_ADVICE else ""
     return f"Share of each step spent waiting for data: {share:.0%}.{advice}"
 

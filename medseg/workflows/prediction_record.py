@@ -42,6 +42,14 @@ class InputFacts:
         return {"reading": dict(self.reading), "content_sha256": self.content, "stamp": self.stamp}
 
 
+DIFFERENCES = {
+    "algorithm": "another program",
+    "version": "another version of the program",
+    "recipe_sha256": "another run",
+    "postprocessing_sha256": "other steps after the prediction",
+}
+
+
 @dataclass(frozen=True)
 class Origin:
     """What results must have in common to stand beside each other: the model, the study's content, how it was read."""
@@ -77,9 +85,22 @@ def check_model(record: Mapping[str, Any] | None, made_by: MadeBy, name: str) ->
     Raises:
         OutputExistsError: it is not, or there is none.
     """
-    if record is None or record.get("made_by") != dict(made_by.facts):
-        raise OutputExistsError("results of another model, or of unknown origin, are there", where=name, do=DO)
+    there = None if record is None else record.get("made_by")
+    if record is None or there != dict(made_by.facts):
+        raise OutputExistsError("results of another model, or of unknown origin, are there", where=name, do=DO,
+                                got=_differs(there, made_by.facts))  # fmt: skip
     return record
+
+
+def _differs(there: Any, here: Mapping[str, str]) -> str:
+    """In what two origins differ, in words that tell where to look."""
+    if not isinstance(there, Mapping):
+        return "no record of their origin"
+    keys = [key for key in (*here, *there) if here.get(key) != there.get(key)]
+    found = [words for key, words in DIFFERENCES.items() if key in keys]
+    if "model_sha256" in keys and "recipe_sha256" not in keys:
+        found.append("the same recipe with other weights (another checkpoint or other folds), or another --as-rater")
+    return "; ".join(dict.fromkeys(found)) or "another model"
 
 
 def input_facts(files: Sequence[Item], reading: Mapping[str, Any], where: str = "") -> InputFacts:

@@ -150,7 +150,7 @@ def _train(run: Run, data: TrainingData, resume: bool, world: World, say: Say, p
     say(describe(run, model, world))
     if tuple(recipe.plan.patch) != tuple(plan_patch := run.plan.patch):
         say(f"plan.patch {list(recipe.plan.patch)} became {list(plan_patch)}: the network halves it several times.")
-    for sentence in (*sentences, *(beginning.sentences if beginning else ()), describe_padding(cases, run.plan)):
+    for sentence in (*sentences, *(beginning.sentences if beginning else ()), describe_padding(run, cases)):
         if sentence:
             say(sentence)
     feed = build_feed(run, cases, state.step, world, say)
@@ -166,7 +166,8 @@ def _train(run: Run, data: TrainingData, resume: bool, world: World, say: Say, p
         hooks = first_hooks(run, state, held_out, feed, note, world, say, progress)
         finished = train_steps(state, feed.loader, loss, recipe.training, hooks, machine)
     _draw_curves(run)
-    say(describe_waiting(hooks.wait_share))
+    if sentence := describe_waiting(hooks.waited, hooks.stepped):
+        say(sentence)
     return Training(run, finished, state.step, state.best)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from medseg.data.store import StoredCase
-from medseg.preprocessing.plan import Plan
+from medseg.preprocessing.plan import whole_patch
+from medseg.shapes import IntTriple
 from medseg.training.distributed import World
 from medseg.workflows.run import Run
 
@@ -24,12 +25,21 @@ def describe(run: Run, model: torch.nn.Module, world: World) -> str:
     )
 
 
-def describe_padding(cases: Sequence[StoredCase], plan: Plan) -> str:
-    """A sentence about the cases that are smaller than the patch; empty when none is."""
-    small = sum(any(n < wanted for n, wanted in zip(c.hu.shape[1:], plan.patch, strict=True)) for c in cases)
+def describe_padding(run: Run, cases: Sequence[StoredCase]) -> str:
+    """A sentence about the cases that are smaller than the patch, with the patch that holds the largest of them all;
+    empty when none is."""
+    patch, shapes = run.plan.patch, [case.hu.shape[1:] for case in cases]
+    small = sum(any(n < wanted for n, wanted in zip(shape, patch, strict=True)) for shape in shapes)
     if not small:
         return ""
-    patch = " x ".join(map(str, plan.patch))
-    return (
-        f"The patch of {patch} voxels is larger than {small} of {len(cases)} training images; they are padded with air."
-    )
+    longest = (max(shape[axis] for shape in shapes) for axis in range(3))
+    enough = whole_patch(tuple(min(pair) for pair in zip(longest, patch, strict=True)), run.recipe.model.downsampling)
+    sentence = f"The patch of {_size(patch)} voxels is larger than {small} of {len(cases)} training images; they are " \
+               "padded with air."  # fmt: skip
+    if any(axis < wanted for axis, wanted in zip(enough, patch, strict=True)):
+        sentence += f" None is larger than {_size(enough)}, so plan.patch={list(enough)} spares time and memory."
+    return sentence
+
+
+def _size(patch: IntTriple) -> str:
+    return " x ".join(map(str, patch))

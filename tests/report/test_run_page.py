@@ -18,7 +18,7 @@ from medseg.report.run_tables import case_table, fold_table, structure_table, ti
 
 
 def step(number: int, **more: Any) -> dict[str, Any]:
-    return {"step": number, "loss": 1.0 / number, "seconds": 2.0, "learning_rate": 1e-3, "wait_share": 0.25,
+    return {"step": number, "loss": 1.0 / number, "seconds": 20.0, "learning_rate": 1e-3, "wait_share": 0.25,
             "patches_per_second": 4.0} | more  # fmt: skip
 
 
@@ -56,6 +56,20 @@ def test_the_page_says_how_training_ended_and_how_good_it_is():
     assert "Finished after 10 of 10 steps; best mean validation Dice 0.750 at step 5, last 0.600." in page
     assert "Marked in no validation case: lesion." in page
     assert "25\u00a0% of the time was spent waiting for data" in page
+
+
+def test_of_the_waiting_of_a_few_seconds_nothing_is_said():
+    brief = [{**row, "seconds": 1.0} if "seconds" in row else row for row in ROWS]
+
+    assert "waiting for data;" not in training_page(replace(REPORT, rows=brief))
+
+
+@pytest.mark.parametrize("steps, marker", [((5,), "o"), ((5, 10), None)])
+def test_a_curve_of_one_point_is_a_dot(steps, marker):
+    figure = number_curve([step(number) for number in steps], "loss", "loss")
+
+    (line,) = figure.axes[0].lines
+    assert line.get_marker() == (marker or "None")
 
 
 def test_the_page_loads_nothing_runs_nothing_and_forbids_both():

@@ -19,7 +19,7 @@ from medseg.workflows.prediction_files import (
     origin_of,
     write_prediction,
 )
-from medseg.workflows.prediction_record import read_measurements
+from medseg.workflows.prediction_record import check_model, read_measurements
 from medseg.workflows.readings_soft import FORMAT_FOLDERS
 from tests.support.acquired import LABELS, TILTED, empty, predicted, write_slices
 
@@ -85,11 +85,30 @@ def test_what_is_there_is_kept_and_what_is_missing_is_added(tmp_path: Path, stud
     assert (tmp_path / "nrrd" / "c001.seg.nrrd").exists()
 
 
+@pytest.mark.parametrize(
+    "made_by, said",
+    [
+        (
+            MadeBy("medseg", "1", model="cd", recipe="ab"),
+            r"got the same recipe with other weights .* another --as-rater",
+        ),
+        (MadeBy("medseg", "1", model="cd", recipe="ef"), r"got another run"),
+        (MadeBy("medseg", "2", model="aa", recipe="ab"), r"got another version of the program"),
+        (MadeBy("medseg", "1", model="aa", recipe="ab", postprocessing="ab"), r"got other steps after the prediction"),
+    ],
+)
+def test_in_what_another_model_differs_is_said(made_by: MadeBy, said: str) -> None:
+    record = {"made_by": dict(MadeBy("medseg", "1", model="aa", recipe="ab").facts)}
+
+    with pytest.raises(OutputExistsError, match=said):
+        check_model(record, made_by, "c001")
+
+
 def test_files_of_another_model_are_neither_kept_nor_replaced_unasked(tmp_path: Path, study: StudySource) -> None:
     prediction = predicted(study.dicom)
     write_prediction(tmp_path, "c001", prediction, study, outputs=Outputs(("nifti", "nrrd")), made_by=MADE_BY)
     other = MadeBy("medseg", "0.1.0", model="cd" * 32)
-    with pytest.raises(OutputExistsError, match="another model"):
+    with pytest.raises(OutputExistsError, match=r"another model.*got "):
         write_prediction(tmp_path, "c001", prediction, study, made_by=other)
     (tmp_path / "probabilities").mkdir()
     (tmp_path / "probabilities" / "c001.nii.gz").touch()

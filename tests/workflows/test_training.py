@@ -29,7 +29,7 @@ from medseg.errors import (
 from medseg.io.manifest import read_dataset, write_dataset
 from medseg.training.checkpoint import read_checkpoint
 from medseg.training.logbook import read_log
-from medseg.workflows import train
+from medseg.workflows import augmenting, train
 from medseg.workflows.run import open_run
 
 LONG = ("training.steps=40", "training.validate_every=20", "training.checkpoint_every=1", "training.ema=0.9",
@@ -106,9 +106,13 @@ def test_augmented_on_the_device_a_run_ends_with_the_same_weights(
     assert digest(tmp_path / "run") == digest(run_folder)  # of a run that augmented in the loader
 
 
-def test_the_share_of_time_spent_waiting_for_data_is_said_and_logged(recipe_file: Path, tmp_path: Path) -> None:
+def test_the_share_of_time_spent_waiting_for_data_is_logged_and_said_where_it_means_something(
+    recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said: list[str] = []
 
+    train(recipe_file, ["training.steps=1"], out=tmp_path / "short", say=said.append)
+    monkeypatch.setattr(augmenting, "TELLING_S", 0.0)
     train(recipe_file, ["training.steps=1"], out=tmp_path / "run", say=said.append)
 
     (line,) = [line for line in said if line.startswith("Share of each step spent waiting for data: ")]
@@ -146,7 +150,8 @@ def test_a_patch_larger_than_the_images_is_padded_and_said(recipe_file: Path, tm
 
     train(recipe_file, ["plan.patch=[16, 16, 64]", "training.steps=1"], out=tmp_path / "run", say=said.append)
 
-    assert any("16 x 16 x 64" in line and "larger than 2 of 2" in line and "padded" in line for line in said)
+    (line,) = [line for line in said if "padded" in line]
+    assert "16 x 16 x 64" in line and "larger than 2 of 2" in line and "plan.patch=[16, 16, " in line
 
 
 def test_a_patch_that_fits_is_not_said_to_be_padded(recipe_file: Path, tmp_path: Path) -> None:
