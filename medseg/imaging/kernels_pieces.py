@@ -220,12 +220,17 @@ def paint(labels: IntArray, rows: IntArray, starts: IntArray, stops: IntArray, p
 
 
 @compiled
-def find_extent(labels: IntArray, lows: IntArray, highs: IntArray, wanted: IntArray) -> None:
-    """Moves `lows` and `highs` (3) out to the first voxel of a wanted value and the one after the last."""
+def find_extents(labels: IntArray, values: IntArray, lows: IntArray, highs: IntArray) -> None:
+    """Moves `lows` and `highs` (values, 3) out to each value's first voxel and the one after its last."""
     for a in range(labels.shape[0]):
         for b in range(labels.shape[1]):
-            for c in range(labels.shape[2]):
-                if is_one_of(labels[a, b, c], wanted):
-                    lows[0], highs[0] = min(lows[0], a), max(highs[0], a + 1)
-                    lows[1], highs[1] = min(lows[1], b), max(highs[1], b + 1)
-                    lows[2], highs[2] = min(lows[2], c), max(highs[2], c + 1)
+            start = 0
+            for c in range(1, labels.shape[2] + 1):  # a stretch of one value at a time
+                if c < labels.shape[2] and labels[a, b, c] == labels[a, b, start]:
+                    continue
+                for k in range(len(values)):
+                    if values[k] == labels[a, b, start]:
+                        lows[k, 0], highs[k, 0] = min(lows[k, 0], a), max(highs[k, 0], a + 1)
+                        lows[k, 1], highs[k, 1] = min(lows[k, 1], b), max(highs[k, 1], b + 1)
+                        lows[k, 2], highs[k, 2] = min(lows[k, 2], start), max(highs[k, 2], c)
+                start = c

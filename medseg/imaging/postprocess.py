@@ -6,12 +6,13 @@ They work in place on the labels of the study's own grid, one after the other; s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from medseg.errors import LabelError
 from medseg.imaging import pieces
 from medseg.imaging.labels import BACKGROUND, LabelSet
+from medseg.imaging.pieces import Extents, Ground
 from medseg.imaging.prediction import Change
 from medseg.shapes import IntArray
 
@@ -24,19 +25,22 @@ class Scale:
         label_set: names and values.
         voxel_ml: the volume of a voxel.
         most_bytes: that a step may take beyond the labels.
+        extents: of the labels, where they are known.
     """
 
     label_set: LabelSet
     voxel_ml: float
     most_bytes: int | None = None
+    extents: Extents | None = None
 
     def values(self, names: Sequence[str]) -> list[int]:
         """The label values of structures."""
         return [self.label_set.values[name] for name in names]
 
     @property
-    def background(self) -> int:
-        return self.label_set.values[BACKGROUND]
+    def ground(self) -> Ground:
+        """What the steps need to know beside the labels."""
+        return Ground(self.label_set.values[BACKGROUND], self.most_bytes, self.extents)
 
 
 class Step(Protocol):
@@ -73,8 +77,7 @@ class KeepLargest:
 
     def apply(self, labels: IntArray, scale: Scale) -> int:
         """See `Step`."""
-        return pieces.keep_largest(labels, scale.values(self.of), self.pieces, background=scale.background,
-                                   most_bytes=scale.most_bytes)  # fmt: skip
+        return pieces.keep_largest(labels, scale.values(self.of), self.pieces, scale.ground)
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,7 @@ class DropSmall:
 
     def apply(self, labels: IntArray, scale: Scale) -> int:
         """See `Step`."""
-        return pieces.drop_small(labels, scale.values(self.of), self.below_ml / scale.voxel_ml,
-                                 background=scale.background, most_bytes=scale.most_bytes)  # fmt: skip
+        return pieces.drop_small(labels, scale.values(self.of), self.below_ml / scale.voxel_ml, scale.ground)
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,7 @@ class DropApart:
 
     def apply(self, labels: IntArray, scale: Scale) -> int:
         """See `Step`."""
-        return pieces.drop_apart(labels, scale.values(self.of), scale.values(self.touching),
-                                 background=scale.background, most_bytes=scale.most_bytes)  # fmt: skip
+        return pieces.drop_apart(labels, scale.values(self.of), scale.values(self.touching), scale.ground)
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,7 @@ class FillCavities:
     def apply(self, labels: IntArray, scale: Scale) -> int:
         """See `Step`."""
         most = None if self.up_to_ml is None else self.up_to_ml / scale.voxel_ml
-        return sum(pieces.fill_cavities(labels, value, most, background=scale.background, most_bytes=scale.most_bytes)
-                   for value in scale.values(self.of))  # fmt: skip
+        return sum(pieces.fill_cavities(labels, value, most, scale.ground) for value in scale.values(self.of))
 
 
 def postprocess(labels: IntArray, steps: Sequence[Step], scale: Scale) -> tuple[Change, ...]:
@@ -152,7 +152,14 @@ def postprocess(labels: IntArray, steps: Sequence[Step], scale: Scale) -> tuple[
     [('liver: only the largest piece', 1)]
     """
     check_steps(steps, scale.label_set)
-    return tuple(Change(step.of, str(step), step.apply(labels, scale)) for step in steps)
+    extents = Extents.find(labels, scale.values(scale.label_set.foreground))
+    found = []
+    for step in steps:
+        voxels = step.apply(labels, replace(scale, extents=extents))
+        if voxels:
+            extents.grow(scale.values(step.of))
+        found.append(Change(step.of, str(step), voxels))
+    return tuple(found)
 
 
 def check_steps(steps: Sequence[Step], label_set: LabelSet, *, where: str = "postprocessing") -> None:

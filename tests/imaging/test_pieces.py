@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from medseg.errors import UsageError
 from medseg.imaging.pieces import (
+    Ground,
     drop_apart,
     drop_small,
     fill_cavities,
@@ -150,7 +151,7 @@ def test_a_structure_that_is_absent_changes_nothing():
 
 def test_the_background_need_not_be_zero():
     labels = _row(7, 1, 7, 1, 1)
-    keep_largest(labels, [1], background=7)
+    keep_largest(labels, [1], ground=Ground(7))
     assert labels.ravel().tolist() == [7, 7, 7, 1, 1]
 
 
@@ -161,6 +162,6 @@ def test_overlap_of_pieces_with_a_reference_of_another_layout():
 
 def test_more_pieces_than_the_memory_allows_are_refused():
     labels = (np.indices((40, 40, 40)) % 2).all(axis=0).astype(np.uint8)
-    assert find_pieces(labels, [1], most_bytes=10_000_000).count == 8000
+    assert find_pieces(labels, [1], Ground(most_bytes=10_000_000)).count == 8000
     with pytest.raises(UsageError, match="too many pieces"):
-        find_pieces(labels, [1], most_bytes=400_000)
+        find_pieces(labels, [1], Ground(most_bytes=400_000))

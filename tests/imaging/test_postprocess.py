@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from medseg.errors import LabelError
 from medseg.imaging.labels import LabelSet
@@ -55,3 +58,16 @@ def test_a_structure_that_there_is_not_is_refused():
 
 def test_no_step_changes_nothing():
     assert _after(_row(5, 0, 5)) == ([5, 0, 5], [])
+
+
+@settings(deadline=None)  # the first call compiles
+@given(arrays(np.uint8, st.tuples(*[st.integers(1, 7)] * 3), elements=st.integers(0, 3)))
+def test_steps_together_are_what_they_are_one_by_one(labels: np.ndarray):
+    label_set = LabelSet({"background": 0, "a": 1, "b": 2, "c": 3})
+    steps = [KeepLargest(("a",)), FillCavities(("b",)), DropApart(("c",), ("a",)), DropSmall(("a", "b"), 1.5),
+             KeepLargest(("c", "b"))]  # fmt: skip
+    together = labels.copy()
+    postprocess(together, steps, Scale(label_set, 0.5))
+    for step in steps:  # each finds anew where the labels lie
+        step.apply(labels, Scale(label_set, 0.5))
+    np.testing.assert_array_equal(together, labels)
