@@ -60,6 +60,11 @@ def test_no_step_changes_nothing():
     assert _after(_row(5, 0, 5)) == ([5, 0, 5], [])
 
 
+def test_a_step_sees_what_the_one_before_gave_to_its_structure():
+    removed_then_judged = KeepLargest(("liver",)), DropSmall(("tumour",), below_ml=1.5)  # 3 voxels
+    assert _after(_row(5, 5, 5, 0, 7, 5, 5), *removed_then_judged) == ([5, 5, 5, 0, 7, 7, 7], [2, 0])
+
+
 @settings(deadline=None)  # the first call compiles
 @given(arrays(np.uint8, st.tuples(*[st.integers(1, 7)] * 3), elements=st.integers(0, 3)))
 def test_steps_together_are_what_they_are_one_by_one(labels: np.ndarray):
