@@ -18,6 +18,8 @@ from medseg.data.store import StoredCase
 from medseg.errors import ConfigError, FileReadError
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelSet
+from medseg.shapes import IntArray
+from medseg.workflows.cascading_answers import answer_key, fingerprint, kept_answer
 from medseg.workflows.recipe import Recipe
 from medseg.workflows.run import LOW, Predictor, Run, open_run
 
@@ -61,7 +63,8 @@ def take_over(recipe: Recipe, run: Path) -> None:
 def with_low(run: Run, cases: Sequence[StoredCase], say: Say, progress: Progress) -> list[StoredCase]:
     """The cases with what the coarser run predicts of each; as they are where there is no cascade.
 
-    Of a case that a fold held out, that fold's network alone is asked; of a case that none of them knows, all.
+    Of a case that a fold held out, that fold's network alone is asked; of a case that none of them knows, all. Answers
+    are kept in the run's folder.
     """
     if not run.recipe.cascade:
         return list(cases)
@@ -69,15 +72,23 @@ def with_low(run: Run, cases: Sequence[StoredCase], say: Say, progress: Progress
     folders = _folders(root)
     held_out = {case: folder for folder in folders for case in _held_out(folder)}
     known = {case for folder in folders for fold in read_folds(folder / FILE) for case in fold}
+    prints = {folder: fingerprint(folder) for folder in folders}
     made: dict[Path, Predictor] = {}
     found, repeated = [], 0
     for done, case in enumerate(cases, 1):
         chosen = held_out.get(case.id, root)
         repeated += case.id in known and case.id not in held_out
-        if chosen not in made:
-            made[chosen] = Predictor.from_run(chosen, device=device)
         geometry = Geometry(tuple(case.hu.shape[1:]), np.diag([*run.plan.spacing_mm, 1.0]))  # type: ignore[arg-type]
-        coarse = made[chosen].classes(case.hu[:][0].numpy(), geometry)
+        hu = case.hu[:][0].numpy()
+
+        def ask(chosen: Path = chosen, hu: IntArray = hu, geometry: Geometry = geometry) -> IntArray:
+            if chosen not in made:
+                made[chosen] = Predictor.from_run(chosen, device=device)
+            return made[chosen].classes(hu, geometry)
+
+        coarse = kept_answer(
+            run.folder, answer_key([prints[each] for each in _folders(chosen)], hu, geometry), ask, say
+        )
         found.append(replace(case, coarse=torch.from_numpy(coarse)[None]))
         progress("Asking the low-resolution run", done, len(cases), "")
     if repeated:

@@ -130,7 +130,7 @@ def _train(run: Run, data: TrainingData, resume: bool, world: World, say: Say, p
     recipe = run.recipe
     learned, validated = split_fold(read_folds(run.folds_file), recipe.folds.fold)
     check_present(data, [*learned, *validated])
-    if resume and recorded(run.folder).get("state") == FINISHED:
+    if resume and _has_begun(run) and recorded(run.folder).get("state") == FINISHED:
         return _as_it_ended(run, world, say)
     cases = store_cases(run, data, learned, "Reading training cases", progress)
     held_out = store_cases(run, data, validated, "Reading validation cases", progress)

@@ -12,13 +12,18 @@ import numpy as np
 import pytest
 import torch
 
+from medseg.data.store import StoredCase
 from medseg.errors import ConfigError, FileReadError
 from medseg.io.manifest import read_dataset
 from medseg.io.readers import find_reader
 from medseg.models.cascade import Cascade
 from medseg.training.checkpoint import read_checkpoint
 from medseg.workflows import predict, train
-from medseg.workflows.run import LOW, Predictor, open_run
+from medseg.workflows.cascading import with_low
+from medseg.workflows.cascading_answers import FOLDER
+from medseg.workflows.recipe import read_recipe
+from medseg.workflows.run import LOW, Predictor, Run, open_run
+from medseg.workflows.training_data import open_training
 
 COARSE = ["plan.spacing_mm=[18,18,21]", "training.steps=2"]
 
@@ -100,6 +105,59 @@ def test_an_interrupted_cascade_goes_on_to_the_same_weights(
 
     digests = [read_checkpoint(each / "checkpoints" / "last.safetensors").facts["sha256"] for each in (run, told[0])]
     assert digests[0] == digests[1]
+
+
+def test_the_coarser_run_is_asked_once_and_again_where_its_answer_is_damaged(
+    told: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe_file: Path
+) -> None:
+    run = open_run(shutil.copytree(told[0], tmp_path / "run"))
+    cases = _stored(run, recipe_file)
+    said: list[str] = []
+    first = with_low(run, cases, said.append, lambda *done: None)
+    asked = _counted(monkeypatch)
+
+    again = with_low(run, cases, said.append, lambda *done: None)
+    assert (asked, said) == ([], [])
+    assert all(torch.equal(a.coarse, b.coarse) for a, b in zip(first, again, strict=True))  # type: ignore[arg-type]
+
+    next((run.folder / FOLDER).iterdir()).write_bytes(b"PK")
+    with_low(run, cases, said.append, lambda *done: None)
+    assert len(asked) == 1 and "damaged" in said[0]
+
+
+def test_other_weights_of_the_coarser_run_are_asked_anew(
+    told: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe_file: Path
+) -> None:
+    run = open_run(shutil.copytree(told[0], tmp_path / "run"))
+    case = _stored(run, recipe_file)[0]
+    asked = _counted(monkeypatch)
+    with (run.folder / LOW / "fold_0" / "recipe.yaml").open("a") as stream:
+        stream.write("# changed\n")
+    with (run.folder / LOW / "fold_1" / "recipe.yaml").open("a") as stream:
+        stream.write("# changed\n")
+
+    with_low(run, [case], lambda text: None, lambda *done: None)
+
+    assert len(asked) == 1
+
+
+def _stored(run: Run, recipe_file: Path) -> list[StoredCase]:
+    """The run's training cases on its grid."""
+    _, data = open_training(read_recipe(recipe_file))
+    return [data.read(case_id, run.plan, "majority") for case_id in data.entries]
+
+
+def _counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows with every case that a predictor is asked about."""
+    asked: list[int] = []
+    original = Predictor.classes
+
+    def classes(self: Predictor, hu: Any, geometry: Any) -> Any:
+        asked.append(1)
+        return original(self, hu, geometry)
+
+    monkeypatch.setattr(Predictor, "classes", classes)
+    return asked
 
 
 def test_on_the_device_the_same_patches_are_told_the_same(
