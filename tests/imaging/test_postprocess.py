@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -63,6 +65,27 @@ def test_no_step_changes_nothing():
 def test_a_step_sees_what_the_one_before_gave_to_its_structure():
     removed_then_judged = KeepLargest(("liver",)), DropSmall(("tumour",), below_ml=1.5)  # 3 voxels
     assert _after(_row(5, 5, 5, 0, 7, 5, 5), *removed_then_judged) == ([5, 5, 5, 0, 7, 7, 7], [2, 0])
+
+
+def _peak_bytes(labels: np.ndarray, steps: list) -> int:
+    label_set = LabelSet({"background": 0, "liver": 1, "tumour": 2})
+    postprocess(labels[:9, :9, :9].copy(order="F"), steps, Scale(label_set, 0.001))  # the compiled code is loaded
+    tracemalloc.start()
+    postprocess(labels, steps, Scale(label_set, 0.001))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_memory_is_a_small_share_of_the_labels():
+    labels = np.zeros((200, 180, 150), np.uint8, order="F")
+    labels[20:180, 20:160, 10:140] = 1
+    labels[60:90, 60:90, 40:80] = 2
+    rng = np.random.default_rng(0)
+    labels[tuple(rng.integers(0, n, 2000) for n in labels.shape)] = rng.integers(0, 3, 2000)  # specks and cavities
+    steps = [KeepLargest(("liver",)), FillCavities(("liver",)), DropApart(("tumour",), ("liver",))]
+
+    assert _peak_bytes(labels, steps) < 0.35 * labels.nbytes  # scipy.ndimage.label alone takes 4 bytes a voxel
 
 
 @settings(deadline=None)  # the first call compiles
