@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from medseg.config import Config
 from medseg.data.folds import read_folds, run_folders, split_fold
 from medseg.errors import CheckpointError, FileReadError, UsageError
 from medseg.imaging.labels import LabelSet
+from medseg.models.contentless import contentless
 from medseg.models.nnunet_files import as_override, differences, read_nnunet
 from medseg.training.checkpoint import Checkpoint, digest, read_checkpoint
 from medseg.training.initial_weights import TakenOver, class_tensors, take_over
@@ -97,7 +97,7 @@ def check_init(run: Run) -> None:
         as `begin_with`.
     """
     if run.recipe.init is not None:
-        with torch.device("meta"):
+        with contentless():
             model = run.build_model()
         begin_with(run, model, ())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from medseg.imaging.labels import LabelSet
@@ -10,6 +9,7 @@ from medseg.losses.deep_supervision import DeepSupervision
 from medseg.losses.regions import find_regions
 from medseg.losses.registry import build_loss
 from medseg.losses.task import Task
+from medseg.models.contentless import contentless
 from medseg.preprocessing.plan import Plan
 from medseg.workflows.recipe import Recipe
 from medseg.workflows.run import build_network
@@ -36,5 +36,5 @@ def check_network(recipe: Recipe, plan: Plan, labels: LabelSet) -> None:
     Raises:
         ConfigError: see the networks' `build`.
     """
-    with torch.device("meta"):
+    with contentless():
         build_network(recipe, plan, len(labels.names), len(labels.names))
