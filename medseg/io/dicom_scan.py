@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,6 +55,16 @@ def scan(path: str | Path, *, where: str = "", progress: Progress = silent) -> S
         raise DicomError("an empty file, or one that begins with nothing but zeros, lies among the slices", where=where,
                          expected="whole DICOM files", do="Copy the series again, or remove that file.")  # fmt: skip
     return build_scan(images, passed_over)
+
+
+def readable_uids(path: str | Path) -> set[str]:
+    """The SeriesInstanceUIDs in a folder that `scan` refuses, of all files whose headers can be read."""
+    found: set[str] = set()
+    for item in _items(Path(path), Path(path).name):
+        with suppress(DicomError), reading("", "a header"):
+            if (elements := read_elements(item)) is not None:
+                found.add(Header(elements).text("SeriesInstanceUID"))
+    return found
 
 
 def holds_dicom(path: str | Path) -> bool:

@@ -41,9 +41,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
-from medseg.errors import UsageError
+from medseg.errors import MedsegError, UsageError
 from medseg.workflows.fleet_crew import Crew, Serial, Threads
-from medseg.workflows.fleet_outcomes import Outcome, Progress, outcome_of
+from medseg.workflows.fleet_outcomes import GiveUp, Outcome, Progress, outcome_of
 from medseg.workflows.fleet_worker import Build, Reply
 
 Item = TypeVar("Item")
@@ -84,6 +84,7 @@ class Fleet:
         *,
         on_done: Progress | None = None,
         finished: Callable[[Item], Result | None] | None = None,
+        give_up: GiveUp | None = None,
         name: Callable[[Item], str] = str,
     ) -> list[Outcome[Item, Result]]:
         """What became of every item, in their order; empty without items, and then no worker starts.
@@ -92,6 +93,8 @@ class Fleet:
             build: called once in every worker; returns the function of one item.
             on_done: called here with each outcome as it comes, the number of those so far, and of all.
             finished: the result of an item that was done before, else None; asked here, before any work.
+            give_up: asked of each outcome as it comes; with the error that it returns all items are set aside that
+                have not begun, because they would fail for the same reason, such as a full disk.
             name: of an item in errors; for paths give one that keeps folders out.
 
         Raises:
@@ -99,7 +102,7 @@ class Fleet:
             WorkerError: workers die before they begin.
             UsageError: Ray is not installed, or the cluster asks for no token.
         """
-        work = _Work(items, self.retries, name, on_done)
+        work = _Work(items, self.retries, name, on_done, give_up)
         if finished is not None:
             for index, item in enumerate(items):
                 if (result := finished(item)) is not None:
@@ -144,9 +147,11 @@ class _Work(Generic[Item, Result]):
     """The items of one map: those not begun, those to be tried again alone, and what became of the others."""
 
     def __init__(
-        self, items: Sequence[Item], retries: int, name: Callable[[Item], str], on_done: Progress | None
-    ) -> None:
-        self.items, self.retries, self.name, self.on_done = items, retries, name, on_done
+        self, items: Sequence[Item], retries: int, name: Callable[[Item], str], on_done: Progress | None,
+        give_up: GiveUp | None,
+    ) -> None:  # fmt: skip
+        self.items, self.retries, self.name, self.on_done, self.give_up = items, retries, name, on_done, give_up
+        self.given_up: MedsegError | None = None
         self.found: dict[int, Outcome[Item, Result]] = {}
         self.tries = [0] * len(items)
         self.again: deque[int] = deque()
@@ -165,6 +170,9 @@ class _Work(Generic[Item, Result]):
         waiting = iter([index for index in range(len(self.items)) if index not in self.found])
         busy: set[int] = set()
         while self.open:
+            if self.given_up is not None and not busy:
+                self._leave()
+                return
             while len(busy) < crew.size and (index := self._next(waiting, busy)) is not None:
                 busy.add(index)
                 self.tries[index] += 1
@@ -173,7 +181,15 @@ class _Work(Generic[Item, Result]):
                 busy.discard(index)
                 self._take(index, reply)
 
+    def _leave(self) -> None:
+        """Sets aside all that have no outcome yet."""
+        for index in range(len(self.items)):
+            if index not in self.found:
+                self.settle(index, Outcome(self.items[index], None, self.given_up, self.tries[index]))
+
     def _next(self, waiting: Iterator[int], busy: set[int]) -> int | None:
+        if self.given_up is not None:
+            return None
         if (fresh := next(waiting, None)) is not None:
             return fresh
         return self.again.popleft() if self.again and not busy else None
@@ -183,7 +199,10 @@ class _Work(Generic[Item, Result]):
             self.again.append(index)
         else:
             item = self.items[index]
-            self.settle(index, outcome_of(item, reply, self.name(item), self.tries[index]))
+            outcome = outcome_of(item, reply, self.name(item), self.tries[index])
+            self.settle(index, outcome)
+            if self.give_up is not None and self.given_up is None:
+                self.given_up = self.give_up(outcome)
 
     def settle(self, index: int, outcome: Outcome[Item, Result]) -> None:
         self.found[index] = outcome

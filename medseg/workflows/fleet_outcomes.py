@@ -21,7 +21,7 @@ class Outcome(Generic[Item, Result]):
     """What became of one item: its result, or the error for which it was set aside.
 
     Args:
-        tries: how often it was begun; 0 when it was finished before.
+        tries: how often it was begun; 0 when it was finished before, or given up before its turn.
     """
 
     item: Item
@@ -31,6 +31,7 @@ class Outcome(Generic[Item, Result]):
 
 
 Progress = Callable[[Outcome[Any, Any], int, int], None]
+GiveUp = Callable[[Outcome[Any, Any]], MedsegError | None]
 
 
 def outcome_of(item: Item, reply: Reply, name: str, tries: int) -> Outcome[Item, Any]:
@@ -64,7 +65,7 @@ def results_of(outcomes: Sequence[Outcome[Any, Result]]) -> list[Result]:
 def summary_table(outcomes: Sequence[Outcome[Any, Any]], *, title: str, name: Callable[[Any], str] = str) -> Table:
     """One table for the end: how many were done, finished before and set aside, and the latter with their errors."""
     aside = [outcome for outcome in outcomes if outcome.error is not None]
-    before = sum(outcome.tries == 0 for outcome in outcomes)
+    before = sum(outcome.tries == 0 and outcome.error is None for outcome in outcomes)
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.caption = f"{len(outcomes) - len(aside) - before} done, {before} finished before, {len(aside)} set aside"
     table.add_column("set aside")

@@ -17,7 +17,7 @@ from medseg.workflows.fleet_outcomes import Outcome, results_of
 from medseg.workflows.outputs import write_csv
 from medseg.workflows.prediction_files import Outputs, origin_of
 from medseg.workflows.prediction_record import read_measurements
-from medseg.workflows.prediction_studies import Study, list_studies
+from medseg.workflows.prediction_studies import RefusedWrites, Study, list_studies
 from medseg.workflows.prediction_work import Predicted, PredictionSettings, PredictStudies
 
 Progress = Callable[[str, int, int, str], None]
@@ -112,11 +112,12 @@ def predict(
     outcomes = fleet.map(
         _Loaded(work, predictor) if _stays_here(fleet) else work, studies, finished=work.finished, name=_name,
         on_done=lambda outcome, done, total: progress("Predicting", done, total, outcome.item.id),
+        give_up=RefusedWrites(),
     )  # fmt: skip
     if any(outcome.tries > 1 or outcome.error for outcome in outcomes):  # a worker may have died while it wrote
         remove_leftovers(work.folder)
+    on_done(outcomes)  # before a disk that is full ends it
     _write_measurements(work.folder)
-    on_done(outcomes)
     return [predicted.files[0] for predicted in results_of(outcomes)]
 
 

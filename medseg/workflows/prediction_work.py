@@ -116,6 +116,7 @@ class PredictStudies:
             OutputExistsError: results are there of a study that was read in another way, or that has changed.
         """
         begun = time.perf_counter()
+        study.check()
         source = StudySource(study.path, study.options, where=study.where)
         self.outputs.check(source)
         before = source.input  # before its voxels are read: a study that changes in between is not taken for this one
@@ -169,7 +170,7 @@ def cautions(volume: Volume, predictor: Predictor, run: Path) -> tuple[str, ...]
     """What speaks against trusting the prediction of this study: its numbers, voxels or extent."""
     notes = []
     if (doubt := doubt_hu(profile_hu(volume.hu))) is not None:
-        notes.append(f"{doubt.what}; {doubt.do}")
+        notes.append(f"{doubt.what}. {doubt.do}")
     usual, own = predictor.plans[0].spacing_mm, volume.geometry.canonical().spacing_mm
     if any(not 1 / FAR_SPACING <= mm / grid <= FAR_SPACING for mm, grid in zip(own, usual, strict=True)):
         sizes = [" x ".join(f"{mm:.3g}" for mm in spacing) for spacing in (own, usual)]
