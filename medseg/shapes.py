@@ -19,3 +19,4 @@ IntArray = npt.NDArray[np.integer[Any]]
 BoolArray = npt.NDArray[np.bool_]
 Triple = tuple[float, float, float]
 IntTriple = tuple[int, int, int]
+LEFT_RIGHT_AXIS = 0  # X of a canonical grid

@@ -6,14 +6,14 @@ import numpy as np
 from scipy import ndimage
 
 from medseg.evaluation.dose_response_way import slice_axis, thicker
-from medseg.imaging.volume import Volume
+from medseg.imaging.volume import BODY_HU, Volume
 from medseg.shapes import BoolArray, FloatArray, IntArray
 
 WINDOW_HU = (-160.0, 240.0)  # in which gamma bends the curve; beyond it the slope is 1
 FULL_DOSE_NOISE_HU = 10.0  # standard deviation that an image at its own dose is taken to have
 SHARP_SIGMA_MM = 1.0  # of the blur whose difference is added back, at least one voxel
 CUBE_MM = 40.0  # side of what hides tissue
-BODY_HU, HIDDEN_HU = -300.0, -1000.0
+HIDDEN_HU = -1000.0
 
 
 def shift_hu(volume: Volume, dose_hu: float, seed: int) -> FloatArray:

@@ -9,10 +9,10 @@ from scipy import ndimage
 
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import Box
+from medseg.imaging.volume import BODY_HU
 from medseg.shapes import BoolArray, FloatArray, IntTriple
 
 STEP_MM = 3.0  # a coarser grid than the image's is enough to tell a room from a patient, and 27 times faster
-NOT_BODY_HU = -300.0
 ROOM_AIR_HU = -950.0  # lungs, emphysema apart, lie above (Mueller et al., Chest 94:782, 1988)
 
 
@@ -46,7 +46,7 @@ def find_air_around(hu: FloatArray, geometry: Geometry) -> AirAround:
     neighbours = ndimage.generate_binary_structure(3, 1)
     neighbours[tuple(slice(None) if axis != axial else slice(0, 3, 2) for axis in range(3))] = False
     regions = np.empty(coarse.shape, dtype=np.int32)
-    count = int(ndimage.label(coarse < NOT_BODY_HU, structure=neighbours, output=regions))  # type: ignore[call-overload]
+    count = int(ndimage.label(coarse < BODY_HU, structure=neighbours, output=regions))  # type: ignore[call-overload]
     sizes = np.bincount(regions.ravel(), minlength=count + 1)
     empty = np.bincount(regions[coarse < ROOM_AIR_HU].ravel(), minlength=count + 1)
     at_edge = np.zeros(count + 1, dtype=bool)

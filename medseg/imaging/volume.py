@@ -11,6 +11,8 @@ from medseg.imaging.acquisition import Acquisition
 from medseg.imaging.geometry import Geometry
 from medseg.shapes import FloatArray
 
+BODY_HU = -300.0  # between air and fat
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:

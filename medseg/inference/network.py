@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from medseg.errors import MedsegError
 from medseg.inference.on_cpu import on_cpu
+from medseg.shapes import LEFT_RIGHT_AXIS
 
-LEFT_RIGHT_AXIS = 0  # the standardised grid runs towards R, A, S
 Say = Callable[[str], None]
 Members = Literal["models", "raters"]
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from medseg.imaging.volume import BODY_HU
 from medseg.shapes import BoolArray, FloatArray, IntTriple
 
 SIGMA_SHARE = 1 / 8  # of the tile, as nnU-Net and MONAI have it
-BODY_HU = -300.0  # between air and fat
 SEARCH_MM = 4.0  # the body is searched in blocks of at most this size
 
 Starts = tuple[list[int], list[int], list[int]]

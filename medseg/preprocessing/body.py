@@ -5,25 +5,46 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from medseg.imaging.volume import Volume
-from medseg.shapes import IntTriple
+from medseg.imaging.volume import BODY_HU, Volume
+from medseg.shapes import BoolArray, FloatArray, IntArray, IntTriple
 
-BODY_HU = -300.0  # between air and fat
 SEARCH_MM = 4.0  # the body is searched on a grid this coarse: its outline is smooth
+LIMB_MM = 24.0  # thinner are tables and head rests (shells of some 2 to 10 mm), thicker are arms and legs
 
 
 def body_box(volume: Volume, margin_mm: float) -> tuple[IntTriple, IntTriple]:
-    """First voxel and shape of the box around the largest piece denser than air, with a margin; else everything."""
+    """First voxel and shape of the box around the patient, with a margin; everything where there is only air.
+
+    The patient is the largest piece denser than air and whatever else is as thick as a limb: a second leg, an arm.
+    The shells of a table, blankets and wires are thinner.
+    """
     spacing = np.array(volume.geometry.spacing_mm)
     step = np.maximum(np.floor(SEARCH_MM / spacing), 1).astype(int)
     pieces, count = ndimage.label(volume.hu[:: step[0], :: step[1], :: step[2]] > BODY_HU)  # type: ignore[misc]
     shape = np.array(volume.hu.shape)
     if not count:
         return (0, 0, 0), volume.geometry.shape
-    box = ndimage.find_objects(pieces)[int(np.bincount(pieces.ravel())[1:].argmax())]
+    ends = np.array([[(s.start, s.stop) for s in box] for box in _bodies(pieces, spacing * step)])
     # The body may begin up to a voxel short of a search step before the first voxel that was looked at.
     margin = np.maximum(np.ceil(margin_mm / spacing).astype(int), step - 1)
-    start = np.maximum(np.array([s.start for s in box]) * step - margin, 0)
-    stop = np.minimum(np.array([s.stop for s in box]) * step + margin, shape)
+    start = np.maximum(ends[:, :, 0].min(axis=0) * step - margin, 0)
+    stop = np.minimum(ends[:, :, 1].max(axis=0) * step + margin, shape)
     (x, y, z), (a, b, c) = start.tolist(), (stop - start).tolist()
     return (x, y, z), (a, b, c)
+
+
+def _bodies(pieces: IntArray, spacing_mm: FloatArray) -> list[tuple[slice, ...]]:
+    """The boxes of the largest piece and of all in which a ball of LIMB_MM has room."""
+    sizes, boxes = np.bincount(pieces.ravel()), ndimage.find_objects(pieces)
+    largest = 1 + int(sizes[1:].argmax())
+    ball = 4 / 3 * np.pi * (LIMB_MM / 2) ** 3 / np.prod(spacing_mm)
+    others = [k for k in np.flatnonzero(sizes >= ball).tolist() if k not in (0, largest)]
+    thick = [k for k in others if _radius_mm(pieces[boxes[k - 1]] == k, spacing_mm) >= LIMB_MM / 2]
+    return [boxes[k - 1] for k in (largest, *thick)]
+
+
+def _radius_mm(piece: BoolArray, spacing_mm: FloatArray) -> float:
+    """How far its innermost voxel lies from what is not the piece; what an end of the image cuts goes on beyond it."""
+    around = np.pad(piece, 1)
+    inner = ndimage.distance_transform_edt(around, sampling=spacing_mm)
+    return float(inner.max())  # type: ignore[union-attr]

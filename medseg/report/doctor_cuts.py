@@ -16,13 +16,13 @@ import numpy.typing as npt
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import Box
 from medseg.imaging.regions import Reading, box_of
-from medseg.imaging.volume import Volume
+from medseg.imaging.volume import BODY_HU, Volume
 from medseg.shapes import IntTriple
 
 SAGITTAL, CORONAL, AXIAL = 0, 1, 2  # by the world axis (R, A, S) that stands across the plane
 SMALL = 0.35  # labels that fill less of the axial slice than this, along both sides, are shown enlarged as well
 BORDER_MM = 15.0
-BODY_HU, BODY_STEP = -300.0, 4
+BODY_STEP = 4
 Plane = npt.NDArray[Any]
 
 

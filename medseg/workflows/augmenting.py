@@ -17,12 +17,12 @@ from medseg.transforms.sides import mirror_advice
 from medseg.transforms.steps import TransformsConfig, without_left_right_flips
 from medseg.workflows.recipe import training_transforms
 from medseg.workflows.run import Run
+from medseg.workflows.telling import Say
 from medseg.workflows.training_raters import refuse_strangers
 
 TELLING_S = 30.0  # of steps, below which the start of the loader counts for too much
 WORTH_ADVICE = 0.2  # share of each step spent waiting, above which more loader processes are worth naming
 
-Say = Callable[[str], None]
 Batch = dict[str, Any]
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from medseg.files import write_text
+from medseg.imaging.volume import BODY_HU
 
 BUNDLE_SCHEMA = (
     "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 )
-AIR_HU, BODY_HU = -1024.0, -300.0
+AIR_HU = -1024.0
 README = """# CT segmentation: {structures}
 
 RESEARCH USE ONLY - NOT REVIEWED

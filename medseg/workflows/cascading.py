@@ -6,7 +6,7 @@ The coarser run is copied into `RUN/low`, so that the run folder holds all that 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,9 +22,8 @@ from medseg.shapes import IntArray
 from medseg.workflows.cascading_answers import answer_key, fingerprint, kept_answer
 from medseg.workflows.recipe import Recipe
 from medseg.workflows.run import LOW, Predictor, Run, open_run
+from medseg.workflows.telling import Progress, Say
 
-Say = Callable[[str], None]
-Progress = Callable[[str, int, int, str], None]
 COPIED = ("recipe.yaml", "run.json", FILE, "checkpoints/best.safetensors", "checkpoints/best.json")
 
 

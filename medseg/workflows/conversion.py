@@ -12,9 +12,9 @@ from medseg.imaging.volume import Volume
 from medseg.io import dicom, nifti
 from medseg.io.readers import find_reader
 from medseg.workflows.outputs import write_json
+from medseg.workflows.telling import Progress
 
 RECORD = ".acquisition.json"
-Progress = Callable[[str, int, int, str], None]
 
 
 def convert(

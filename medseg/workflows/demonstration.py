@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,8 @@ from medseg.workflows.evaluation import evaluate
 from medseg.workflows.phantoms import phantom
 from medseg.workflows.prediction import predict
 from medseg.workflows.recipe import read_recipe
+from medseg.workflows.telling import Progress, Say
 from medseg.workflows.training import train
-
-Progress = Callable[[str, int, int, str], None]
-Say = Callable[[str], None]
 
 TRAIN_CASES, TEST_CASES, EXPERTS, MISSING, MARGIN = 24, 24, 3, 0.1, 0.05
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,8 @@ from medseg.workflows.readings import open_dataset
 from medseg.workflows.readings_case import listed
 from medseg.workflows.readings_labels import ModelLabelsSource
 from medseg.workflows.readings_runs import training_cases
+from medseg.workflows.telling import Progress
 
-Progress = Callable[[str, int, int, str], None]
 MOST_MODELS = 4  # colours that can be told apart in one figure
 
 

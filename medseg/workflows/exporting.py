@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from medseg.io.nifti import is_nifti, write_labels
 from medseg.shapes import IntArray
 from medseg.workflows.export_formats import DATASET_FORMATS, MODEL_FORMATS
 from medseg.workflows.outputs import write_json
+from medseg.workflows.telling import Progress
 from medseg.workflows.whole_folder import whole_folder
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 KIND = "nnU-Net data set"
 TEST = "test"
 THREADS = min(4, os.cpu_count() or 1)
-Progress = Callable[[str, int, int, str], None]
 
 
 @dataclass(frozen=True)

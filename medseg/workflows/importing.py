@@ -7,7 +7,7 @@ key (`sources`); without `copy`, though, the paths in `dataset.yaml` lead to the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from medseg.io.layouts.region_table import write_regions
 from medseg.io.manifest import FILE_NAME, CaseEntry, Dataset, ImageOptions, LabelFile, write_dataset
 from medseg.io.readers import find_reader
 from medseg.workflows.outputs import write_csv
+from medseg.workflows.telling import Progress
 from medseg.workflows.whole_folder import whole_folder
 
 KIND = "data set"
@@ -35,7 +36,6 @@ REMEDIES = {
     "`tilt: keep` in dataset.yaml": "Convert the series again with --tilt resample, or pass --tilt keep.",
     "`labels:` in dataset.yaml": "Name them with --labels, or correct the file.",
 }
-Progress = Callable[[str, int, int, str], None]
 
 
 @dataclass(frozen=True)

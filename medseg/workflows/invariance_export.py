@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from medseg.workflows.invariance_case import ChallengedCase
 from medseg.workflows.invariance_settings import IDENTITY, Doses, Plan, Step, build_plan
 from medseg.workflows.outputs import plain
 from medseg.workflows.readings import open_dataset
+from medseg.workflows.telling import Progress
 
 SCHEMA = "medseg.invariance_inputs/1"
 INDEX = "invariance_inputs.json"
-Progress = Callable[[str, int, int, str], None]
 
 
 def export_inputs(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import fmean
@@ -20,9 +20,9 @@ from medseg.workflows.invariance_case import ChallengedCase
 from medseg.workflows.invariance_models import Judged
 from medseg.workflows.invariance_result import Tested
 from medseg.workflows.invariance_settings import Step
+from medseg.workflows.telling import Progress
 
 MOST_SHOWN = 6
-Progress = Callable[[str, int, int, str], None]
 
 
 @dataclass(frozen=True)

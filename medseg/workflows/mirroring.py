@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from medseg.errors import ConfigError
 from medseg.imaging.labels import LabelSet
+from medseg.shapes import LEFT_RIGHT_AXIS
 from medseg.transforms.flip import FlipConfig
 from medseg.transforms.sides import SwapRule, mirror_advice
 from medseg.workflows.recipe import Recipe
 
-LEFT_RIGHT_AXIS = 0
 AXES = ("0 (left/right)", "1 (back/front)", "2 (down/up)")
 
 

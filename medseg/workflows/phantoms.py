@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,7 @@ from medseg.io.nifti import write_labels, write_volume
 from medseg.phantom.anatomy import LABELS, MIRROR_PAIRS
 from medseg.phantom.experts import Expert, sample_experts
 from medseg.phantom.study import Study, build_study
-
-Progress = Callable[[str, int, int, str], None]
+from medseg.workflows.telling import Progress
 
 
 def phantom(

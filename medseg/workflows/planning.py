@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -15,10 +15,10 @@ from medseg.preprocessing.planning import Stage, choose_spacing, coarser_spacing
 from medseg.workflows.plan_file import PlanFile, Precision
 from medseg.workflows.planning_stages import NETWORKS, Planner, cuda_meter, describe_network
 from medseg.workflows.readings import open_dataset
+from medseg.workflows.telling import Progress
 from medseg.workflows.training_data import open_cases
 
 WINDOW = "0.5 and 99.5 percentiles of labelled voxels; then their mean and deviation become 0 and 1"
-Progress = Callable[[str, int, int, str], None]
 
 
 def plan(

@@ -19,8 +19,8 @@ from medseg.workflows.prediction_files import Outputs, origin_of
 from medseg.workflows.prediction_record import read_measurements
 from medseg.workflows.prediction_studies import RefusedWrites, Study, list_studies
 from medseg.workflows.prediction_work import Predicted, PredictionSettings, PredictStudies
+from medseg.workflows.telling import Progress
 
-Progress = Callable[[str, int, int, str], None]
 KIND = "predictions"
 OVERLAP = 2  # studies under way at once in one process: one with the network, one being read or written
 

@@ -22,9 +22,9 @@ from medseg.preprocessing.plan import Plan, StageName
 from medseg.workflows.fleet import Fleet
 from medseg.workflows.plan_file import PlanFile, PlannedStage, read_plan
 from medseg.workflows.readings import open_dataset
+from medseg.workflows.telling import Progress
 
 SCHEMA, STORE_FILE, PLAN_FILE, CASES = "medseg.store/1", "store.json", "plan.yaml", "cases"
-Progress = Callable[[str, int, int, str], None]
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medseg.errors import UsageError, WriteError
 from medseg.files import MARKER
+from medseg.workflows.telling import Say
 
 if sys.platform == "win32":
     import msvcrt
@@ -27,7 +28,6 @@ BUSY = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 TRIES, PAUSE_S = 3, 0.05  # `is_locked`, which `medseg runs` asks, holds a free lock for an instant itself
 HELD: set[int] = set()  # handles of this process
-Say = Callable[[str], None]
 
 
 @contextmanager

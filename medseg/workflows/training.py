@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from medseg.workflows.cascading import with_low
 from medseg.workflows.recipe import Recipe, read_recipe, with_preferences
 from medseg.workflows.run import Run, open_run, record, recorded
 from medseg.workflows.run_lock import locked_folder
+from medseg.workflows.telling import Progress, Say
 from medseg.workflows.training_course import FINISHED, course, seen_lengths
 from medseg.workflows.training_data import TrainingData, open_training
 from medseg.workflows.training_hooks import first_hooks, other_hooks
@@ -44,9 +45,6 @@ from medseg.workflows.training_run import (
 )
 from medseg.workflows.training_words import describe, describe_padding
 from medseg.workflows.watching import check_tracking
-
-Say = Callable[[str], None]
-Progress = Callable[[str, int, int, str], None]  # what, done, total, note
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,9 @@ from medseg.training.logbook import Logbook
 from medseg.training.loop import Hooks, TrainingState
 from medseg.workflows.augmenting import Feed
 from medseg.workflows.run import Run
+from medseg.workflows.telling import Say
 from medseg.workflows.training_validation import Look, Progress, validation_dice
 from medseg.workflows.watching import watch
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def begin_with(run: Run, model: nn.Module, validated: Sequence[str]) -> Beginnin
     if run.recipe.init is None:
         return None
     weights = read_weights(run.recipe.init, run.recipe, validated)
-    head = class_tensors(lambda count: with_classes(run, count).build_model(), len(run.labels.names))
+    head = class_tensors(lambda count: _contentless(with_classes(run, count)), len(run.labels.names))
     same = weights.classes is not None and weights.classes == run.labels.names
     other = weights.classes is not None and not same
     taken = take_over(model, weights.tensors, head if other else ())
@@ -97,9 +97,12 @@ def check_init(run: Run) -> None:
         as `begin_with`.
     """
     if run.recipe.init is not None:
-        with contentless():
-            model = run.build_model()
-        begin_with(run, model, ())
+        begin_with(run, _contentless(run), ())
+
+
+def _contentless(run: Run) -> nn.Module:
+    with contentless():
+        return run.build_model()
 
 
 def with_classes(run: Run, count: int) -> Run:

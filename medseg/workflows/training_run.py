@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,14 +31,13 @@ from medseg.workflows.mirroring import check_mirroring
 from medseg.workflows.recipe import Recipe, learned_alike, training_transforms
 from medseg.workflows.run import Run, open_run, recorded, write_run
 from medseg.workflows.run_lock import in_use, is_locked, locked_folder
+from medseg.workflows.telling import Progress, Say
 from medseg.workflows.training_data import TrainingData
 from medseg.workflows.training_init import check_init
 from medseg.workflows.training_loss import check_network, training_loss
 from medseg.workflows.training_raters import named_raters
 
 Fold = int | Literal["all"] | None
-Say = Callable[[str], None]
-Progress = Callable[[str, int, int, str], None]  # what, done, total, note
 FOLDS_KIND = "run of folds"
 
 

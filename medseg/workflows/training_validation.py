@@ -13,9 +13,9 @@ from medseg.losses.regions import merge_labels
 from medseg.preprocessing.standardise import normalise
 from medseg.workflows.mirroring import swap_rule
 from medseg.workflows.run import Run
+from medseg.workflows.telling import Progress
 from medseg.workflows.training_loss import judged_structures
 
-Progress = Callable[[str, int, int, str], None]  # what, done, total, note
 Look = Callable[[str, Any, Any, Any], None]  # case, HU, reference, prediction: arrays (X, Y, Z)
 
 

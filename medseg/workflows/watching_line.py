@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from medseg.training.events import StepEvent, ValidationEvent
-
-Progress = Callable[[str, int, int, str], None]  # what, done, total, note
+from medseg.workflows.telling import Progress
 
 
 class ProgressLine:
