@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ ORGANS = ((-0.35, 0.1, 0.3, 60.0), (0.4, 0.0, 0.25, -850.0), (0.0, -0.3, 0.18, 3
 NOISE_HU = 2.0  # little, so that a network that saw a few tiles is sure of most voxels
 
 
+@lru_cache(maxsize=1)
 def study(shape: IntTriple, spacing_mm: Triple) -> Volume:
     """An elliptic body with organs of four densities and a table, in air: HU (X, Y, Z) float32, x fastest."""
     x, y, z = (np.linspace(-1, 1, n, dtype=np.float32) for n in shape)
@@ -69,8 +71,7 @@ def taught(network: nn.Module, classes: int, image: FloatArray, patch: int, step
     rng = np.random.default_rng(0)
     network.train()
     for _ in range(steps):
-        a, b, c = (int(rng.integers(0, n - patch + 1)) for n in image.shape)
-        tile = torch.from_numpy(np.ascontiguousarray(image[a : a + patch, b : b + patch, c : c + patch]))[None, None]
+        tile = torch.stack([_tile(image, patch, rng) for _ in range(2)])  # of one tile PyTorch convolves slowly
         smooth = torch.nn.functional.avg_pool3d(tile, 3, 1, 1)
         logits = network(tile)
         logits = logits[0] if isinstance(logits, list) else logits
@@ -79,6 +80,11 @@ def taught(network: nn.Module, classes: int, image: FloatArray, patch: int, step
         loss.backward()
         optimizer.step()
     return network.eval()
+
+
+def _tile(image: FloatArray, patch: int, rng: np.random.Generator) -> torch.Tensor:
+    a, b, c = (int(rng.integers(0, n - patch + 1)) for n in image.shape)
+    return torch.from_numpy(np.ascontiguousarray(image[a : a + patch, b : b + patch, c : c + patch]))[None]
 
 
 def write_untrained_run(

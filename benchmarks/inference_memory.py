@@ -1,7 +1,7 @@
 """Peak memory, each in a process of its own.
 
     python benchmarks/inference_memory.py restore CLASSES X Y Z STUDY_X STUDY_Y STUDY_Z [nnunet]
-    python benchmarks/inference_memory.py study RUN STUDY.nii OUT.nii.gz RAM
+    python benchmarks/inference_memory.py study RUN STUDY.nii OUT.nii.gz RAM|none
 
 The first prints JSON with `ours`, our way back, and on request `peer`, nnU-Net's export: the most MB that the process
 held during the call beyond what it held before it, the scores included in the latter, the labels in the former. The
@@ -70,7 +70,7 @@ def predict_study(run: str, source: str, out: str, ram: str) -> dict[str, float]
     from medseg.workflows.run import Predictor
 
     begin = time.perf_counter()
-    predictor = Predictor.from_run(run, ram=ram, device="cpu")
+    predictor = Predictor.from_run(run, ram=None if ram == "none" else ram, device="cpu")
     study = predictor.standardise(read_volume(source))
     prediction = predictor.predict(study)
     write_labels(out, prediction.labels, prediction.geometry, like=source)
