@@ -53,8 +53,10 @@ class Convolution(nn.Conv3d):
     def _by_library(self, features: Tensor, weight: Tensor) -> Tensor:
         if features.device.type != "cpu" or features.dtype != torch.float32:
             return super().forward(features)
-        return torch.mkldnn_convolution(features, weight, self.bias, self.padding, self.stride, self.dilation,
-                                        self.groups)  # type: ignore[arg-type]  # fmt: skip
+        assert not isinstance(self.padding, str)  # such a convolution is left as it is
+        return torch.mkldnn_convolution(
+            features, weight, self.bias, self.padding, self.stride, self.dilation, self.groups
+        )
 
 
 class ConvolutionSideBySide(Convolution):

@@ -114,7 +114,7 @@ def test_other_networks_have_their_convolutions_by_the_library() -> None:
 
     found = found_by(model.eval(), tiles())
 
-    assert [type(part) for part in on_cpu(model)] == [Convolution, nn.GroupNorm, nn.ReLU, Convolution]
+    assert [type(part) for part in on_cpu(model).children()] == [Convolution, nn.GroupNorm, nn.ReLU, Convolution]
     assert torch.allclose(found, exact(model, tiles()), atol=1e-5)
 
 
