@@ -101,11 +101,15 @@ class Predictor:
                 disagreement of one network alone.
             DeviceMemoryError: the device cannot hold a single tile, and the CPU is not allowed.
         """
-        return self.predict(self.standardise(volume), probabilities=probabilities, maps=maps, uncertainty=uncertainty,
+        study = self.standardise(volume, Asked(probabilities, tuple(maps), uncertainty))
+        return self.predict(study, probabilities=probabilities, maps=maps, uncertainty=uncertainty,
                             on_progress=on_progress)  # fmt: skip
 
-    def standardise(self, volume: Volume) -> StandardisedStudy:
+    def standardise(self, volume: Volume, asked: Asked = LABELS_ALONE) -> StandardisedStudy:
         """The study on the plan's grid: the first half of a prediction, after which the volume may be let go.
+
+        Args:
+            asked: of the second half, so that too small a promise of memory is told now and with the right number.
 
         Raises:
             UsageError: the memory that was promised is too small.
@@ -113,7 +117,7 @@ class Predictor:
         target = standard_geometry(volume, self.plans[0])
         if self.budget.ram is not None:
             before = 2 * int(np.prod(target.shape)) + 3 * 4 * SLAB_VOXELS - volume.hu.nbytes  # which may then be let go
-            self._choose(target, volume.geometry, LABELS_ALONE, before=before)
+            self._choose(target, volume.geometry, asked, before=before)
         hu = resample_hu(volume, target)
         body = find_body(hu, target.spacing_mm) if self.config.skip_air else None
         return StandardisedStudy(hu, target, volume.geometry, body)

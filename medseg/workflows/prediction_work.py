@@ -129,12 +129,12 @@ class PredictStudies:
         notes = cautions(volume, predictor, self.runs[0])
         if self.settings.postprocessing:
             notes += postprocessing_doubts(self.runs, self.made_by.model)
-        standard = predictor.standardise(volume)
+        asked = asked_of(self.outputs, self.settings)
+        standard = predictor.standardise(volume, asked)
         if SHOWS_IMAGE.intersection(self.outputs.formats):
             source = source.showing(volume)
         del volume  # not needed while the network works
         on_tiles = partial(self.on_tiles, study.id) if self.on_tiles else lambda done, total: None
-        asked = asked_of(self.outputs, self.settings)
         prediction = predictor.predict(standard, probabilities=asked.probabilities, maps=asked.maps,
                                        uncertainty=asked.uncertainty, on_progress=on_tiles)  # fmt: skip
         calibrations, doubts = self.calibrations if asked.sums else ({}, ())

@@ -32,7 +32,9 @@ from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelSet
 from medseg.imaging.volume import Volume
 from medseg.inference import predictor as engine
+from medseg.inference.asked import Asked
 from medseg.inference.budget import Budget, read_size
+from medseg.inference.predictor import LABELS_ALONE
 from medseg.inference.study import StandardisedStudy
 from medseg.models.cascade import Cascade
 from medseg.models.raters import RATER_NETWORKS, RaterNetwork, build_rater_network
@@ -264,9 +266,9 @@ class Predictor(engine.Predictor):
                    steps=agreed.built if agreed else (), experts=as_rater is None and _same_experts(runs),
                    low=low)  # fmt: skip
 
-    def standardise(self, volume: Volume) -> StandardisedStudy:
+    def standardise(self, volume: Volume, asked: Asked = LABELS_ALONE) -> StandardisedStudy:
         """The study on the plan's grid; in a cascade with what the coarser run finds there."""
-        study = super().standardise(volume)
+        study = super().standardise(volume, asked)
         if self.low is None:
             return study
         return replace(study, coarse=self.low.classes(study.hu, study.geometry))

@@ -305,3 +305,13 @@ def test_a_study_of_air_leaves_nothing_open(study: Volume) -> None:
     assert found.sums is not None and found.sums.members is not None
     assert not found.maps["entropy"].values.any() and not found.maps["disagreement"].values.any()
     assert found.sums.total[1] < 1e-3 and not found.sums.members[:, 1].any()
+
+
+def test_the_smallest_memory_that_is_told_covers_what_is_asked_for(study: Volume) -> None:
+    told = []
+    for maps in ((), ("entropy", "disagreement")):
+        with pytest.raises(UsageError, match="expected at least") as caught:
+            replace(predictor(Threshold(0.0), Threshold(1.0)), budget=Budget(ram=1))(study, maps=maps)
+        told.append(int(caught.value.args[0].split("at least ")[1].split("M")[0]))
+
+    assert told[1] > told[0] + 30
