@@ -41,7 +41,8 @@ def _tell(found: Any) -> None:
         say(f"{' and '.join(each.step.of)}: {each.step}; Dice {each.dice_before:.4f} -> {each.dice_after:.4f} "
             f"(n {each.cases}; {each.left_out_gain:+.4f} on patients left out)")  # fmt: skip
     if not found.postprocessing.steps:
-        say("No postprocessing gains Dice beyond noise.")
+        few = f"{found.patients} patients are too few to choose postprocessing by (5 are needed)."
+        say(few if found.too_few else "No postprocessing gains Dice beyond noise.")
     if few := [name for name, each in found.expected.items() if each(1.0) is None]:
         say(f"Too few cases to say which Dice to expect (9 are needed): {', '.join(few)}.")
     say(f"{found.cases} held-out cases: {found.run}")

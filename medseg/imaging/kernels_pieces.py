@@ -188,11 +188,12 @@ def poll_faces(labels: IntArray, wanted: IntArray, rows: IntArray, starts: IntAr
             piece = pieces[run]
             if not asked[piece]:
                 continue
-            if starts[run] > 0:
-                _vote(labels[a, b, starts[run] - 1], piece, wanted, counting, winners, votes, faces)
-            if stops[run] < labels.shape[2]:
-                _vote(labels[a, b, stops[run]], piece, wanted, counting, winners, votes, faces)
-            for c in range(starts[run], stops[run]):
+            first, stop = int(starts[run]), int(stops[run])
+            if first > 0:
+                _vote(labels[a, b, first - 1], piece, wanted, counting, winners, votes, faces)
+            if stop < labels.shape[2]:
+                _vote(labels[a, b, stop], piece, wanted, counting, winners, votes, faces)
+            for c in range(first, stop):
                 if a > 0:
                     _vote(labels[a - 1, b, c], piece, wanted, counting, winners, votes, faces)
                 if a + 1 < labels.shape[0]:

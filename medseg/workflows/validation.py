@@ -24,7 +24,7 @@ from medseg.errors import FileReadError, OutputExistsError, UsageError
 from medseg.evaluation import expected_dice as promises
 from medseg.evaluation.expected_dice import DiceCalibration, expected_dice, write_calibrations
 from medseg.evaluation.held_out import HeldOutCase, Packed, Structures, StructureScore, calibrate, score
-from medseg.evaluation.postprocessing_choice import ChosenStep, choose_steps
+from medseg.evaluation.postprocessing_choice import LEAST_PATIENTS, ChosenStep, choose_steps
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.postprocess import DropApart, DropSmall, FillCavities, KeepLargest
 from medseg.inference.study import StandardisedStudy
@@ -61,7 +61,7 @@ class Validation:
 
     Args:
         run: its folder.
-        cases: how many there are.
+        cases, patients: how many there are.
         postprocessing: what is now in the run's file.
         chosen: the steps that were chosen just now, with what they gained; empty where the file was kept.
         before, after: every structure without postprocessing and with it.
@@ -70,11 +70,17 @@ class Validation:
 
     run: Path
     cases: int
+    patients: int
     postprocessing: Postprocessing
     chosen: tuple[ChosenStep, ...]
     before: dict[str, StructureScore]
     after: dict[str, StructureScore]
     expected: dict[str, DiceCalibration]
+
+    @property
+    def too_few(self) -> bool:
+        """Whether there are too few patients to choose by."""
+        return self.patients < LEAST_PATIENTS
 
 
 def validate(
@@ -155,7 +161,8 @@ def _validate(
     expected = calibrate(after, names)
     facts = {"model_sha256": model, "postprocessing_sha256": made.digest, "cases": len(cases)}
     write_calibrations(folder / promises.FILE, expected, **facts)
-    found = Validation(folder, len(cases), made, tuple(chosen), before, score(after, structures), expected)
+    patients = len({case.patient for case in cases})
+    found = Validation(folder, len(cases), patients, made, tuple(chosen), before, score(after, structures), expected)
     _write_scores(found, after, structures, facts)
     return found
 
