@@ -90,7 +90,7 @@ def preprocess(number: int) -> None:
     )
     try:
         steps.extract_fingerprints([number], num_processes=1)
-        steps.preprocess([number], steps.plan_experiments([number]), ["3d_fullres"], [1])
+        steps.preprocess([number], steps.plan_experiments([number]) or "nnUNetPlans", [CONFIGURATION], [1])
     finally:
         multiprocessing.get_context = ways
 

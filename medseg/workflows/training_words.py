@@ -32,8 +32,8 @@ def describe_padding(run: Run, cases: Sequence[StoredCase]) -> str:
     small = sum(any(n < wanted for n, wanted in zip(shape, patch, strict=True)) for shape in shapes)
     if not small:
         return ""
-    longest = (max(shape[axis] for shape in shapes) for axis in range(3))
-    enough = whole_patch(tuple(min(pair) for pair in zip(longest, patch, strict=True)), run.recipe.model.downsampling)
+    x, y, z = (min(patch[axis], max(shape[axis] for shape in shapes)) for axis in range(3))
+    enough = whole_patch((x, y, z), run.recipe.model.downsampling)
     sentence = f"The patch of {_size(patch)} voxels is larger than {small} of {len(cases)} training images; they are " \
                "padded with air."  # fmt: skip
     if any(axis < wanted for axis, wanted in zip(enough, patch, strict=True)):
