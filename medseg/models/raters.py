@@ -25,11 +25,12 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import ConfigError
+from medseg.models.contentless import contentless
 
 RaterNetworkMode = Literal["heads", "conditioned", "crowd"]
 RATER_NETWORKS = get_args(RaterNetworkMode)
 TRACE_WEIGHT = 0.01  # Tanno et al. 2019
-DIAGONAL = 0.95  # of a confusion matrix before the first step: near identity, and far enough from it to learn
+DIAGONAL = 0.999  # of a confusion matrix before the first step; what is left stays below the share of small structures
 Output = Tensor | list[Tensor]
 
 
@@ -102,12 +103,30 @@ def build_rater_network(
         ConfigError: `conditioned` and a network without instance or group normalisation.
     """
     if mode == "heads":
-        return Heads(build(raters * classes), classes, raters)
+        network = build(raters * classes)
+        _begin_alike(network, build, classes, raters)
+        return Heads(network, classes, raters)
     return (Conditioned if mode == "conditioned" else Crowd)(build(classes), classes, raters)
+
+
+@torch.no_grad()
+def _begin_alike(network: nn.Module, build: Callable[[int], nn.Module], classes: int, raters: int) -> None:
+    """Gives every head the weights of the first: of all tensors whose length changes with the number of classes."""
+    with contentless():
+        single = build(classes).state_dict()
+    for name, tensor in network.state_dict().items():
+        axes = [axis for axis, n in enumerate(tensor.shape) if n != single[name].shape[axis]]
+        if axes and not tensor.is_meta:
+            first = tensor.narrow(axes[0], 0, classes)
+            tensor.copy_(torch.cat([first] * raters, dim=axes[0]))
 
 
 class Heads(RaterNetwork):
     """One body with a head for each rater.
+
+    All heads begin alike. In training a patch moves them all by the same step, and that of its rater by as much again:
+    what a layer that all raters share and a deviation of each would do, of whose sum a head consists. So what the
+    raters agree on is learned from all patches, and not by each head from its share of them.
 
     Args:
         network: with `raters` times `classes` outputs: its last layer is the heads, that of every resolution with deep
@@ -128,7 +147,11 @@ class Heads(RaterNetwork):
     def _of(self, heads: Tensor, rater: Tensor | None) -> Tensor:
         """Logits (B, C, X, Y, Z) out of those of all heads (B, R, C, X, Y, Z)."""
         if rater is not None:
-            return heads[torch.arange(len(heads), device=heads.device), rater]
+            own = heads[torch.arange(len(heads), device=heads.device), rater]
+            if not self.training:
+                return own
+            shared = heads.sum(1)
+            return own + (shared - shared.detach())  # adds nothing but the way back to the others
         return heads.float().log_softmax(2).logsumexp(1)  # the sum instead of the mean is the same to a softmax
 
 

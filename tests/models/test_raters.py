@@ -99,7 +99,7 @@ def test_the_consensus_of_heads_is_the_mean_of_their_probabilities() -> None:
     assert torch.allclose(network(image).softmax(1), mean, atol=1e-6)
 
 
-@pytest.mark.parametrize("mode", ["conditioned", "crowd"])
+@every_mode
 def test_before_the_first_step_all_raters_agree(mode: Any) -> None:
     network, image = make(mode).eval(), torch.randn(1, 1, 16, 16, 16)
 
@@ -107,6 +107,17 @@ def test_before_the_first_step_all_raters_agree(mode: Any) -> None:
 
     assert all(torch.equal(answers[0], other) for other in answers[1:])
     assert torch.equal(answers[0].argmax(1), network(image).argmax(1))
+
+
+def test_a_patch_of_one_rater_moves_the_other_heads_by_half_as_much() -> None:
+    network = make("heads").train()
+
+    first(network(torch.randn(1, 1, 16, 16, 16), torch.tensor([1])))[:, 0].mean().backward()
+
+    found = [weight.grad for weight in network.parameters() if weight.grad is not None and weight.grad.any()]
+    last = next(gradient for gradient in reversed(found) if len(gradient) == RATERS * CLASSES)
+    moved = last.unflatten(0, (RATERS, CLASSES))[:, 0]
+    assert torch.allclose(moved[1], 2 * moved[0]) and torch.equal(moved[0], moved[2])
 
 
 def test_the_wrapped_network_keeps_the_names_and_numbers_of_its_weights() -> None:
@@ -203,8 +214,8 @@ def test_confusion_begins_near_identity_and_the_penalty_is_its_trace() -> None:
     network = make("crowd", classes=4)
     assert isinstance(network, Crowd)
     assert torch.allclose(network.confusion.sum(2), torch.ones(RATERS, 4))
-    assert torch.allclose(network.confusion.diagonal(dim1=1, dim2=2), torch.full((RATERS, 4), 0.95))
-    assert float(network.penalty().detach()) == pytest.approx(0.0095)
+    assert torch.allclose(network.confusion.diagonal(dim1=1, dim2=2), torch.full((RATERS, 4), 0.999))
+    assert float(network.penalty().detach()) == pytest.approx(0.00999)
     assert make("heads").penalty() == 0
 
 
