@@ -93,7 +93,7 @@ class _Course:
     stopped: Asked
 
     def run(self, batches: Iterable[Any]) -> bool:
-        state, hooks, report = self.learner.state, self.hooks, _Report(self.config, self.hooks)
+        state, report = self.learner.state, _Report(self.config, self.hooks)
         if self._validation_is_due() and not self._validate_and_save(stop=False):
             return False  # a run that was interrupted while it validated does so again
         iterator = iter(batches)
