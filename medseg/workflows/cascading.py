@@ -82,7 +82,7 @@ def with_low(run: Run, cases: Sequence[StoredCase], say: Say, progress: Progress
 
         def ask(chosen: Path = chosen, hu: IntArray = hu, geometry: Geometry = geometry) -> IntArray:
             if chosen not in made:
-                made[chosen] = Predictor.from_run(chosen, device=device)
+                made[chosen] = Predictor.from_run(chosen, device=device, postprocessing=False)
             return made[chosen].classes(hu, geometry)
 
         coarse = kept_answer(

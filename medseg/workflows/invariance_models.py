@@ -155,11 +155,15 @@ def _folder_name(folder: Path) -> str:
 
 
 def _run_digest(run: Path, checkpoint: str) -> str:
+    from medseg.workflows.postprocessing_file import read_postprocessing  # numba, which folders do not need either
+
     folders = sorted(path.parent for path in run.glob("fold_*/run.json")) or [run]
     digest = hashlib.sha256()
     for folder in folders:
         for file in (*WEIGHTS, f"checkpoints/{checkpoint}.safetensors"):
             digest.update(sha256(folder / file).encode())
+    if (steps := read_postprocessing(run)) is not None:
+        digest.update(steps.digest.encode())
     return digest.hexdigest()
 
 

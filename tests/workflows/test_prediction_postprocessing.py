@@ -14,6 +14,7 @@ from scipy import ndimage
 from medseg.errors import ConfigError, OutputExistsError
 from medseg.io.nifti import read_volume
 from medseg.workflows import Predictor, predict
+from medseg.workflows.invariance_models import open_model
 from medseg.workflows.postprocessing_file import FILE
 
 
@@ -87,3 +88,8 @@ def test_a_file_for_other_weights_is_noted(run: Path, held_out_image: Path, tmp_
     (folder / FILE).write_text("model_sha256: abc\n" + (run / FILE).read_text())
     predict(folder, held_out_image, tmp_path / "out")
     assert any("another checkpoint" in note for note in _record(tmp_path / "out")["notes"])
+
+
+def test_scores_that_were_kept_are_of_the_run_with_its_postprocessing(run: Path, run_folder: Path):
+    digests = [open_model(folder, checkpoint="best", device="cpu").digest for folder in (run, run_folder)]
+    assert None not in digests and digests[0] != digests[1]
