@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import highdicom as hd
@@ -21,12 +22,13 @@ from medseg.errors import LabelError
 from medseg.files import atomic_path
 from medseg.imaging.prediction import Prediction
 from medseg.io.dicom_quiet import quiet_pydicom
+from medseg.io.dicom_seg_pixels import present_labels, write_frames
 from medseg.io.dicom_write_names import header_names
 from medseg.io.dicom_write_origin import MANUFACTURER, algorithm_identification, software_versions
 from medseg.io.dicom_write_source import DicomSource, image_reference, instance_references, take_over
 from medseg.io.made_by import RESEARCH_ONLY, MadeBy
 from medseg.io.segment_codes import Code, CodeTable, SegmentCode, segment_codes
-from medseg.shapes import IntArray
+from medseg.shapes import BoolArray
 
 SERIES_NUMBER = 901
 STAND_IN_UID = "2.25.1"  # highdicom wants a frame of reference, which old scans lack
@@ -64,12 +66,17 @@ def write_segmentation(
     with quiet_pydicom():
         described = [_description(number, name, code, made_by)
                      for number, (name, code) in enumerate(zip(shown, coded, strict=True), start=1)]  # fmt: skip
-        dataset = _build(indices, described, source, made_by)
+        found = present_labels(indices, len(names))
+        dataset: Any = _build(found, described, source, made_by)
+        frames = _frames(dataset, found.any())
         take_over(source, dataset)
         _refer(dataset, source)
-        with atomic_path(path) as temporary:
+        dataset.Columns, dataset.Rows = indices.shape[:2]
+        with atomic_path(path) as temporary, TemporaryFile(dir=temporary.parent) as pixels:
+            write_frames(pixels, indices, frames)
+            dataset.PixelData = pixels  # pydicom copies it piece by piece; as bytes it would hold it three times
             dataset.save_as(temporary, enforce_file_format=True)
-    empty = () if indices.any() else ("no voxel of any label: the segmentation is empty",)
+    empty = () if found.any() else ("no voxel of any label: the segmentation is empty",)
     return (*source.notes, *notes, *unknown, *empty)
 
 
@@ -91,14 +98,19 @@ def _concept(code: Code) -> DicomCode:
 
 
 def _build(
-    indices: IntArray, described: Sequence[hd.seg.SegmentDescription], source: DicomSource, made_by: MadeBy
+    found: BoolArray, described: Sequence[hd.seg.SegmentDescription], source: DicomSource, made_by: MadeBy
 ) -> hd.seg.Segmentation:
-    slices = _stand_ins(source)
-    if empty := not indices.any():
-        slices, indices = slices[:1], indices[:, :, :1]
+    """The object with all its frames; where a slice would stand there is a pixel for each segment found in it.
+
+    highdicom asks of pixels no more than which segments each slice has; whole slices it would copy five times.
+    """
+    slices = _stand_ins(source, found.shape[1])
+    if empty := not found.any():
+        slices, found = slices[:1], found[:1]
+    numbers = np.where(found, np.arange(1, found.shape[1] + 1), 0)
     return hd.seg.Segmentation(
         source_images=slices,
-        pixel_array=np.ascontiguousarray(indices.transpose(2, 1, 0)),
+        pixel_array=numbers[:, np.newaxis].astype(np.uint16 if found.shape[1] > 255 else np.uint8),
         segmentation_type="BINARY",
         segment_descriptions=described,
         series_instance_uid=hd.UID(),
@@ -116,7 +128,21 @@ def _build(
     )
 
 
-def _stand_ins(source: DicomSource) -> list[Dataset]:
+def _frames(dataset: Any, any_found: bool) -> list[tuple[int, int]]:
+    """Slice and segment number of every frame; of an empty result slice -1."""
+    places = {str(item.ReferencedSOPInstanceUID): k for k, item in enumerate(dataset.SourceImageSequence)}
+    shared = dataset.SharedFunctionalGroupsSequence[0]  # has the segment's number where there is one segment
+    found = []
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        holder = frame if "SegmentIdentificationSequence" in frame else shared
+        number = int(holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        uids = [str(item.ReferencedSOPInstanceUID) for derivation in frame.get("DerivationImageSequence", ())
+                for item in derivation.SourceImageSequence]  # fmt: skip
+        found.append((places[uids[0]] if any_found else -1, number))
+    return found
+
+
+def _stand_ins(source: DicomSource, segments: int) -> list[Dataset]:
     """A data set for each slice with no more than highdicom needs; the patient's elements are put in afterwards.
 
     A frame of a multi-frame file stands as a slice of its own, which `_refer` puts right.
@@ -129,7 +155,7 @@ def _stand_ins(source: DicomSource) -> list[Dataset]:
         stand_in.FrameOfReferenceUID, stand_in.Modality = source.series.frame_of_reference_uid or STAND_IN_UID, "CT"
         stand_in.PatientName = stand_in.PatientID = stand_in.PatientSex = stand_in.AccessionNumber = ""
         stand_in.StudyID, stand_in.PatientBirthDate, stand_in.StudyDate, stand_in.StudyTime = "", None, None, None
-        stand_in.Rows, stand_in.Columns = image.pixels.shape
+        stand_in.Rows, stand_in.Columns = 1, segments
         stand_in.ImagePositionPatient = _decimals(image.position)
         stand_in.ImageOrientationPatient = _decimals(source.slices[0].orientation)
         stand_in.PixelSpacing = _decimals(source.slices[0].pixel_mm)

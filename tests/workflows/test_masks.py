@@ -49,6 +49,13 @@ def test_masks_of_another_tool_become_dicom(tmp_path: Path, source: DicomSource,
     assert record["made_by"] == {"algorithm": "TotalSegmentator", "version": "2.4.0"}
 
 
+def test_a_single_label_becomes_a_single_segment(tmp_path: Path, source: DicomSource, drawn: Prediction) -> None:
+    write_labels(tmp_path / "one.nii.gz", (drawn.labels == 7).astype(np.uint8), drawn.geometry)
+    found = masks(tmp_path / "one.nii.gz", tmp_path / "ct", tmp_path / "out", labels="Ring=1", formats=("dicom-seg",))
+    back = read_segmentation(found.paths[0], series=source.series, acquisition=source.acquisition).masks
+    np.testing.assert_array_equal(back["Ring"], drawn.labels == 7)
+
+
 def test_the_command_reads_names_from_a_file(tmp_path: Path, drawn: Prediction, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "labels.yaml").write_text("kidney_left: 2\nRing: 7\n")
     with pytest.raises(SystemExit, match="0"):
