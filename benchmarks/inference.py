@@ -1,7 +1,7 @@
 """How fast and how frugal medseg predicts, beside the bare network, nnU-Net and MONAI with the same weights.
 
-    python benchmarks/inference.py             # 512 x 512 x 256 voxels: half an hour on two cores
-    python benchmarks/inference.py --quick     # smaller studies and networks, under a minute, the same targets
+    python benchmarks/inference.py             # 512 x 512 x 256 voxels: an hour or more on two busy cores
+    python benchmarks/inference.py --quick     # smaller studies and networks, one to three minutes, the same targets
     python benchmarks/inference.py --json      # one JSON object a line: name, ours, peer, ratio, target, met
     python benchmarks/inference.py --markdown  # the table of docs/results.md
 
