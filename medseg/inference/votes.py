@@ -45,7 +45,7 @@ class Votes:
             2,
         ):  # a product of lines each: summed along one axis after the other, the first one each time
             lines = [self._moved(axis, self.tiling.starts[axis][k] - first[axis]) for k in near[axis]]
-            total = torch.tensordot(total, torch.stack(lines), dims=([0], [0]))
+            total = torch.einsum("abc,ai->bci", total, torch.stack(lines))
         x, y, z = (self._moved(axis, 0) for axis in (0, 1, 2))
         return x[:, None, None] * y[:, None] * z / total
 

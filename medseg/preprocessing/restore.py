@@ -187,15 +187,14 @@ class Restoration:
         ranges = _ranges(shape[1], PARTIAL_SUMS)
         found = np.empty((1 + held.shape[1] - len(self.table), *shape), np.float32)
         sums = np.zeros((len(ranges), len(self.table), COLUMNS))
-        if self.order == 1:
-            across, rows, columns = self._all_lines(part)
-        else:
-            scores = np.stack([self._interpolated(held, c, part) for c in range(held.shape[1])])
+        lines = self._all_lines(part) if self.order == 1 else None
+        whole = () if lines else [self._interpolated(held, c, part) for c in range(held.shape[1])]
+        scores = held if lines else np.stack(whole)
 
         def fill(pieces: Any) -> None:
             for piece in pieces:
-                if self.order == 1:
-                    fill_doubt(held, across, rows, columns, found, sums[piece], *ranges[piece])
+                if lines:
+                    fill_doubt(scores, *lines, found, sums[piece], *ranges[piece])
                 else:
                     doubt_of_scores(scores, found, sums[piece], *ranges[piece])
 
