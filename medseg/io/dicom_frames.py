@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from io import BytesIO
 from itertools import pairwise
 from typing import BinaryIO
@@ -58,6 +59,9 @@ class _MemoryItem:
 
     def most_bytes(self) -> int:
         return len(self.content)
+
+    def stamp(self) -> str:
+        return sha256(self.content).hexdigest()
 
 
 def check_room(item: Item, pixels: PixelFormat) -> None:

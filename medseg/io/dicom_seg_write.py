@@ -68,7 +68,7 @@ def write_segmentation(
                      for number, (name, code) in enumerate(zip(shown, coded, strict=True), start=1)]  # fmt: skip
         found = present_labels(indices, len(names))
         dataset: Any = _build(found, described, source, made_by)
-        frames = _frames(dataset, found.any())
+        frames = _frames(dataset, bool(found.any()))
         take_over(source, dataset)
         _refer(dataset, source)
         dataset.Columns, dataset.Rows = indices.shape[:2]

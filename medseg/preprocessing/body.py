@@ -22,6 +22,7 @@ def body_box(volume: Volume, margin_mm: float) -> tuple[IntTriple, IntTriple]:
     spacing = np.array(volume.geometry.spacing_mm)
     step = np.maximum(np.floor(SEARCH_MM / spacing), 1).astype(int)
     pieces, count = ndimage.label(volume.hu[:: step[0], :: step[1], :: step[2]] > BODY_HU)  # type: ignore[misc]
+    pieces = np.asarray(pieces)
     shape = np.array(volume.hu.shape)
     if not count:
         return (0, 0, 0), volume.geometry.shape

@@ -263,9 +263,7 @@ def test_members_have_the_volumes_that_they_have_alone(study: Volume) -> None:
     assert sums is not None and sums.members is not None
     alone = [int((model(study).labels == 40).sum()) for model in models]
     assert alone[1] == 8 * 8 * 6 and alone[0] == study.hu.size
-    assert sums.members[:, 1] == pytest.approx(
-        alone, rel=0.25
-    )  # another grid: up to half a voxel a side
+    assert sums.members[:, 1] == pytest.approx(alone, rel=0.25)  # another grid: up to half a voxel a side
 
 
 def test_maps_under_a_promise_lie_in_a_file_and_are_the_same(study: Volume, tmp_path: Path) -> None:

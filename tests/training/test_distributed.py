@@ -84,7 +84,7 @@ def main(task: str) -> None:
 
 
 def tell(text: str) -> None:
-    """Writes a line at once: two processes share the output, and `print` may write the text and the line's end apart."""
+    """Writes a line at once: the processes share the output, and `print` may write text and line's end apart."""
     os.write(sys.stdout.fileno(), f"told: {text}\n".encode())
 
 
