@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from scipy import ndimage
 
@@ -21,8 +23,8 @@ def body_box(volume: Volume, margin_mm: float) -> tuple[IntTriple, IntTriple]:
     """
     spacing = np.array(volume.geometry.spacing_mm)
     step = np.maximum(np.floor(SEARCH_MM / spacing), 1).astype(int)
-    pieces, count = ndimage.label(volume.hu[:: step[0], :: step[1], :: step[2]] > BODY_HU)  # type: ignore[misc]
-    pieces = np.asarray(pieces)
+    dense = volume.hu[:: step[0], :: step[1], :: step[2]] > BODY_HU
+    pieces, count = cast(tuple[IntArray, int], ndimage.label(dense))
     shape = np.array(volume.hu.shape)
     if not count:
         return (0, 0, 0), volume.geometry.shape
