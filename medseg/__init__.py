@@ -10,7 +10,7 @@ The command line's verbs are functions of the same names in `medseg.workflows`:
 >>> from medseg import workflows
 >>> sorted(workflows.VERBS)
 ['agree', 'augment_preview', 'check', 'convert', 'demo', 'evaluate', 'export', 'figure', 'import_',
-     'invariance', 'phantom', 'plan', 'predict', 'preprocess', 'register', 'runs', 'train']
+     'invariance', 'masks', 'phantom', 'plan', 'predict', 'preprocess', 'register', 'runs', 'train', 'validate']
 """
 
 from importlib import import_module

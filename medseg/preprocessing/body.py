@@ -51,5 +51,6 @@ def _core_share(pieces: IntArray, number: int, box: tuple[slice, ...], spacing_m
     """How much of a piece lies half a limb below its surface; beyond the image's edge it goes on."""
     around = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)
     piece = pieces[around] == number
-    depth_mm = np.asarray(ndimage.distance_transform_edt(piece, sampling=spacing_mm.tolist()))
+    between_mm = np.asarray(ndimage.distance_transform_edt(piece, sampling=spacing_mm.tolist()))
+    depth_mm = between_mm - spacing_mm.min() / 2  # the surface lies half way between centres of voxels
     return float(np.count_nonzero(depth_mm >= LIMB_MM / 2) / np.count_nonzero(piece))
