@@ -301,7 +301,7 @@ def timed(size: Size, effort: Effort) -> dict[str, Callable[[], Row]]:
         "scores_to_labels_vs_nnunet": (8, partial(scores_against_nnunet, size, 1), effort),
         "scores_to_labels_cubic": (8, partial(scores_against_nnunet, size, 3), once),
         "whole_vs_bare_network": (1 / size.bare, partial(against_bare, subject, as_it_is), thrice),
-        "whole_vs_our_network": (0.0, partial(against_bare, subject, on_cpu), thrice),
+        "whole_vs_our_network": (0.0, partial(against_bare, subject, on_cpu), effort),
         "whole_vs_nnunet": (1 / 0.8, lambda: whole(subject, subject.by_nnunet), effort),
         "whole_vs_monai": (1 / 0.8, lambda: whole(subject, subject.by_monai), effort),
     }

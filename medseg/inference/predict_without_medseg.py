@@ -57,7 +57,7 @@ def is_limb(piece: Array, spacing_mm: Array) -> bool:
     if np.count_nonzero(piece) * np.prod(spacing_mm) < 4 / 3 * np.pi * 12.0**3:
         return False
     depth_mm = ndimage.distance_transform_edt(piece, sampling=spacing_mm.tolist()) - spacing_mm.min() / 2
-    return np.count_nonzero(depth_mm >= 12.0) >= 0.1 * np.count_nonzero(piece)
+    return bool(np.count_nonzero(depth_mm >= 12.0) >= 0.1 * np.count_nonzero(piece))
 
 
 def crop_to_body(image: sitk.Image, margin_mm: float) -> sitk.Image:
