@@ -1,7 +1,7 @@
 """How fast and how frugal medseg predicts, beside the bare network, nnU-Net and MONAI with the same weights.
 
     python benchmarks/inference.py             # 512 x 512 x 256 voxels: an hour or more on two busy cores
-    python benchmarks/inference.py --quick     # smaller studies and networks, one to three minutes, the same targets
+    python benchmarks/inference.py --quick     # smaller studies and networks, a minute, a row for each target
     python benchmarks/inference.py --json      # one JSON object a line: name, ours, peer, ratio, target, met
     python benchmarks/inference.py --markdown  # the table of docs/results.md
 
@@ -9,7 +9,8 @@ Both sides run in one process, in turns; seconds are medians. `ratio` is peer / 
 as met. Peak memory is that of a process of its own, read from the operating system. Mirroring is off. Every row
 compares the labels of both sides, and labels that differ do not meet the target: for scores at most one voxel in a
 million with linear interpolation, the float32 rounding of ties, and one in 100,000 with cubic; for whole predictions
-see `same_labels_as_nnunet`, whose ratio is 0.001 / (1 - least Dice).
+see `same_labels_as_nnunet`, whose ratio is 0.001 / (1 - least Dice). The quick form leaves out the two rows that no
+target names: labels of an untrained network, and the memory that KonfAI publishes.
 
 `bare network` is the forward passes over the tiles that our prediction computes, by the network as PyTorch runs it.
 medseg runs the same weights faster on a CPU (`medseg.inference.on_cpu`): `whole_vs_our_network` is the stricter
@@ -30,8 +31,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,7 @@ import inference_inputs as inputs
 import inference_peers as peers
 import numpy as np
 import torch
-from io_rows import FAILURES, HEADER, Comparison, Effort, Row, measure
+from io_rows import FAILURES, HEADER, Comparison, Effort, Row, measure, told
 
 from medseg.imaging.geometry import Geometry
 from medseg.inference.on_cpu import on_cpu
@@ -54,8 +56,8 @@ from medseg.preprocessing.restore import find_way, restore
 from medseg.preprocessing.standardise import normalise
 from medseg.shapes import IntTriple
 
-CLASSES = 5
-SCORES_FULL, SCORES_QUICK = ((273, 273, 250), (512, 512, 250)), ((137, 137, 24), (256, 256, 24))
+CLASSES = len(inputs.TISSUES_HU) + 1
+SCORES_FULL, SCORES_QUICK = ((273, 273, 250), (512, 512, 250)), ((137, 137, 16), (256, 256, 16))
 MEMORY_QUICK = ((137, 137, 24), (256, 256, 24))
 FINE_MM = 1.5
 TIES = {1: 1e-6, 3: 1e-5}
@@ -83,12 +85,10 @@ class Size:
 
 
 FULL = Size(SCORES_FULL, SCORES_FULL, (512, 512, 256), 0.8, 2.56, 64, (16, 32, 64, 64), 300, 1.10, (512, 512, 800), 64)
-QUICK = Size(SCORES_QUICK, MEMORY_QUICK, (256, 256, 160), 1.0, 3.2, 40, (16, 32, 32), 40, 1.20, (512, 512, 64), 64)
-KONFAI, KONFAI_STUDY, KONFAI_MB = (
-    "memory_vs_konfai_published",
-    (533, 390, 177),
-    6500.0,
-)  # published: TotalSegmentator's networks on a GPU
+QUICK = Size(SCORES_QUICK, MEMORY_QUICK, (192, 192, 96), 1.0, 3.0, 32, (16, 32, 32), 50, 1.20, (512, 512, 48), 64)
+KONFAI, KONFAI_STUDY, KONFAI_MB = "memory_vs_konfai_published", (533, 390, 177), 6500.0  # TotalSegmentator's networks
+UNTRAINED = "same_labels_untrained"
+NOT_QUICK = {KONFAI, UNTRAINED}
 
 
 # ---- scores to labels
@@ -101,7 +101,10 @@ def scores_against_nnunet(size: Size, order: int) -> Comparison:
     standard = Geometry((x, y, z), np.diag([FINE_MM] * 3 + [1]))
     fine = (FINE_MM * x / a, FINE_MM * y / b, FINE_MM * z / c)
     target = standard.with_spacing(fine)
-    peer = peers.NNUNet(CLASSES, (FINE_MM,) * 3, order=order)
+
+    @cache
+    def peer() -> peers.NNUNet:
+        return peers.NNUNet(CLASSES, (FINE_MM,) * 3, order=order)
 
     def difference(ours: Any, theirs: Any) -> str:
         share = float((ours.transpose(2, 1, 0) != theirs).mean())
@@ -109,7 +112,7 @@ def scores_against_nnunet(size: Size, order: int) -> Comparison:
 
     return Comparison(
         lambda: restore(scores.transpose(0, 3, 2, 1), standard, target, order=order),  # type: ignore[arg-type]
-        lambda: peer.export(scores, (c, b, a), fine[::-1]),
+        lambda: peer().export(scores, (c, b, a), fine[::-1]),
         difference,
     )
 
@@ -126,7 +129,9 @@ class Subject:
     @cached_property
     def peer(self) -> peers.NNUNet:
         size = self.size
-        return peers.NNUNet(CLASSES, (size.standard_mm,) * 3, (size.patch,) * 3, size.channels)
+        peer = peers.NNUNet(CLASSES, (size.standard_mm,) * 3, (size.patch,) * 3, size.channels)
+        peer.take(self.predictor.models[0])
+        return peer
 
     @cached_property
     def volume(self) -> Any:
@@ -139,13 +144,13 @@ class Subject:
 
     @cached_property
     def predictor(self) -> Predictor:
-        network = self.peer.twin(CLASSES)
+        network = peers.our_network(self.size.channels, CLASSES)
         blank = Predictor([network], [self.plan], inputs.labels(CLASSES), InferenceConfig())
         study = blank.standardise(self.volume)
-        inputs.taught(network, CLASSES, np.asarray(normalise(study.hu.astype(np.float32), self.plan)),
-                      min(32, self.size.patch),
-                      self.size.taught)  # fmt: skip
-        self.peer.take(network)
+        image, limits = (
+            np.asarray(normalise(np.asarray(hu, np.float32), self.plan)) for hu in (study.hu, inputs.TISSUES_HU)
+        )
+        inputs.taught(network, image, limits, min(32, self.size.patch), self.size.taught)
         return blank
 
     @cached_property
@@ -220,25 +225,27 @@ def as_it_is(network: torch.nn.Module) -> torch.nn.Module:
 
 
 def measure_sameness(name: str, subject: Subject, *, float32: bool) -> Row:
-    """The least Dice of a structure with nnU-Net's predictor and export."""
-    least = 0.0
+    """The least Dice of a structure with nnU-Net's predictor and export, on request with its sums in float32."""
     try:
         ours = subject.predictor.predict(subject.standard).labels
-        if not float32 or subject.size.study == FULL.study:
-            least = subject.least_dice(ours, subject.by_nnunet())
-        if float32:
-            print(f"{name}: nnU-Net's own float16 sums give {least or 'not tried'}", file=sys.stderr)
-            with peers.sums_in_float32():
-                least = subject.least_dice(ours, subject.by_nnunet())
     except FAILURES as error:
-        return Row(name, 1.0, unit="", reason=f"{type(error).__name__}: {str(error)[:80]}", failed=True)
+        return Row(name, 1.0, unit="1-D", reason=f"medseg failed: {told(error)}", failed=True)
+    try:
+        if float32 and subject.size is not QUICK:
+            half = subject.least_dice(ours, subject.by_nnunet())
+            print(f"{name}: nnU-Net's own float16 sums give {half}", file=sys.stderr)
+        with peers.sums_in_float32() if float32 else nullcontext():
+            least = subject.least_dice(ours, subject.by_nnunet())
+    except FAILURES as error:
+        return Row(name, 1.0, unit="1-D", reason=f"the peer failed: {told(error)}")
     return Row(name, 1.0, max(1 - least, 1e-9), 1 - LEAST_DICE, unit="1-D")
 
 
 # ---- memory
 
 
-def peak(*arguments: Any) -> dict[str, float]:
+@cache
+def peak(*arguments: Any) -> dict[str, Any]:
     """What `inference_memory.py` prints."""
     script = Path(__file__).with_name("inference_memory.py")
     command = [sys.executable, str(script), *map(str, arguments)]
@@ -246,24 +253,27 @@ def peak(*arguments: Any) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure_limit(size: Size) -> Row:
-    """Peak above the scores of the way back at full size, against the limit."""
-    name = "scores_to_labels_memory"
+def peak_of_export(size: Size, classes: int) -> dict[str, Any]:
+    """Peaks above the scores: `ours` and, where nnU-Net ran, `peer`."""
+    return peak("restore", classes, *size.memory[0], *size.memory[1], "nnunet")
+
+
+def measure_limit(name: str, size: Size) -> Row:
+    """Peak above the scores of the way back against the limit."""
     try:
-        ours = peak("restore", CLASSES, *SCORES_FULL[0], *SCORES_FULL[1])["ours"]
+        ours = peak_of_export(size, CLASSES)["ours"]
     except FAILURES as error:
-        return Row(name, 1.0, unit="MB", reason=f"medseg failed: {type(error).__name__}", failed=True)
+        return Row(name, 1.0, unit="MB", reason=f"medseg failed: {told(error)}", failed=True)
     return Row(name, 1.0, ours, LIMIT_MB, unit="MB")
 
 
-def measure_export_memory(size: Size, classes: int) -> Row:
+def measure_export_memory(name: str, size: Size, classes: int) -> Row:
     """Peak above the scores against nnU-Net's export."""
-    name = f"memory_vs_nnunet_{classes}"
     try:
-        found = peak("restore", classes, *size.memory[0], *size.memory[1], "nnunet")
+        found = peak_of_export(size, classes)
     except FAILURES as error:
-        return Row(name, THIRD, unit="MB", reason=f"failed: {type(error).__name__}", failed=True)
-    return Row(name, THIRD, found["ours"], found["peer"], unit="MB")
+        return Row(name, THIRD, unit="MB", reason=f"medseg failed: {told(error)}", failed=True)
+    return Row(name, THIRD, found["ours"], found.get("peer"), unit="MB", reason=found.get("reason", ""))
 
 
 def measure_process(name: str, size: Size, study: IntTriple, limit_mb: float, ram: str) -> Row:
@@ -275,7 +285,7 @@ def measure_process(name: str, size: Size, study: IntTriple, limit_mb: float, ra
             write_volume(place / "ct.nii", inputs.study(study, (0.8, 0.8, 1.0)))
             found = peak("study", place / "run", place / "ct.nii", place / "labels.nii.gz", ram)
     except FAILURES as error:
-        return Row(name, 1.0, unit="MB", reason=f"medseg failed: {type(error).__name__}", failed=True)
+        return Row(name, 1.0, unit="MB", reason=f"medseg failed: {told(error)}", failed=True)
     return Row(name, 1.0, found["peak"], limit_mb, unit="MB")
 
 
@@ -284,13 +294,14 @@ def measure_process(name: str, size: Size, study: IntTriple, limit_mb: float, ra
 
 def rows(size: Size, names: set[str], effort: Effort) -> Iterator[Row]:
     """Time first, one after the other; then memory, in the quick form two processes at a time."""
-    for name, row in timed(size, effort).items():
-        if not names or name in names:
-            yield row()
     quick = size is QUICK
-    wanted = [row for name, row in weighed(size).items() if (name in names if names else not quick or name != KONFAI)]
+
+    def wanted(table: dict[str, Callable[[], Row]]) -> list[Callable[[], Row]]:
+        return [row for name, row in table.items() if (name in names if names else not quick or name not in NOT_QUICK)]
+
+    yield from (row() for row in wanted(timed(size, effort)))
     with ThreadPoolExecutor(2 if quick else 1) as pool:
-        yield from pool.map(lambda row: row(), wanted)
+        yield from pool.map(lambda row: row(), wanted(weighed(size)))
 
 
 def timed(size: Size, effort: Effort) -> dict[str, Callable[[], Row]]:
@@ -306,28 +317,27 @@ def timed(size: Size, effort: Effort) -> dict[str, Callable[[], Row]]:
         "whole_vs_monai": (1 / 0.8, lambda: whole(subject, subject.by_monai), effort),
     }
     found: dict[str, Callable[[], Row]] = {name: partial(measure, name, *row) for name, row in table.items()}
-    same = ("same_labels_as_nnunet", subject, False), ("same_labels_untrained", untrained, True)
+    same = ("same_labels_as_nnunet", subject, False), (UNTRAINED, untrained, True)
     return found | {name: partial(measure_sameness, name, own, float32=float32) for name, own, float32 in same}
 
 
 def weighed(size: Size) -> dict[str, Callable[[], Row]]:
     """Rows of memory."""
-    process = partial(measure_process, size=size)
-    return {
-        "scores_to_labels_memory": partial(measure_limit, size),
-        "memory_vs_nnunet_5": partial(measure_export_memory, size, 5),
-        "memory_vs_nnunet_25": partial(measure_export_memory, size, 25),
-        "whole_process_under_2G": partial(
-            process, "whole_process_under_2G", study=size.long, limit_mb=2**31 / 1e6, ram=BUDGET
-        ),
-        KONFAI: partial(process, KONFAI, study=KONFAI_STUDY, limit_mb=KONFAI_MB, ram="none"),
+    two_gib = 2**31 / 1e6
+    table: dict[str, Callable[[str], Row]] = {
+        "memory_vs_nnunet_5": partial(measure_export_memory, size=size, classes=5),
+        "memory_vs_nnunet_25": partial(measure_export_memory, size=size, classes=25),
+        "whole_process_under_2G": partial(measure_process, size=size, study=size.long, limit_mb=two_gib, ram=BUDGET),
+        "scores_to_labels_memory": partial(measure_limit, size=size),  # of the process of the first row
+        KONFAI: partial(measure_process, size=size, study=KONFAI_STUDY, limit_mb=KONFAI_MB, ram="none"),
     }
+    return {name: partial(row, name) for name, row in table.items()}
 
 
 NAMES = (
     "scores_to_labels_vs_nnunet", "scores_to_labels_cubic", "scores_to_labels_memory", "memory_vs_nnunet_5",
     "memory_vs_nnunet_25", "whole_vs_bare_network", "whole_vs_our_network", "whole_vs_nnunet", "whole_vs_monai",
-    "same_labels_as_nnunet", "same_labels_untrained", "whole_process_under_2G", KONFAI,
+    "same_labels_as_nnunet", UNTRAINED, "whole_process_under_2G", KONFAI,
 )  # fmt: skip
 
 

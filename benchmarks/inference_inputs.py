@@ -9,18 +9,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from medseg.config import build_config, write_config
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelSet
 from medseg.imaging.resample import resample_linear
 from medseg.imaging.volume import Volume
 from medseg.preprocessing.plan import Plan, PreprocessingConfig
 from medseg.shapes import FloatArray, IntTriple, Triple
-from medseg.training.checkpoint import Checkpoint, write_checkpoint
-from medseg.workflows.recipe import Recipe
-from medseg.workflows.run import Run, write_run
 
 ORGANS = ((-0.35, 0.1, 0.3, 60.0), (0.4, 0.0, 0.25, -850.0), (0.0, -0.3, 0.18, 300.0), (0.1, 0.35, 0.15, 140.0))
+TISSUES_HU = (-925.0, -400.0, 100.0, 220.0)  # between air, lung, soft tissue and two organs: no class is a mere edge
 NOISE_HU = 2.0  # little, so that a network that saw a few tiles is sure of most voxels
 
 
@@ -63,10 +60,15 @@ def scores(classes: int, shape: IntTriple) -> FloatArray:
     return found
 
 
-def taught(network: nn.Module, classes: int, image: FloatArray, patch: int, steps: int = 40) -> nn.Module:
-    """The network after some steps of learning tissues by their density, so that its labels have shapes."""
+def taught(network: nn.Module, image: FloatArray, limits: FloatArray, patch: int, steps: int = 40) -> nn.Module:
+    """The network after some steps of learning tissues by their density, so that its labels have shapes.
+
+    Args:
+        image: normalised.
+        limits: TISSUES_HU normalised likewise; one class more than there are limits.
+    """
     torch.manual_seed(0)
-    limits = torch.linspace(float(image.min()), float(image.max()), classes + 1)[1:-1]
+    bounds = torch.from_numpy(limits)
     optimizer = torch.optim.Adam(network.parameters(), 5e-3)
     rng = np.random.default_rng(0)
     network.train()
@@ -75,7 +77,7 @@ def taught(network: nn.Module, classes: int, image: FloatArray, patch: int, step
         smooth = torch.nn.functional.avg_pool3d(tile, 3, 1, 1)
         logits = network(tile)
         logits = logits[0] if isinstance(logits, list) else logits
-        loss = torch.nn.functional.cross_entropy(logits, torch.bucketize(smooth, limits)[:, 0])
+        loss = torch.nn.functional.cross_entropy(logits, torch.bucketize(smooth, bounds)[:, 0])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -91,6 +93,11 @@ def write_untrained_run(
     folder: Path, classes: int, spacing_mm: Triple, patch: IntTriple, channels: tuple[int, ...], overlap: float = 0.5
 ) -> None:
     """A run folder with random weights."""
+    from medseg.config import build_config, write_config  # the processes that measure memory do without these
+    from medseg.training.checkpoint import Checkpoint, write_checkpoint
+    from medseg.workflows.recipe import Recipe
+    from medseg.workflows.run import Run, write_run
+
     model = {"name": "unet", "channels": list(channels), "deep_supervision": 0}
     given = {"data": "none", "model": model, "inference": {"overlap": overlap}}
     recipe = build_config(Recipe, given, source="recipe")

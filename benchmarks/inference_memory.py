@@ -4,7 +4,8 @@
     python benchmarks/inference_memory.py study RUN STUDY.nii OUT.nii.gz RAM|none
 
 The first prints JSON with `ours`, our way back, and on request `peer`, nnU-Net's export: the most MB that the process
-held during the call beyond what it held before it, the scores included in the latter, the labels in the former. The
+held during the call beyond what it held before it, the scores included in the latter, the labels in the former; or
+`reason`, why nnU-Net did not run. The
 second is a whole prediction and prints `peak`, the most MB that the whole process
 ever held, imports and the study included, and `seconds`.
 """
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from io_memory import memory_mb
+from io_rows import FAILURES, told
 
 SPACING_MM = 1.5
 
@@ -32,7 +34,7 @@ def main() -> None:
         print(json.dumps(restore_scores([int(n) for n in sys.argv[2:9]], both=both)))
 
 
-def restore_scores(numbers: list[int], *, both: bool) -> dict[str, float]:
+def restore_scores(numbers: list[int], *, both: bool) -> dict[str, float | str]:
     import inference_inputs
 
     from medseg.imaging.geometry import Geometry
@@ -47,13 +49,16 @@ def restore_scores(numbers: list[int], *, both: bool) -> dict[str, float]:
         restore(scores.transpose(0, 3, 2, 1), standard, standard.with_spacing(fine))
 
     ours(scores[:, :4].copy())  # the compiled code is loaded
-    found = {"ours": above(lambda: ours(scores))}
+    found: dict[str, float | str] = {"ours": above(lambda: ours(scores))}
     if both:
-        import inference_peers
+        try:
+            import inference_peers
 
-        peer = inference_peers.NNUNet(classes, (SPACING_MM,) * 3)
-        peer.export(scores[:, :4].copy(), (4, b, a), fine[::-1])
-        found["peer"] = above(lambda: peer.export(scores, (c, b, a), fine[::-1]))
+            peer = inference_peers.NNUNet(classes, (SPACING_MM,) * 3)
+            peer.export(scores[:, :4].copy(), (4, b, a), fine[::-1])
+            found["peer"] = above(lambda: peer.export(scores, (c, b, a), fine[::-1]))
+        except FAILURES as error:
+            found["reason"] = f"the peer failed: {told(error)}"
     return found
 
 

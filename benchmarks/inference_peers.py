@@ -51,6 +51,13 @@ def plans(spacing_mm: Triple, patch: IntTriple, channels: tuple[int, ...], order
     }  # fmt: skip
 
 
+def our_network(channels: tuple[int, ...], classes: int) -> UNet:
+    """Our U-Net with random weights, in the layers that nnU-Net's has."""
+    torch.manual_seed(0)
+    config = UNetConfig(channels=channels, deep_supervision=len(channels) - 2)
+    return config.build(1, classes, (32, 32, 32)).eval()
+
+
 class NNUNet:
     """nnU-Net's predictor and its export for one network.
 
@@ -87,15 +94,6 @@ class NNUNet:
             self.configuration.network_arch_class_name, self.configuration.network_arch_init_kwargs,
             self.configuration.network_arch_init_kwargs_req_import, 1, classes, deep_supervision=False,
         ).eval()  # fmt: skip
-        self.channels = channels
-
-    def twin(self, classes: int) -> UNet:
-        """Our U-Net with the same weights."""
-        ours = UNetConfig(channels=self.channels, deep_supervision=len(self.channels) - 2).build(
-            1, classes, (32, 32, 32)
-        )
-        ours.load_state_dict(translate(self.network.state_dict()))
-        return ours.eval()
 
     def take(self, ours: nn.Module) -> None:
         """Takes over the weights of our U-Net."""

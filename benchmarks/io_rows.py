@@ -102,12 +102,12 @@ def measure(name: str, target: float, build: Callable[[], Comparison], effort: E
         comparison = build()
         own = comparison.ours()
     except FAILURES as error:
-        return Row(name, target, reason=f"medseg failed: {_told(error)}", failed=True)
+        return Row(name, target, reason=f"medseg failed: {told(error)}", failed=True)
     try:
         reason = comparison.difference(own, comparison.peer())
     except FAILURES as error:
         del own
-        return Row(name, target, ours=_alone(comparison.ours, effort.runs), reason=f"the peer failed: {_told(error)}")
+        return Row(name, target, ours=_alone(comparison.ours, effort.runs), reason=f"the peer failed: {told(error)}")
     del own
     ours, peer = in_turns(comparison.ours, comparison.peer, effort)
     return Row(name, target, statistics.median(ours), statistics.median(peer), reason=reason)
@@ -138,7 +138,7 @@ def _alone(call: Callable[[], Any], runs: int) -> float:
     return statistics.median(seconds_of(call) for _ in range(runs))
 
 
-def _told(error: BaseException) -> str:
+def told(error: BaseException) -> str:
     """One line; a path of this machine in it is of no use to a reader elsewhere, so only the first line is kept."""
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}".rstrip(": ")
 

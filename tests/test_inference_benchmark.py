@@ -34,15 +34,42 @@ def tiny(bench: ModuleType) -> object:
 
 def test_the_targets_are_the_promised_ones(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "measure", lambda name, least, build, effort: bench.Row(name, least))
-    for name in ("measure_limit", "measure_process", "measure_sameness"):
-        monkeypatch.setattr(bench, name, lambda *_, name=name, **__: bench.Row(name, 1.0))
-    monkeypatch.setattr(bench, "measure_export_memory", lambda size, classes: bench.Row(f"{classes}", bench.THIRD))
+    for function in ("measure_limit", "measure_process", "measure_sameness"):
+        monkeypatch.setattr(bench, function, lambda name, *_, **__: bench.Row(name, 1.0))
+    monkeypatch.setattr(bench, "measure_export_memory", lambda name, **_: bench.Row(name, bench.THIRD))
 
     found = {row.name: round(row.target, 3) for row in bench.rows(bench.FULL, set(), bench.Effort())}
 
     assert found["scores_to_labels_vs_nnunet"] == found["scores_to_labels_cubic"] == 8
-    assert (found["5"], found["25"], bench.LIMIT_MB, bench.BUDGET) == (3, 3, 150, "2G")
+    assert (found["memory_vs_nnunet_5"], found["memory_vs_nnunet_25"], bench.LIMIT_MB, bench.BUDGET) == (3, 3, 150, "2G")
     assert (found["whole_vs_bare_network"], found["whole_vs_nnunet"], found["whole_vs_monai"]) == (0.909, 1.25, 1.25)
+
+
+def test_a_missing_peer_is_a_row_that_is_not_met(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nnunetv2.inference.predict_from_raw_data", None)
+    small = ((12, 10, 6), (20, 18, 6))
+    size = bench.Size(small, small, (24, 24, 24), 2.0, 3.0, 16, (4, 4, 8), 0, 1.2, (64, 64, 64), 16)
+    subject, effort = bench.Subject(size), bench.Effort(1, 0.0, 1)
+
+    found = [
+        bench.measure("scores", 8, lambda: bench.scores_against_nnunet(size, 1), effort),
+        bench.measure("whole", 1.25, lambda: bench.whole(subject, subject.by_nnunet), effort),
+        bench.measure_sameness("same", subject, float32=False),
+    ]
+
+    for row in found:
+        assert row.reason.startswith("the peer failed: ")
+        assert not row.met
+        assert not row.failed
+
+
+def test_the_quick_form_has_every_row_with_a_target(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    for function in ("measure", "measure_limit", "measure_process", "measure_sameness", "measure_export_memory"):
+        monkeypatch.setattr(bench, function, lambda name, *_, **__: bench.Row(name, 1.0))
+
+    found = {row.name for row in bench.rows(bench.QUICK, set(), bench.Effort())}
+
+    assert set(bench.NAMES) - found == {"memory_vs_konfai_published", "same_labels_untrained"}
 
 
 @pytest.mark.parametrize("order", [1, 3])
