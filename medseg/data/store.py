@@ -15,7 +15,7 @@ from medseg.imaging.case import Case
 from medseg.imaging.regions import Reading, refuse_overlaps
 from medseg.preprocessing.looked_for import known_classes
 from medseg.preprocessing.plan import Plan
-from medseg.preprocessing.standardise import standardise, standardise_labels
+from medseg.preprocessing.standardise import standardise, standardise_labels, whole_hu
 from medseg.shapes import IntArray
 
 RaterMode = Literal["random", "soft", "majority", "staple", "heads", "conditioned", "crowd"]
@@ -100,7 +100,7 @@ def store_case(case: Case, plan: Plan, mode: RaterMode) -> StoredCase:
     labels = np.stack([standardise_labels(reading, image.geometry) for reading in readings.values()])
     table = np.stack([known_classes(reading) for reading in readings.values()])
     partly = None if table.all() else torch.from_numpy(table)
-    hu = torch.from_numpy(np.round(image.hu).astype(np.int16))[None]
+    hu = torch.from_numpy(whole_hu(image.hu))[None]
     stored = StoredCase(case.id, hu, torch.from_numpy(labels), find_places(labels), tuple(readings), partly)
     if mode != "majority":
         return stored

@@ -10,10 +10,10 @@ from medseg.imaging.geometry import Geometry
 from medseg.imaging.resample import AIR_HU, resample_linear
 from medseg.imaging.volume import Volume
 from medseg.inference.tiles import BodyMap
+from medseg.preprocessing.standardise import whole_hu
 from medseg.shapes import IntArray
 
 SLAB_VOXELS = 2**22  # resampled at a time: float32 values exist for so many only
-LEAST, MOST = np.iinfo(np.int16).min, np.iinfo(np.int16).max
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +45,5 @@ def resample_hu(volume: Volume, target: Geometry) -> IntArray:
     step = max(1, SLAB_VOXELS // (x * y))
     for first in range(0, z, step):
         slab = target.cropped((0, 0, first), (x, y, min(step, z - first)))
-        values = np.rint(resample_linear(volume.hu, volume.geometry, slab, outside=AIR_HU))
-        hu[:, :, first : first + step] = np.clip(values, LEAST, MOST, out=values)
+        hu[:, :, first : first + step] = whole_hu(resample_linear(volume.hu, volume.geometry, slab, outside=AIR_HU))
     return hu

@@ -33,6 +33,17 @@ def standardise_labels(labels: Reading, target: Geometry) -> IntArray:
     return resample_nearest(read_indices(labels), labels.geometry, target).astype(np.int16)
 
 
+def whole_hu(hu: FloatArray) -> IntArray:
+    """HU as training stores them and prediction shows them: rounded to int16, beyond its range its ends.
+
+    >>> whole_hu(np.array([-1024.4, 40.6, 50_000.0])).tolist()
+    [-1024, 41, 32767]
+    """
+    ends = np.iinfo(np.int16)
+    values = np.rint(hu)
+    return np.clip(values, ends.min, ends.max, out=values).astype(np.int16)
+
+
 def normalise(hu: FloatArray, plan: Plan) -> FloatArray:
     """Clips to the plan's window and scales to zero mean and unit deviation; works on arrays and tensors."""
     return (hu.clip(*plan.window_hu) - plan.mean_hu) / plan.std_hu

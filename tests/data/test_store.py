@@ -29,8 +29,8 @@ def reading(value: int, **partly: Any) -> LabelMap:
     return LabelMap(labels, GRID, LABELS, **partly)
 
 
-def store(mode: Any, **raters: LabelMap) -> StoredCase:
-    hu = np.full(GRID.shape, 40.4, dtype=np.float32)
+def store(mode: Any, hu_value: float = 40.4, **raters: LabelMap) -> StoredCase:
+    hu = np.full(GRID.shape, hu_value, dtype=np.float32)
     return store_case(Case("c1", Volume(hu, GRID), raters), PLAN, mode)
 
 
@@ -79,6 +79,11 @@ def test_regions_without_a_mask_were_not_looked_for() -> None:
 
 def test_hu_are_stored_as_whole_numbers() -> None:
     assert store("random", A=reading(5)).hu.unique().tolist() == [40]
+
+
+@pytest.mark.parametrize("hu, kept", [(40_000, 32767), (-40_000, -32768)])
+def test_hu_beyond_what_is_stored_become_its_ends_and_do_not_wrap(hu: float, kept: int) -> None:
+    assert store("random", hu, A=reading(5)).hu.unique().tolist() == [kept]
 
 
 def test_slices_that_were_not_read_are_unknown() -> None:
