@@ -6,8 +6,9 @@ network from MONAI.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 from torch import nn
@@ -23,7 +24,8 @@ class SegResNetConfig(Config):
     Args:
         filters: feature maps at the finest level; they double from level to level.
         blocks: residual blocks per level on the way down, finest first.
-        deep_supervision: number of extra, coarser outputs that the loss also sees.
+        deep_supervision: number of extra, coarser outputs that the loss also sees; fewer by default where the levels
+            allow no more.
         spacing_mm: of the voxels along X, Y, Z; an axis with thick voxels is not halved, and not convolved along,
             until the others have caught up with it. Not given: all axes alike.
     """
@@ -34,6 +36,14 @@ class SegResNetConfig(Config):
     blocks: tuple[PositiveInt, ...] = Field(default=(1, 2, 2, 4, 4), min_length=2)
     deep_supervision: int = Field(default=3, ge=0)
     spacing_mm: Triple | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_fit(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or not isinstance(blocks := given.get("blocks"), list | tuple):
+            return given
+        most = cls.model_fields["deep_supervision"].default
+        return {"deep_supervision": max(0, min(most, len(blocks) - 2)), **given}
 
     @model_validator(mode="after")
     def _levels_fit(self) -> SegResNetConfig:

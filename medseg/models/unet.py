@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
@@ -26,7 +27,8 @@ class Topology(Config):
         kernels: of the convolutions per resolution, such as (3, 3, 1) while slices are thick; default (3, 3, 3).
         stem_stride: stride of the first block; above 1 the finest features are coarser than the image and the logits
             are interpolated back up, which costs a fraction of the time.
-        deep_supervision: number of extra, coarser outputs that the loss also sees.
+        deep_supervision: number of extra, coarser outputs that the loss also sees; fewer by default where the levels
+            allow no more.
     """
 
     prefers: ClassVar[tuple[str, float]] = ("sgd", 1e-2)  # optimiser and learning rate of nnU-Net
@@ -35,6 +37,18 @@ class Topology(Config):
     kernels: tuple[Kernel, ...] | None = None
     stem_stride: Stride = (1, 1, 1)
     deep_supervision: int = Field(default=2, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_fit(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or not isinstance(channels := given.get("channels"), list | tuple):
+            return given
+        return {**cls._defaults(len(channels)), **given}
+
+    @classmethod
+    def _defaults(cls, levels: int) -> dict[str, Any]:
+        """Defaults of a network of so many levels, where they are others than those of the preset."""
+        return {"deep_supervision": max(0, min(cls.model_fields["deep_supervision"].default, levels - 2))}
 
     @model_validator(mode="after")
     def _levels_fit(self) -> Topology:
@@ -89,13 +103,19 @@ class ResEncConfig(Topology):
     9 and for 24 GB of graphics memory.
 
     Args:
-        blocks: residual blocks per resolution, finest first.
+        blocks: residual blocks per resolution, finest first; by default those of the preset, cut off or with its last
+            number repeated where the channels are fewer or more.
     """
 
     name: Literal["resenc-m", "resenc-l"] = "resenc-m"
     channels: tuple[PositiveInt, ...] = Field(default=(32, 64, 128, 256, 320, 320), min_length=3)
     blocks: tuple[PositiveInt, ...] = (1, 3, 4, 6, 6, 6)
     deep_supervision: int = Field(default=3, ge=0)
+
+    @classmethod
+    def _defaults(cls, levels: int) -> dict[str, Any]:
+        blocks = cls.model_fields["blocks"].default
+        return {**super()._defaults(levels), "blocks": (*blocks, *blocks[-1:] * levels)[:levels]}
 
     @model_validator(mode="after")
     def _blocks_fit(self) -> ResEncConfig:

@@ -5,6 +5,7 @@ Source: Hatamizadeh et al., UNETR, WACV 2022; network from MONAI.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -18,7 +19,10 @@ TOKEN_VOXELS = 16  # MONAI's UNETR cuts the patch into tokens of 16^3 voxels
 
 
 class UNETRConfig(Config):
-    """Sizes of the transformer (`hidden`, `mlp`, `heads`; 12 layers) and of the decoder (`features`)."""
+    """Sizes of the transformer (`hidden`, `mlp`, `heads`; 12 layers) and of the decoder (`features`).
+
+    By default there are 12 heads, or the most below that divide `hidden`.
+    """
 
     prefers: ClassVar[tuple[str, float]] = ("adamw", 1e-4)  # optimiser and learning rate of its paper
     name: Literal["unetr"] = "unetr"
@@ -27,6 +31,14 @@ class UNETRConfig(Config):
     heads: int = Field(default=12, gt=0)
     features: int = Field(default=16, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_fit(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or not isinstance(hidden := given.get("hidden"), int) or hidden < 1:
+            return given
+        most = cls.model_fields["heads"].default
+        return {"heads": next(heads for heads in range(most, 0, -1) if hidden % heads == 0), **given}
 
     @model_validator(mode="after")
     def _heads_divide(self) -> UNETRConfig:

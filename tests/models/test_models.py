@@ -224,6 +224,29 @@ def test_patches_are_multiples_of_the_downsampling(config: ModelConfig, expected
     assert config.downsampling == expected
 
 
+@pytest.mark.parametrize(
+    "wish, expected",
+    [
+        ({"name": "unet"}, {"deep_supervision": 2}),
+        ({"name": "unet", "channels": [4, 8, 8]}, {"deep_supervision": 1}),
+        ({"name": "unet", "channels": [4, 8, 8, 8, 8, 8]}, {"deep_supervision": 2}),
+        ({"name": "unet", "channels": [4, 8, 8], "deep_supervision": 0}, {"deep_supervision": 0}),
+        ({"name": "resenc-m", "channels": [4, 8, 8]}, {"deep_supervision": 1, "blocks": (1, 3, 4)}),
+        ({"name": "resenc-l", "channels": [4] * 8}, {"deep_supervision": 3, "blocks": (1, 3, 4, 6, 6, 6, 6, 6)}),
+        ({"name": "resenc-m", "channels": [4] * 6}, {"deep_supervision": 3, "blocks": (1, 3, 4, 6, 6, 6)}),
+        ({"name": "segresnet", "blocks": [1, 1, 1]}, {"deep_supervision": 1}),
+        ({"name": "segresnet", "blocks": [1] * 6}, {"deep_supervision": 3}),
+        ({"name": "unetr", "hidden": 64}, {"heads": 8}),
+        ({"name": "unetr", "hidden": 384}, {"heads": 12}),
+    ],
+)
+def test_defaults_fit_the_one_size_that_a_recipe_names(wish: dict[str, Any], expected: dict[str, Any]) -> None:
+    model = build_config(Wish, {"model": wish}).model
+
+    assert {key: getattr(model, key) for key in expected} == expected
+    assert build_config(Wish, {"model": model.model_dump(mode="json")}).model == model
+
+
 def test_dropout_changes_training_and_not_prediction() -> None:
     model, image = build("unetr", dropout=0.3), torch.randn(1, 1, 16, 16, 16)
 
@@ -241,7 +264,7 @@ def test_dropout_changes_training_and_not_prediction() -> None:
         ({"name": "unet", "channels": [4, 8, 8], "deep_supervision": 0, "strides": [[2, 2, 2]]}, r"2 strides"),
         ({"name": "unet", "channels": [4, 8, 8], "deep_supervision": 0, "kernels": [[3, 3, 1]]}, r"3 kernels"),
         ({"name": "unet", "channels": [4, 8, 8], "deep_supervision": 0, "kernels": [[2, 3, 3]] * 3}, r"kernels"),
-        ({"name": "resenc-m", "channels": [4, 8, 8], "deep_supervision": 0}, r"3 numbers of blocks"),
+        ({"name": "resenc-m", "channels": [4, 8, 8], "blocks": [1, 2]}, r"3 numbers of blocks"),
         ({"name": "resenc-xl"}, r"resenc-l.*resenc-m"),
         ({"name": "swin-unetr", "features": 20}, r"features \(20\) to be a multiple of 12"),
         ({"name": "swin-unetr", "heads": [5, 6, 12, 24]}, r"heads that divide"),
