@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,13 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     write_text(path.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, *, first_of: Sequence[str] = ()) -> Checkpoint:
     """Reads and verifies a checkpoint.
+
+    All of it is compared with its checksum, tensor by tensor, whichever are wanted.
+
+    Args:
+        first_of: prefixes, of which the first that the file has is all that is kept in memory; everything where empty.
 
     Raises:
         FileReadError: there is none.
@@ -68,17 +73,38 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise FileReadError("no such checkpoint", where=path.name, do="Check the run folder, or train first.")
     try:
         with safe_open(path, framework="pt") as stream:
-            metadata = stream.metadata() or {}
-            header = metadata.get("medseg", "")
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (no mapping)
+            metadata, names = stream.metadata() or {}, list(stream.keys())
+        header = metadata.get("medseg", "")
         facts = json.loads(header) if header else {}
+        if facts.get("schema") != SCHEMA:
+            raise CheckpointError("not a medseg checkpoint", where=path.name, expected=SCHEMA,
+                                  got=str(facts.get("schema")))  # fmt: skip
+        tensors: dict[str, Tensor] = {}
+        own = digest(_each(path, names, _wanted(names, first_of), tensors))
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise _corrupted(path, str(error).split("\n")[0][:80]) from error
-    if facts.get("schema") != SCHEMA:
-        raise CheckpointError("not a medseg checkpoint", where=path.name, expected=SCHEMA, got=str(facts.get("schema")))
-    if digest(tensors) != facts.get("sha256") or metadata.get("medseg_sha256") != _sha256(header):
+    if own != facts.get("sha256") or metadata.get("medseg_sha256") != _sha256(header):
         raise _corrupted(path, "its content does not match its checksum")
     return Checkpoint(tensors, facts)
+
+
+def _wanted(names: Sequence[str], first_of: Sequence[str]) -> str:
+    """What the names of the wanted tensors begin with."""
+    heads = (f"{prefix}." for prefix in first_of)
+    return next((head for head in heads if any(name.startswith(head) for name in names)), "")
+
+
+def _each(path: Path, names: Sequence[str], head: str, kept: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """All tensors by name; those that begin with `head` are put into `kept`.
+
+    The file is opened anew for each: what was read of an open one counts as memory of the process until it is closed.
+    """
+    for name in sorted(names):
+        with safe_open(path, framework="pt") as stream:
+            tensor = stream.get_tensor(name)
+        if name.startswith(head):
+            tensor = kept[name] = tensor.clone()
+        yield name, tensor
 
 
 def _sha256(text: str) -> str:
@@ -94,11 +120,15 @@ def _corrupted(path: Path, found: str) -> CheckpointError:
     )
 
 
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes; equal exactly when the tensors are bit-identical."""
+def digest(tensors: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]]) -> str:
+    """SHA-256 over names, types, shapes and bytes; equal exactly when the tensors are bit-identical.
+
+    Args:
+        tensors: by name, or pairs in the order of the names.
+    """
     total = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
+    for name, each in sorted(tensors.items()) if isinstance(tensors, Mapping) else tensors:
+        tensor = each.detach().cpu().contiguous()
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         total.update(tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
     return total.hexdigest()

@@ -84,14 +84,14 @@ class Run:
             return build(classes)
         return build_rater_network(mode, build, classes, len(self.raters))  # type: ignore[arg-type]
 
-    def load(self, which: str) -> Checkpoint:
-        """A checkpoint of this run.
+    def load(self, which: str, *, first_of: Sequence[str] = ()) -> Checkpoint:
+        """A checkpoint of this run, or of its parts only the first of these that it has, see `read_checkpoint`.
 
         Raises:
             FileReadError: there is none.
             CheckpointError: it is corrupted or was made for other labels or another network.
         """
-        checkpoint = read_checkpoint(self.checkpoint_file(which))
+        checkpoint = read_checkpoint(self.checkpoint_file(which), first_of=first_of)
         stored = checkpoint.facts.get("labels")
         if stored != list(self.labels.names):
             raise CheckpointError(
@@ -113,7 +113,7 @@ class Run:
         """
         rater = None if as_rater is None else self.rater_index(as_rater)
         model = self.build_model()
-        checkpoint = self.load(which)
+        checkpoint = self.load(which, first_of=("ema", "model"))
         try:
             model.load_state_dict(checkpoint.part("ema") or checkpoint.part("model"))
         except RuntimeError as error:

@@ -49,6 +49,23 @@ def test_a_part_is_found_by_its_prefix(path: Path) -> None:
     assert sorted(read_checkpoint(path).part("model")) == ["count", "none", "weight"]
 
 
+def test_the_first_part_that_there_is_comes_alone(path: Path) -> None:
+    found = read_checkpoint(path, first_of=("ema", "model"))
+
+    assert found.tensors.keys() == {name for name in checkpoint().tensors if name.startswith("model.")}
+    assert len(found.tensors) < len(checkpoint().tensors)
+    assert found.facts == read_checkpoint(path).facts
+
+
+def test_a_flipped_bit_in_a_part_that_is_not_wanted_is_noticed(path: Path) -> None:
+    content = path.read_bytes()
+    at = content.index(checkpoint().tensors["random.torch"].numpy().tobytes())
+    path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+
+    with pytest.raises(CheckpointError, match="the checkpoint is corrupted"):
+        read_checkpoint(path, first_of=("model",))
+
+
 def test_the_facts_lie_beside_the_checkpoint_for_people(path: Path) -> None:
     assert json.loads(path.with_suffix(".json").read_text()) == read_checkpoint(path).facts
 
