@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
@@ -21,13 +21,15 @@ def forward_bytes(model: nn.Module, batch: int, patch: IntTriple) -> int:
     The network runs on torch's meta device, where tensors have sizes but no content. What libraries take for
     themselves comes on top: see `budget`.
     """
-    content_free: dict[str, Any] = {
-        name: own.to("meta") for name, own in (*model.named_parameters(), *model.named_buffers())
-    }
+    weights = (*model.parameters(), *model.buffers())
+    content_free: dict[int, Any] = {id(own): own.detach().to("meta") for own in weights}
+    for own in model.parameters():
+        content_free[id(own)] = nn.Parameter(content_free[id(own)], requires_grad=False)
+    counting = copy.deepcopy(model, content_free)  # the model itself is not touched: other threads may be using it
     channels = max(getattr(module, "image_channels", 1) for module in model.modules())  # 2 in a cascade
     counted = _Live()
     with torch.inference_mode(), counted:
-        functional_call(model, content_free, (torch.empty((batch, channels, *patch), device="meta"),))
+        counting(torch.empty((batch, channels, *patch), device="meta"))
     return counted.most
 
 

@@ -191,6 +191,24 @@ def test_several_threads_get_the_same_labels_as_one(study: Volume) -> None:
         assert np.array_equal(prediction.labels, model(volume).labels)
 
 
+def test_counting_memory_in_one_thread_leaves_the_network_alone_that_another_uses(study: Volume) -> None:
+    seen: list[str] = []
+
+    class Watched(Threshold):
+        def forward(self, image: Tensor) -> Tensor:
+            seen.append(shared.level.device.type)  # of the network that all threads share, while any copy computes
+            return super().forward(image)
+
+    shared = Watched(0.0)
+    model = replace(predictor(shared), budget=Budget(ram=64 * 2**30))
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(model, [study] * 4))
+
+    assert seen and set(seen) == {"cpu"}
+    assert all(np.array_equal(each.labels, np.where(study.hu == 300, 40, 0)) for each in together)
+
+
 def test_the_two_halves_of_a_prediction_can_be_done_apart(study: Volume) -> None:
     model = predictor(Threshold(0.0))
 
