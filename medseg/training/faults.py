@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "out of memory")
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "out of memory", "MemoryError")
 
 
 def first_nonfinite(model: nn.Module, forward: Callable[[], object]) -> str:
@@ -61,7 +61,7 @@ def tensors_in(output: object) -> Iterator[Tensor]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocator gave up: CUDA's, the CPU's, or a library's below.
+    """Whether an allocator gave up: CUDA's, the CPU's, or a library's below, here or in a process of the loader.
 
     >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."))
     True
@@ -69,6 +69,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+
+
+def is_lost_worker(error: BaseException) -> bool:
+    """Whether a process of the loader was ended from outside, as the kernel does where memory runs out.
+
+    >>> is_lost_worker(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "))
+    True
+    """
+    return isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error)
 
 
 def largest_that_fits(patches: int, attempt: Callable[[int], None]) -> int:

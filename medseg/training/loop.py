@@ -11,10 +11,10 @@ from typing import Any
 
 from torch import nn
 
-from medseg.errors import TrainingError
+from medseg.errors import MedsegError, TrainingError, WriteError
 from medseg.training.distributed import choose_device
 from medseg.training.events import Cases, StepEvent, Watcher, summarise_validation
-from medseg.training.faults import is_out_of_memory, release_memory
+from medseg.training.faults import is_lost_worker, is_out_of_memory, release_memory
 from medseg.training.machine import Machine
 from medseg.training.settings import TrainingConfig
 from medseg.training.state import TrainingState, new_state
@@ -24,6 +24,7 @@ __all__ = ["Batch", "Hooks", "TrainingConfig", "TrainingState", "choose_device",
            "train_steps"]  # fmt: skip
 
 Asked = Callable[[], bool]
+LONGEST_UNSAVED_S = 600.0  # slow steps are saved before `checkpoint_every` of them are done
 
 
 @dataclass
@@ -72,7 +73,8 @@ def train_steps(
 
     Raises:
         TrainingError: loss or gradient are not finite (the step, the cases, the patch and the layer are named), or the
-            memory is not enough (the state is saved, and the largest batch that fits is named).
+            memory is not enough (the state is saved, and the largest batch that fits is named), also that of the
+            loader's processes or of a validation.
     """
     machine = machine or Machine.of(state.model)
     try:
@@ -91,15 +93,24 @@ class _Course:
     config: TrainingConfig
     hooks: Hooks
     stopped: Asked
+    saved: float = field(default_factory=time.monotonic)
 
     def run(self, batches: Iterable[Any]) -> bool:
+        try:
+            return self._steps(batches)
+        except RuntimeError as error:  # torch raises it wherever the process is when one of the loader's is gone
+            if not is_lost_worker(error):
+                raise
+        raise self._loader_fault("the system ended a process of the loader, probably because memory ran out", batches)
+
+    def _steps(self, batches: Iterable[Any]) -> bool:
         state, report = self.learner.state, _Report(self.config, self.hooks)
         if self._validation_is_due() and not self._validate_and_save(stop=False):
             return False  # a run that was interrupted while it validated does so again
         iterator = iter(batches)
         while state.step < self.config.steps and not state.ended:
             asked = time.perf_counter()
-            batch = next(iterator)
+            batch = self._next(iterator, batches)
             got = time.perf_counter()
             outcome = self._learn(batch)
             alone = self.learner.machine.world.size == 1
@@ -107,6 +118,34 @@ class _Course:
             if not self._validate_and_save(self.stopped() if alone else outcome.stop):
                 return False
         return True
+
+    def _next(self, iterator: Iterator[Any], batches: Iterable[Any]) -> Any:
+        try:
+            return next(iterator)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        raise self._loader_fault("out of memory while the loader made a batch", batches)
+
+    def _loader_fault(self, what: str, batches: Iterable[Any]) -> TrainingError:
+        """Saves what can be saved; fewer loader processes give the same batches in less memory."""
+        release_memory()
+        kept, workers = self._keep(), getattr(batches, "num_workers", 0)
+        advice = f"go on with --resume sampling.workers={workers // 2}, which gives the same batches in less memory"
+        if not workers:
+            advice = "free some memory and go on with --resume"
+        return TrainingError(what, where=f"step {self.learner.state.step + 1}", do=f"{kept}; {advice}.")
+
+    def _keep(self) -> str:
+        """Saves the state where it is whole; says what is kept."""
+        if self.learner.updating:
+            return "The last checkpoint is intact"
+        self._save(False)
+        return "Everything is saved"
+
+    def _save(self, best: bool) -> None:
+        self.hooks.save(best)
+        self.saved = time.monotonic()
 
     def _learn(self, given: Any) -> Outcome:
         batch = None
@@ -116,7 +155,7 @@ class _Course:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 if self.learner.machine.world.size > 1 and not self.learner.updating:
-                    self.hooks.save(False)  # another process is gone, and these weights are those of the last step
+                    self._save(False)  # another process is gone, and these weights are those of the last step
                 raise
         # Not in the handler, whose traceback holds the tensors of the failed step.
         raise self._out_of_memory(batch)
@@ -124,9 +163,7 @@ class _Course:
     def _out_of_memory(self, batch: Batch | None) -> TrainingError:
         """Saves what can be saved and finds out what would fit; without a batch, it was the making of it."""
         release_memory()
-        if not self.learner.updating:
-            self.hooks.save(False)
-        kept = "Everything is saved" if not self.learner.updating else "The last checkpoint is intact"
+        kept = self._keep()
         where = f"step {self.learner.state.step + 1}"
         if batch is None:
             return TrainingError(
@@ -150,17 +187,34 @@ class _Course:
 
     def _validate_and_save(self, stop: bool) -> bool:
         """What is due after a step; False when training was interrupted."""
+        state, before = self.learner.state, self.learner.state.facts
+        try:
+            return self._validated_and_saved(stop)
+        except WriteError:
+            raise
+        except (MedsegError, RuntimeError, MemoryError) as error:
+            state.restore(before)  # as if the validation had not begun: it is done again on resume
+            if not is_out_of_memory(error):
+                self._save(False)
+                raise
+        release_memory()  # not in the handler, whose traceback holds what did not fit
+        self._save(False)
+        raise TrainingError("out of memory while validating", where=f"step {state.step}",
+                            do="Everything is saved; free some memory and go on with --resume.")  # fmt: skip
+
+    def _validated_and_saved(self, stop: bool) -> bool:
         state, config = self.learner.state, self.config
         best = False
         if self._validation_is_due():
             verdict = self._validate()
             if verdict is None:
-                self.hooks.save(False)
+                self._save(False)
                 return False
             best = verdict
         last = state.step == config.steps or state.ended
-        if best or stop or state.step % config.checkpoint_every == 0 or last:
-            self.hooks.save(best)
+        late = time.monotonic() - self.saved >= LONGEST_UNSAVED_S
+        if best or stop or late or state.step % config.checkpoint_every == 0 or last:
+            self._save(best)
         return last or not stop
 
     def _validation_is_due(self) -> bool:

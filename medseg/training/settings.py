@@ -21,11 +21,13 @@ class EarlyStoppingConfig(Config):
 
 
 class TrainingConfig(Config):
-    """Steps are optimiser steps. `validate_every` and `checkpoint_every` count steps; both also happen at the end.
+    """Steps are optimiser steps. `validate_every` and `checkpoint_every` count steps; both also happen at the end,
+    and nothing stays unsaved for more than ten minutes.
 
     Args:
         batch: patches per step, on all devices together.
         accumulate: parts in which each device computes its patches one after the other, for less memory.
+        learning_rate_scale: multiplies the optimiser's rate. It may be changed on resume, after a loss that exploded.
         ema: decay per step of the running average of the weights, such as 0.999; none: no average.
         validate_on: number of held-out cases in a validation along the way; none: all of them.
         augment_on: the `loader`'s processes augment patch by patch, or the `device` a whole batch in the step; `auto`
@@ -40,6 +42,7 @@ class TrainingConfig(Config):
     seed: int = Field(default=0, ge=0)
     optimizer: OptimizerConfig = AdamWConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    learning_rate_scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     clip_norm: float = Field(default=12.0, gt=0)
     ema: float | None = Field(default=None, gt=0, lt=1)
     early_stopping: EarlyStoppingConfig | None = None
@@ -73,4 +76,4 @@ class TrainingConfig(Config):
 
     def learning_rate(self, step: int) -> float:
         """Of the step that follows `step` finished ones."""
-        return self.optimizer.learning_rate * self.schedule.factor(step, self.steps)
+        return self.optimizer.learning_rate * self.schedule.factor(step, self.steps) * self.learning_rate_scale

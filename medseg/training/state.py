@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,8 +51,7 @@ class TrainingState:
         if self.average is not None:
             tensors |= {f"ema.{name}": tensor for name, tensor in self.average.model.state_dict().items()}
         tensors["random.torch"] = torch.get_rng_state()
-        own = {name: getattr(self, name) for name in _FACTS}
-        return Checkpoint(tensors, {**facts, **own})
+        return Checkpoint(tensors, {**facts, **self.facts})
 
     def unpack(self, checkpoint: Checkpoint) -> None:
         """Takes over a packed state; the next step is the one that would have come."""
@@ -61,8 +61,17 @@ class TrainingState:
             self.average.model.load_state_dict(checkpoint.part("ema"))
         torch.set_rng_state(checkpoint.tensors["random.torch"])
         self.validated = checkpoint.facts["step"]  # of a checkpoint from before these facts were kept
-        for name in _FACTS:
-            setattr(self, name, checkpoint.facts.get(name, getattr(self, name)))
+        self.restore({name: checkpoint.facts.get(name, value) for name, value in self.facts.items()})
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All that is no tensor."""
+        return {name: getattr(self, name) for name in _FACTS}
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        """Puts facts back."""
+        for name, value in facts.items():
+            setattr(self, name, value)
 
     def note_validation(self, mean: float, config: TrainingConfig) -> bool:
         """Takes in a validation's mean Dice; True when it is the best so far."""

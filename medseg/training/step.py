@@ -26,7 +26,7 @@ from medseg.training.settings import TrainingConfig
 from medseg.training.state import TrainingState
 
 Batch = dict[str, Any]
-GO_ON = "the last checkpoint is intact, so --resume goes on from there"
+GENTLER = 0.1  # the share of the learning rate that is advised after a loss that exploded
 
 
 @dataclass(frozen=True)
@@ -170,11 +170,13 @@ class Learner:
         mine = self._describe_fault(batch, loss_is_finite)
         told = [fault for fault in world.gathered(mine) if fault is not None]
         cases, cause = told[0] if told else ([], "")
+        scale = GENTLER * self.config.learning_rate_scale
         return TrainingError(
             "the loss is not finite" if not loss_is_finite else "the gradient is not finite",
             where=f"step {self.state.step + 1}" + (f", cases {', '.join(cases)}" if cases else ""),
             got=cause,
-            do=f"Lower training.optimizer.learning_rate; {GO_ON}.",
+            do=f"Go on from the last checkpoint with a lower rate, --resume training.learning_rate_scale={scale:g}; or "
+            "check the data.",
         )
 
     def _describe_fault(self, batch: Batch, loss_is_finite: bool) -> tuple[list[str], str] | None:

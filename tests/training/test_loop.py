@@ -18,6 +18,7 @@ from medseg.losses.deep_supervision import DeepSupervision
 from medseg.losses.dice_ce import DiceCEConfig
 from medseg.models.unet import UNetConfig
 from medseg.models.unetr import UNETRConfig
+from medseg.training import loop
 from medseg.training.checkpoint import digest, read_checkpoint, write_checkpoint
 from medseg.training.events import StepEvent, ValidationEvent
 from medseg.training.loop import Hooks, TrainingConfig, TrainingState, choose_device, stop_signal, train_steps
@@ -377,6 +378,111 @@ def test_outside_the_main_thread_training_works_without_handlers() -> None:
     thread.join()
 
     assert answers == [False]
+
+
+NO_MEMORY = [MemoryError(), RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory: 9 bytes")]
+
+
+@pytest.mark.parametrize("error", NO_MEMORY, ids=["python", "torch"])
+def test_a_validation_without_memory_saves_and_is_done_again_on_resume(
+    settings: Settings, batches_from: Batches, silent: Silent, error: Exception
+) -> None:
+    config, saved, state = settings(4, validate_every=2, checkpoint_every=9), [], new_state()
+
+    def fail(everything: bool, stopped: Callable[[], bool]) -> Any:
+        raise error
+
+    with pytest.raises(TrainingError, match=r"^step 2: out of memory while validating\. Everything is saved.*--resume"):
+        train_steps(state, batches_from(0), LOSS, config, silent(validate=fail, save=lambda best: saved.append(best)))
+    straight, resumed = new_state(), new_state()
+    resumed.unpack(state.pack({}))
+    train_steps(resumed, batches_from(2), LOSS, config, silent(validate=scored(0.5, 0.4)))
+    train_steps(straight, batches_from(0), LOSS, config, silent(validate=scored(0.5, 0.4)))
+
+    assert saved == [False]
+    assert digest(resumed.pack({}).tensors) == digest(straight.pack({}).tensors)
+    assert resumed.facts == straight.facts
+
+
+def test_the_last_validation_after_early_stopping_is_done_again_where_it_found_no_memory(
+    settings: Settings, batches_from: Batches, silent: Silent
+) -> None:
+    config = settings(8, validate_every=2, early_stopping=EarlyStoppingConfig(patience=1))
+    state, left = new_state(), iter([0.5, 0.5])
+
+    def validate(everything: bool, stopped: Callable[[], bool]) -> dict[str, dict[str, float]]:
+        if everything:
+            raise MemoryError
+        return {"c1": {"liver": next(left)}}
+
+    with pytest.raises(TrainingError, match="out of memory while validating"):
+        train_steps(state, batches_from(0), LOSS, config, silent(validate=validate, compared={"c1"}))
+
+    assert (state.step, state.validated, state.ended, state.best) == (4, 2, False, 0.5)
+
+
+class Loader:
+    """Batches of a loader with three processes, of which the third batch fails."""
+
+    num_workers = 3
+
+    def __init__(self, stream: list[dict[str, Any]], error: Exception) -> None:
+        self.stream, self.error = stream, error
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        yield from self.stream[:2]
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error, told",
+    [
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "probably because memory ran out"),
+        (RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"), "probably because memory ran out"),
+        (RuntimeError("Caught _ArrayMemoryError in DataLoader worker process 0."), "while the loader made a batch"),
+        (MemoryError("Caught MemoryError in DataLoader worker process 0."), "while the loader made a batch"),
+    ],
+)
+def test_a_loader_without_memory_saves_and_names_fewer_processes(
+    settings: Settings, batches_from: Batches, silent: Silent, error: Exception, told: str
+) -> None:
+    saved: list[bool] = []
+    loader = Loader(batches_from(0), error)
+
+    with pytest.raises(TrainingError, match=rf"^step 3: .*{told}\. Everything is saved; .*sampling\.workers=1"):
+        train_steps(new_state(), loader, LOSS, settings(4), silent(save=saved.append))
+
+    assert saved == [False]
+
+
+def test_a_loader_process_that_dies_during_a_validation_leaves_it_to_be_done_again(
+    settings: Settings, batches_from: Batches, silent: Silent
+) -> None:
+    state, saved = new_state(), []
+
+    def save(best: bool) -> None:
+        saved.append(best)
+        if best:  # torch raises it in the main thread, wherever that is
+            raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    with pytest.raises(TrainingError, match="the system ended a process of the loader"):
+        train_steps(state, batches_from(0), LOSS, settings(4, validate_every=2),
+                    silent(validate=scored(0.5), save=save))  # fmt: skip
+
+    assert (saved[:2], state.validated, state.best) == ([True, False], 0, None)
+
+
+def test_slow_steps_are_saved_before_so_many_are_done(
+    settings: Settings, batches_from: Batches, silent: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+    state = new_state()
+    monkeypatch.setattr(loop, "LONGEST_UNSAVED_S", 0.0)
+
+    train_steps(state, batches_from(0), LOSS, settings(3, checkpoint_every=99),
+                silent(save=lambda best: saved.append(state.step)))  # fmt: skip
+
+    assert saved == [1, 2, 3]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
