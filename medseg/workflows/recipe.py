@@ -80,13 +80,20 @@ def with_preferences(recipe: Recipe) -> Recipe:
 
 
 def learned_alike(recipe: Recipe, other: Recipe) -> Recipe:
-    """The recipe with everything of another one that decides how, but not what is learned: another machine, less memory
-    or more loader processes give the same curve."""
-    changed = {}
+    """The recipe with everything of another one that may change on resume: what decides how, but not what is learned
+    (another machine, less memory or more loader processes give the same curve), and the scale of the learning rate."""
+    recipe, changed = with_rate_of(recipe, other), {}
     for section, keys in HOW.items():
         theirs = {key: getattr(getattr(other, section), key) for key in keys}
         changed[section] = getattr(recipe, section).model_copy(update=theirs)
     return recipe.model_copy(update=changed)
+
+
+def with_rate_of(recipe: Recipe, other: Recipe) -> Recipe:
+    """The recipe with another one's scale of the learning rate."""
+    scale = other.training.learning_rate_scale
+    training = recipe.training.model_copy(update={"learning_rate_scale": scale})
+    return recipe.model_copy(update={"training": training})
 
 
 def training_transforms(recipe: Recipe, plan: Plan) -> TransformsConfig:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from medseg.data.folds import read_folds, split_fold
+from medseg.data.store import StoredCase
 from medseg.errors import UsageError
 from medseg.files import write_text
 from medseg.models.cascade import image_channels
@@ -21,27 +22,29 @@ from medseg.training.memory import keep_freed_memory
 from medseg.workflows.augmenting import build_feed, describe_waiting
 from medseg.workflows.cascading import with_low
 from medseg.workflows.recipe import Recipe, read_recipe, with_preferences
-from medseg.workflows.run import Run, open_run, record, recorded
+from medseg.workflows.run import Run, record, recorded
 from medseg.workflows.run_lock import locked_folder
 from medseg.workflows.telling import Progress, Say
-from medseg.workflows.training_course import FINISHED, course, seen_lengths
+from medseg.workflows.training_course import FINISHED, course, seen
 from medseg.workflows.training_data import TrainingData, open_training
+from medseg.workflows.training_folder import check_sources, check_target, nothing_left
 from medseg.workflows.training_hooks import first_hooks, other_hooks
 from medseg.workflows.training_init import begin_with, read_weights
 from medseg.workflows.training_loss import training_loss
 from medseg.workflows.training_run import (
     Fold,
+    Start,
     check_occurrence,
     check_present,
     check_resumed,
-    check_target,
     fold_folder,
     new_run,
-    nothing_left,
+    newest_checkpoint,
     resumed_run,
     settle,
     store_cases,
     with_wishes,
+    write_new,
 )
 from medseg.workflows.training_words import describe, describe_padding
 from medseg.workflows.watching import check_tracking
@@ -78,8 +81,9 @@ def train(
         fold: hold out this fold and write to `out/fold_<k>`: the folds of `out/folds.json` are drawn by the first
             training and read by the others; `all` trains on every case. Without it, `folds.fold` of the recipe counts.
         init: takes the place of the recipe's `init`: trained weights to begin with.
-        resume: go on from the last checkpoint in `out`; the recipe must be the one that the run was started with.
-        overwrite: replace a run that is there.
+        resume: go on from the last checkpoint in `out`; the recipe must be the one that the run was started with. Where
+            nothing has begun, the training begins.
+        overwrite: replace a run that is there; it is removed when all that can be refused has been looked at.
         say: called with sentences worth reading.
         progress: called with (what, done, total, note).
 
@@ -101,51 +105,74 @@ def train(
         recipe, data = open_training(recipe)
         recipe = with_preferences(recipe)
         check_wishes(recipe.training, world)
-        if recipe.init is not None and not resume:
-            read_weights(recipe.init, recipe)  # a wrong path shows before cases are measured for minutes
         folder = fold_folder(Path(out), fold)
+        if recipe.init is not None and not (resume and (folder / "run.json").exists()):
+            read_weights(recipe.init, recipe)  # a wrong path shows before cases are measured for minutes
         if not world.first:
-            world.wait()
-            return _train(open_run(folder), data, resume, world, say, progress)
-        check_target(folder, resume=resume, overwrite=overwrite)
-        settled = None if resume else settle(recipe, data, None if folder == Path(out) else Path(out), say)
+            return _train(_shared(None, folder, world), data, world, say, progress)
+        goes_on = check_target(folder, resume=resume, overwrite=overwrite, say=say)
+        if overwrite:
+            check_sources(recipe, folder)
+        settled = None if goes_on else settle(recipe, data, None if folder == Path(out) else Path(out), say)
         with locked_folder(folder, say=say):
             if settled is None:
-                run = resumed_run(folder, recipe, data.labels)
+                run = resumed_run(folder, recipe, data.labels, say)
                 check_resumed(run, data, say)
+                start = Start(run, read_folds(run.folds_file), written=True)
             else:
-                run = new_run(recipe, data, folder, settled, overwrite=overwrite, progress=progress)
-            world.wait()  # the others open what has been written
-            with nullcontext() if resume else nothing_left(run):
-                return _train(run, data, resume, world, say, progress)
+                run = new_run(recipe, data, folder, settled, progress)
+                start = Start(run, settled.folds, written=False, overwrite=overwrite)
+            return _train(_shared(start, folder, world), data, world, say, progress)
+
+
+def _shared(start: Start | None, folder: Path, world: World) -> Start:
+    """What the first process has settled, in every process with its own folder."""
+    shared = world.gathered(start)[0]
+    assert shared is not None
+    return replace(shared, run=replace(shared.run, folder=folder))
 
 
 def _in_silence(*told: object) -> None:
     """What the processes say that are not the first."""
 
 
-def _train(run: Run, data: TrainingData, resume: bool, world: World, say: Say, progress: Progress) -> Training:
-    recipe = run.recipe
-    learned, validated = split_fold(read_folds(run.folds_file), recipe.folds.fold)
+def _train(start: Start, data: TrainingData, world: World, say: Say, progress: Progress) -> Training:
+    run, (learned, validated) = start.run, split_fold(start.folds, start.run.recipe.folds.fold)
     check_present(data, [*learned, *validated])
-    if resume and _has_begun(run) and recorded(run.folder).get("state") == FINISHED:
+    if start.written and newest_checkpoint(run) and recorded(run.folder).get("state") == FINISHED:
         return _as_it_ended(run, world, say)
     cases = store_cases(run, data, learned, "Reading training cases", progress)
     held_out = store_cases(run, data, validated, "Reading validation cases", progress)
     check_occurrence(run, cases, held_out, say)
+    if start.written:
+        return _learn(run, cases, held_out, world, say, progress)
+    build_feed(run, cases, 0, world, _in_silence)  # what it refuses shows before an old run is removed
+    if world.first:
+        write_new(start)
+    world.wait()  # the others open what has been written
+    with nothing_left(run) if world.first else nullcontext():
+        return _learn(run, cases, held_out, world, say, progress)
+
+
+def _learn(
+    run: Run, cases: list[StoredCase], held_out: list[StoredCase], world: World, say: Say, progress: Progress
+) -> Training:  # fmt: skip
+    recipe = run.recipe
     cases, held_out = with_low(run, cases, say, progress), with_low(run, held_out, say, progress)
     if world.device.type == "cpu":
         keep_freed_memory()
     torch.manual_seed(recipe.training.seed)
     model = run.build_model().to(world.device)
-    goes_on = resume and _has_begun(run)
-    beginning = None if goes_on else begin_with(run, model, validated)
+    which = newest_checkpoint(run)
+    beginning = None if which else begin_with(run, model, [case.id for case in held_out])
     machine, sentences = choose_machine(model, recipe.training, world, image_channels(model), run.plan.patch)
     state = new_state(model, recipe.training)
-    if goes_on:
-        state.unpack(run.load("last"))
+    if which:
+        state.unpack(run.load(which))
         say(f"Going on from step {state.step} of {recipe.training.steps}.")
     say(describe(run, model, world))
+    if recipe.training.early_stopping and not held_out:
+        say("training.early_stopping does nothing: no case is held out, so there is no Dice to stop by.")
     if tuple(recipe.plan.patch) != tuple(plan_patch := run.plan.patch):
         say(f"plan.patch {list(recipe.plan.patch)} became {list(plan_patch)}: the network halves it several times.")
     for sentence in (*sentences, *(beginning.sentences if beginning else ()), describe_padding(run, cases)):
@@ -159,7 +186,7 @@ def _train(run: Run, data: TrainingData, resume: bool, world: World, say: Say, p
         return Training(run, finished, state.step, state.best, first=False)
     if beginning:
         record(run, init=beginning.facts)
-    record(run, field_of_view_mm=seen_lengths(cases, run.plan))
+    record(run, **seen(cases, run.plan))
     with course(run, state) as note:
         hooks = first_hooks(run, state, held_out, feed, note, world, say, progress)
         finished = train_steps(state, feed.loader, loss, recipe.training, hooks, machine)
@@ -174,11 +201,6 @@ def _as_it_ended(run: Run, world: World, say: Say) -> Training:
     facts = run.load("last").facts
     say(f"Finished before, after {facts['step']} steps; nothing is left to do.")
     return Training(run, True, facts["step"], facts["best"], first=world.first)
-
-
-def _has_begun(run: Run) -> bool:
-    """Whether a checkpoint was ever written: a lost `last` is then an error and not a silent start from step 0."""
-    return any(run.checkpoint_file("last").parent.glob("[!.]*"))
 
 
 def _draw_curves(run: Run) -> None:

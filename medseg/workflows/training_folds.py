@@ -9,7 +9,7 @@ from typing import Any
 from medseg.training.distributed import is_first
 from medseg.workflows.recipe import Recipe, read_recipe
 from medseg.workflows.training import Say, Training, train
-from medseg.workflows.training_run import count_folds, fold_folder
+from medseg.workflows.training_run import count_folds
 
 
 def train_folds(
@@ -33,10 +33,9 @@ def train_folds(
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, overrides)
     trainings: list[Training] = []
     for fold in range(count_folds(recipe)):
-        begun = resume and (fold_folder(Path(out), fold) / "run.json").is_file()
         if is_first():
             say(f"Fold {fold}:")
-        trainings.append(train(recipe, out=out, fold=fold, resume=begun, say=say, **options))
+        trainings.append(train(recipe, out=out, fold=fold, resume=resume, say=say, **options))
         if not trainings[-1].finished:
             break
     return trainings

@@ -52,6 +52,7 @@ def first_hooks(
 
     def save(best: bool) -> None:
         checkpoint = state.pack({"labels": list(run.labels.names), "model": run.recipe.model.name})
+        # `best` first: killed between the two, a training does these steps again and comes to the same `best`
         for which in ("best", "last") if best else ("last",):
             write_checkpoint(run.checkpoint_file(which), checkpoint)
         note()

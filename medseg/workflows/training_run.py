@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -22,23 +21,24 @@ from medseg.data.folds import (
     write_folds,
 )
 from medseg.data.store import StoredCase
-from medseg.errors import ConfigError, InputError, LabelError, MedsegError, OutputExistsError, UsageError
-from medseg.files import check_output_folder, open_output_folder, remove_leftovers
+from medseg.errors import ConfigError, InputError, LabelError, UsageError
+from medseg.files import open_output_folder, remove_leftovers
 from medseg.imaging.labels import LabelSet
 from medseg.shapes import Triple
 from medseg.workflows.cascading import check_low, take_over
 from medseg.workflows.mirroring import check_mirroring
-from medseg.workflows.recipe import Recipe, learned_alike, training_transforms
-from medseg.workflows.run import Run, open_run, recorded, write_run
-from medseg.workflows.run_lock import in_use, is_locked, locked_folder
+from medseg.workflows.recipe import Recipe, learned_alike, training_transforms, with_rate_of
+from medseg.workflows.run import Run, open_run, record, recorded, write_run
+from medseg.workflows.run_lock import locked_folder
 from medseg.workflows.telling import Progress, Say
+from medseg.workflows.training_course import FINISHED
 from medseg.workflows.training_data import TrainingData
+from medseg.workflows.training_folder import FOLDS_KIND, check_root, is_half_made, make_room
 from medseg.workflows.training_init import check_init
 from medseg.workflows.training_loss import check_network, training_loss
 from medseg.workflows.training_raters import named_raters
 
 Fold = int | Literal["all"] | None
-FOLDS_KIND = "run of folds"
 
 
 def fold_folder(out: Path, fold: Fold) -> Path:
@@ -64,26 +64,6 @@ def count_folds(recipe: Recipe) -> int:
     return recipe.folds.count if recipe.folds.file is None else len(read_own_folds(recipe.folds.file))
 
 
-def check_target(folder: Path, *, resume: bool, overwrite: bool) -> None:
-    """Refuses a folder that cannot be written to, before anything is made.
-
-    Raises:
-        UsageError: another training writes there; OutputExistsError; FileReadError: nothing to resume.
-    """
-    if is_locked(folder):
-        raise in_use(folder)
-    if resume:
-        open_run(folder)
-    elif not overwrite and (folder / "run.json").exists():
-        raise OutputExistsError(
-            "a run is there already",
-            where=folder.name,
-            do="Go on with --resume, replace it with --overwrite, or choose another --out.",
-        )
-    else:
-        check_output_folder(folder, kind="run", overwrite=overwrite)
-
-
 @dataclass(frozen=True)
 class Settled:
     """What all folds of a run share: the folds, and the voxel size of their grid (None: fitted by each training)."""
@@ -106,13 +86,13 @@ def settle(recipe: Recipe, data: TrainingData, root: Path | None, say: Say) -> S
     units = fold_units(data.entries.values(), recipe.folds.by)
     if root is None:
         return Settled(_choose(recipe, units))
-    _check_root(root)
+    check_root(root)
     with locked_folder(root, wait=True, say=say):
         file = root / FILE
         if file.is_file():
             return _as_before(recipe, file, units)
         settled = Settled(_choose(recipe, units), data.grid(recipe))
-        open_output_folder(root, kind=FOLDS_KIND)
+        open_output_folder(root, kind=FOLDS_KIND, overwrite=is_half_made(root, FOLDS_KIND))
         write_folds(file, settled.folds, spacing_mm=settled.spacing_mm)
         return settled
 
@@ -155,18 +135,27 @@ def _as_before(recipe: Recipe, file: Path, units: Mapping[str, str]) -> Settled:
     return settled
 
 
-def _check_root(root: Path) -> None:
-    """Refuses a folder of folds that is something else."""
-    if (root / "run.json").exists():
-        raise OutputExistsError("this folder holds a run of its own, not of folds", where=root.name,
-                                do="Choose another --out for --fold, or leave --fold out.")  # fmt: skip
-    if not (root / FILE).is_file():
-        check_output_folder(root, kind=FOLDS_KIND)
+@dataclass(frozen=True)
+class Start:
+    """A run that a training begins or goes on with.
+
+    Args:
+        folds: who trains and who validates.
+        written: whether its folder is there; of a new run nothing is written until its cases have been read.
+        overwrite: whether an old run goes then.
+    """
+
+    run: Run
+    folds: Folds
+    written: bool
+    overwrite: bool = False
 
 
-def new_run(recipe: Recipe, data: TrainingData, folder: Path, settled: Settled, *, overwrite: bool,
-            progress: Progress) -> Run:  # fmt: skip
-    """Fits the plan on the training cases of the fold and writes all that is settled before the first step."""
+def new_run(recipe: Recipe, data: TrainingData, folder: Path, settled: Settled, progress: Progress) -> Run:
+    """Fits the plan on the training cases of the fold and settles all that is settled before the first step.
+
+    Nothing is written: what cannot be trained is refused first, see `write_new`.
+    """
     learned, _ = split_fold(settled.folds, recipe.folds.fold)
     raters = named_raters(recipe.raters, data, learned)
     on_grid = recipe
@@ -174,7 +163,6 @@ def new_run(recipe: Recipe, data: TrainingData, folder: Path, settled: Settled, 
         shared = recipe.plan.model_copy(update={"spacing_mm": settled.spacing_mm})
         on_grid = recipe.model_copy(update={"plan": shared})
     plan = data.fit(learned, on_grid, lambda done, total: progress("Measuring cases", done, total, ""))
-    # contradictions show before anything is replaced
     training_transforms(recipe, plan)
     check_mirroring(recipe, data.labels)
     training_loss(recipe, plan, data.labels)
@@ -182,27 +170,34 @@ def new_run(recipe: Recipe, data: TrainingData, folder: Path, settled: Settled, 
     check_low(recipe, data.labels)
     run = Run(folder, recipe, plan, data.labels, raters)
     check_init(run)
-    open_output_folder(folder, kind="run", overwrite=overwrite)
-    write_config(run.folder / "recipe.yaml", recipe)
-    write_folds(run.folds_file, settled.folds)
-    take_over(recipe, run.folder)
-    write_run(run)
     return run
 
 
-@contextmanager
-def nothing_left(run: Run) -> Iterator[None]:
-    """Empties the folder of a new run again if its data or its recipe are refused before the first step."""
-    try:
-        yield
-    except MedsegError:
-        if "state" not in recorded(run.folder):
-            open_output_folder(run.folder, kind="run", overwrite=True)
-        raise
+def write_new(start: Start) -> None:
+    """Writes the folder of a new run; an old one goes only now. `run.json` comes last and makes it a run.
+
+    Raises:
+        OutputExistsError: the folder holds something that may not be replaced.
+    """
+    run = start.run
+    make_room(run.folder, overwrite=start.overwrite)
+    write_config(run.folder / "recipe.yaml", run.recipe)
+    write_folds(run.folds_file, start.folds)
+    take_over(run.recipe, run.folder)
+    write_run(run)
 
 
-def resumed_run(folder: Path, recipe: Recipe, labels: LabelSet) -> Run:
-    """The run as it was started; the recipe may differ in how it is computed, not in what is learned.
+def newest_checkpoint(run: Run) -> str | None:
+    """The checkpoint from which training goes on: `last`, or `best` where the process died between the two of the very
+    first ones; None before those. A `last` that was lost later is an error, and no silent start from step 0."""
+    if not any(run.checkpoint_file("last").parent.glob("[!.]*")):
+        return None
+    alone = run.checkpoint_file("best").is_file() and not run.checkpoint_file("last").exists()
+    return "best" if alone and recorded(run.folder).get("state") != FINISHED else "last"
+
+
+def resumed_run(folder: Path, recipe: Recipe, labels: LabelSet, say: Say) -> Run:
+    """The run as it was started; the recipe may differ in how it is computed, and in `learning_rate_scale`.
 
     Raises:
         ConfigError: it differs in more; UsageError: the data set has other labels.
@@ -213,15 +208,32 @@ def resumed_run(folder: Path, recipe: Recipe, labels: LabelSet) -> Run:
         changed = [key for key in Recipe.model_fields if getattr(run.recipe, key) != getattr(learned, key)]
         raise ConfigError("the recipe is not the one that the run was started with", where="--resume",
                           got="other " + ", ".join(changed),
-                          do="Give the same recipe and overrides, or start a new run with another --out.")  # fmt: skip
+                          do="Give the same recipe and overrides, or start a new run with another --out. The learning "
+                          "rate alone may be changed, by training.learning_rate_scale.")  # fmt: skip
     remove_leftovers(folder)
     if run.labels != labels:
         raise UsageError("the data set's labels are not those of the run", where="--resume",
                          expected=", ".join(run.labels.names), got=", ".join(labels.names))  # fmt: skip
+    if recorded(folder).get("state") == FINISHED:  # nothing more is learned, at no rate
+        recipe = with_rate_of(recipe, run.recipe)
     if run.recipe == recipe:
         return run
+    _note_rate(run, recipe, say)
     write_config(folder / "recipe.yaml", recipe)
     return replace(run, recipe=recipe)
+
+
+def _note_rate(run: Run, recipe: Recipe, say: Say) -> None:
+    """Writes down and says from which step on another learning rate counts."""
+    before, now = run.recipe.training.learning_rate_scale, recipe.training.learning_rate_scale
+    if before == now:
+        return
+    which = newest_checkpoint(run)
+    step = run.load(which).facts["step"] if which else 0
+    told = recorded(run.folder).get("learning_rate_scales", [[0, before]])
+    record(run, learning_rate_scales=[*(entry for entry in told if entry[0] < step), [step, now]])
+    say(f"From step {step} on the learning rate is {now / before:g} times what it was: the weights are no longer those "
+        "of a training that was not cut off.")  # fmt: skip
 
 
 def check_resumed(run: Run, data: TrainingData, say: Say) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ from medseg.errors import (
 from medseg.io.manifest import read_dataset, write_dataset
 from medseg.training.checkpoint import read_checkpoint
 from medseg.training.logbook import read_log
-from medseg.workflows import augmenting, train
+from medseg.workflows import augmenting, train, training_validation
 from medseg.workflows.run import open_run
 
 LONG = ("training.steps=40", "training.validate_every=20", "training.checkpoint_every=1", "training.ema=0.9",
@@ -190,11 +192,6 @@ def test_resuming_with_another_recipe_is_refused_by_the_parts_that_changed(run_f
         train(recipe_file, ["raters=random", "training.steps=9"], out=run_folder, resume=True)
 
 
-def test_resuming_what_is_no_run_is_refused(recipe_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileReadError, match="not a run folder"):
-        train(recipe_file, out=tmp_path / "nothing", resume=True)
-
-
 def test_resuming_a_finished_run_changes_nothing(run_folder: Path, recipe_file: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(run_folder, tmp_path / "run"))
 
@@ -269,13 +266,38 @@ def test_a_loss_that_explodes_names_step_and_case_and_keeps_the_checkpoint(recip
     assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.safetensors").facts["step"] >= 1
 
 
+def test_what_is_advised_after_a_loss_that_exploded_can_be_done(recipe_file: Path, tmp_path: Path) -> None:
+    wild = ["training.optimizer={name: sgd, learning_rate: 1.0e+30}", "training.checkpoint_every=99"]
+
+    with pytest.raises(TrainingError, match=r"--resume training\.learning_rate_scale=0\.1"):
+        train(recipe_file, wild, out=tmp_path / "run")
+    training = train(recipe_file, [*wild, "training.learning_rate_scale=1.0e-33"], out=tmp_path / "run", resume=True)
+
+    assert training.finished
+
+
+def stop_at_two(what: str, done: int, total: int, note: str) -> None:
+    if (what, done) == ("Training", 2):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_another_learning_rate_on_resume_is_said_and_written_down(recipe_file: Path, tmp_path: Path) -> None:
+    out, said = tmp_path / "run", []
+
+    train(recipe_file, out=out, progress=stop_at_two)
+    train(recipe_file, ["training.learning_rate_scale=0.5"], out=out, resume=True, say=said.append)
+
+    config = open_run(out).recipe.training
+    rates = [row["learning_rate"] for row in read_log(out / "log.jsonl") if "loss" in row]
+    full = [config.optimizer.learning_rate * config.schedule.factor(step, 4) for step in range(4)]
+    assert rates == pytest.approx([full[0], full[1], full[2] / 2, full[3] / 2])
+    assert json.loads((out / "run.json").read_text())["training"]["learning_rate_scales"] == [[0, 1.0], [2, 0.5]]
+    assert any(line.startswith("From step 2 on the learning rate is 0.5 times what it was") for line in said)
+
+
 def test_dropout_and_random_raters_go_on_where_they_stopped(recipe_file: Path, tmp_path: Path) -> None:
     network = "model={name: unetr, hidden: 16, mlp: 16, heads: 2, features: 4, dropout: 0.3}"
     overrides = [network, "raters=random", "sampling.workers=1", "training.checkpoint_every=9"]
-
-    def stop_at_two(what: str, done: int, total: int, note: str) -> None:
-        if (what, done) == ("Training", 2):
-            os.kill(os.getpid(), signal.SIGTERM)
 
     train(recipe_file, overrides, out=tmp_path / "straight")
     stopped = train(recipe_file, overrides, out=tmp_path / "stopped", progress=stop_at_two)
@@ -386,24 +408,41 @@ def test_ctrl_c_saves_says_how_to_go_on_and_resume_ends_bit_identical(
     assert steps == list(range(1, 41))
 
 
-def killed_and_resumed(recipe: Path, out: Path, environment: dict[str, str], kills: int, seed: int) -> None:
+BEFORE_STEP_1 = (".medseg", "recipe.yaml", "run.json", "log.jsonl")  # in the order in which they come to be
+
+
+def wait_for_file(process: subprocess.Popen[str], path: Path) -> None:
+    """Returns when the file is there, or when the process has ended."""
+    while process.poll() is None and not path.exists():
+        time.sleep(0.001)
+
+
+def killed_and_resumed(
+    recipe: Path, out: Path, environment: dict[str, str], early: Sequence[str], late: int, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
-    for number, step in enumerate(sorted(rng.choice(np.arange(1, 26), kills, replace=False).tolist())):
-        process = start(recipe, out, environment, *(["--resume"] if number else []))
-        wait_for_step(process, out, step)
-        time.sleep(float(rng.uniform(0, 0.05)))  # somewhere in the next step, validation or checkpoint
+    moments: list[str | int] = [*early, *sorted(rng.choice(np.arange(1, 26), late, replace=False).tolist())]
+    for moment in moments:
+        process = start(recipe, out, environment, "--resume")
+        if isinstance(moment, str):
+            wait_for_file(process, out / moment)
+        else:
+            wait_for_step(process, out, moment)
+            time.sleep(float(rng.uniform(0, 0.05)))  # somewhere in the next step, validation or checkpoint
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "early, late", [(BEFORE_STEP_1[1:2], 2), pytest.param(BEFORE_STEP_1, 16, marks=pytest.mark.slow)]
+)
 def test_a_killed_run_resumes_to_bit_identical_weights(
-    recipe_file: Path, tmp_path: Path, uninterrupted: Path, one_thread: dict[str, str], kills: int
-) -> None:
+    recipe_file: Path, tmp_path: Path, uninterrupted: Path, one_thread: dict[str, str], early: Sequence[str], late: int
+) -> None:  # fmt: skip
     out = tmp_path / "run"
 
-    killed_and_resumed(recipe_file, out, one_thread, kills, seed=11)
+    killed_and_resumed(recipe_file, out, one_thread, early, late, seed=11)
     training = train(recipe_file, LONG, out=out, resume=True)
 
     assert training.finished
@@ -422,6 +461,34 @@ def test_a_run_whose_last_checkpoint_is_lost_is_not_started_over_in_silence(
     with pytest.raises(FileReadError, match=r"^last\.safetensors: no such checkpoint"):
         train(recipe_file, out=out, resume=True)
     assert (out / "checkpoints" / "best.safetensors").exists()
+
+
+def test_a_case_that_does_not_fit_into_memory_is_told_by_its_size_and_not_by_its_name(
+    recipe_file: Path, tmp_path: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: Any, **named: Any) -> Any:
+        raise MemoryError
+
+    with monkeypatch.context() as patch, pytest.raises(TrainingError) as refused:
+        patch.setattr(training_validation, "predict_probabilities", fail)
+        train(recipe_file, out=tmp_path / "run")
+    train(recipe_file, out=tmp_path / "run", resume=True)
+
+    told = str(refused.value)
+    assert re.search(r"a whole case was validated; got \d+ x \d+ x \d+ voxels and 7 structures.*--resume", told)
+    assert not re.search(r"c00\d", told)
+    assert [digest(tmp_path / "run", name) for name in ("last", "best")] == [
+        digest(run_folder, name) for name in ("last", "best")
+    ]
+
+
+def test_early_stopping_without_a_case_held_out_is_said_to_do_nothing(recipe_file: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    train(recipe_file, ["training.early_stopping={patience: 1}", "training.steps=1"], out=tmp_path / "run",
+          fold="all", say=said.append)  # fmt: skip
+
+    assert any(line.startswith("training.early_stopping does nothing: no case is held out") for line in said)
 
 
 def test_a_patch_that_had_to_be_rounded_is_said(recipe_file: Path, tmp_path: Path) -> None:
