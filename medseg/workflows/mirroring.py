@@ -21,7 +21,7 @@ def check_mirroring(recipe: Recipe, labels: LabelSet) -> None:
         ConfigError: says which axes may be named, or which pairs to declare.
     """
     wanted = set(recipe.inference.mirror_axes)
-    learned = {axis for step in _flips(recipe) for axis in step.axes}
+    learned = learned_axes(recipe)
     if unknown := sorted(wanted - learned):
         raise ConfigError("views mirrored along axes that training never flips", where="inference.mirror_axes",
                           expected=", ".join(AXES[axis] for axis in sorted(learned)) or "none, for there is no flip",
@@ -31,6 +31,11 @@ def check_mirroring(recipe: Recipe, labels: LabelSet) -> None:
     if LEFT_RIGHT_AXIS in wanted and sentence:
         raise ConfigError("left and right cannot be averaged", where="inference.mirror_axes", got=sentence.rstrip("."),
                           do="Declare the pairs in dataset.yaml, or leave axis 0 out.")  # fmt: skip
+
+
+def learned_axes(recipe: Recipe) -> set[int]:
+    """The axes that training flips."""
+    return {axis for step in _flips(recipe) for axis in step.axes}
 
 
 def swap_rule(recipe: Recipe) -> SwapRule:

@@ -24,9 +24,10 @@ from medseg.inference.exported import (
 )
 from medseg.workflows.bundle import write_bundle
 from medseg.workflows.export_formats import MODEL_FORMATS
-from medseg.workflows.mirroring import swap_rule
+from medseg.workflows.mirroring import check_mirroring, swap_rule
 from medseg.workflows.postprocessing_file import FILE, read_postprocessing
 from medseg.workflows.run import Run, open_run
+from medseg.workflows.run_together import check_together
 
 SCHEMA = "medseg.export/1"
 EXAMPLE = "predict_without_medseg.py"
@@ -117,9 +118,9 @@ def describe_postprocessing(run: Path) -> dict[str, Any]:
 def describe(runs: list[Run], checkpoint: str, as_rater: str | None) -> dict[str, Any]:
     """What a program must know to use the network; nothing of data, patients or folders."""
     first = runs[0]
-    if any(run.labels != first.labels or run.plan.spacing_mm != first.plan.spacing_mm for run in runs):
-        raise CheckpointError("the folds of the run differ in labels or spacing", where=first.folder.name)
     plan, inference = first.plan, first.recipe.inference
+    check_together(runs, inference)
+    check_mirroring(first.recipe, first.labels)
     return {
         "schema": SCHEMA,
         "use": "RESEARCH USE ONLY - NOT REVIEWED",

@@ -45,9 +45,9 @@ from medseg.training.loop import choose_device
 from medseg.workflows.mirroring import check_mirroring, swap_rule
 from medseg.workflows.postprocessing_file import agreed_postprocessing
 from medseg.workflows.recipe import Recipe, read_recipe
+from medseg.workflows.run_together import LOW, check_together
 
 SCHEMA = "medseg.run/1"
-LOW = "low"  # the coarser run of a cascade
 LIBRARIES = ("medseg", "torch", "monai", "numpy")
 
 
@@ -233,7 +233,7 @@ class Predictor(engine.Predictor):
         """The predictor of a run; the folds that it holds (`fold_<k>`) and several runs are averaged.
 
         Args:
-            run: one run folder, or several of one label set, grid and patch.
+            run: one run folder, or several of one label set, grid and patch; the first one's `inference` counts.
             checkpoint: `best` or `last`.
             device: `auto`, `cpu` or `cuda`.
             as_rater: name of the rater to predict like; None predicts the consensus.
@@ -246,13 +246,14 @@ class Predictor(engine.Predictor):
         Raises:
             FileReadError, CheckpointError: see `open_run` and `Run.load`; the runs do not go together.
             UsageError: no size of a memory; a network knows no rater of that name.
-            ConfigError: the recipe asks for mirrored views that were not learned, or `postprocessing.yaml` is wrong.
+            ConfigError: the recipe asks for mirrored views that not every run has learned, or `postprocessing.yaml` is
+                wrong.
         """
         given = [run] if isinstance(run, str | Path) else list(run)
         runs = [open_run(path) for folder in map(Path, given) for path in run_folders(folder) or [folder]]
-        _refuse_mixture(runs)
         first = runs[0]
         config = options.pop("config", first.recipe.inference)
+        check_together(runs, config)
         check_mirroring(first.recipe.model_copy(update={"inference": config}), first.labels)
         budget = Budget(read_size(ram, where="--ram"), read_size(vram, where="--vram"))
         chosen = choose_device(device)
@@ -283,21 +284,6 @@ def _same_experts(runs: Sequence[Run]) -> bool:
     """Whether every network knows several experts, and all the same."""
     known = {run.raters if run.recipe.raters in RATER_NETWORKS else () for run in runs}
     return len(known) == 1 and len(known.pop()) > 1
-
-
-def _refuse_mixture(runs: Sequence[Run]) -> None:
-    first = runs[0]
-    for run in runs[1:]:
-        for what, own, other in (
-            ("labels", run.labels, first.labels),
-            ("spacing", run.plan.spacing_mm, first.plan.spacing_mm),
-            ("patch", run.plan.patch, first.plan.patch),
-            ("body crop", run.plan.preprocessing, first.plan.preprocessing),
-            ("being a cascade", run.recipe.cascade is None, first.recipe.cascade is None),
-        ):
-            if own != other:
-                raise CheckpointError(f"the folds or runs that are to predict together differ in {what}",
-                                      where=run.folder.name, do="Predict with them one by one.")  # fmt: skip
 
 
 def load_predictor(

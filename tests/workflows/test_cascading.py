@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from medseg.data.store import StoredCase
-from medseg.errors import ConfigError, FileReadError
+from medseg.errors import CheckpointError, ConfigError, FileReadError, UsageError
 from medseg.io.manifest import read_dataset
 from medseg.io.readers import find_reader
 from medseg.models.cascade import Cascade
@@ -21,6 +21,7 @@ from medseg.training.checkpoint import read_checkpoint
 from medseg.workflows import predict, train
 from medseg.workflows.cascading import with_low
 from medseg.workflows.cascading_answers import FOLDER
+from medseg.workflows.model_export import export_model
 from medseg.workflows.recipe import read_recipe
 from medseg.workflows.run import LOW, Predictor, Run, open_run
 from medseg.workflows.training_data import open_training
@@ -195,6 +196,21 @@ def test_wrong_coarser_runs_are_refused_before_anything_is_written(
     with pytest.raises(ConfigError, match="a low-resolution run of other labels"):
         train(recipe_file, [f"cascade={other.as_posix()}"], out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_cascades_of_different_coarser_runs_do_not_predict_together(told: tuple[Path, list[str]], tmp_path: Path) -> None:
+    other = Path(shutil.copytree(told[0], tmp_path / "other"))
+    recipe = other / "low" / "fold_0" / "recipe.yaml"
+    recipe.write_text("# another\n" + recipe.read_text())
+
+    assert len(Predictor.from_run([told[0], told[0]]).models) == 2
+    with pytest.raises(CheckpointError, match="differ in the coarser run of their cascades"):
+        Predictor.from_run([told[0], other])
+
+
+def test_a_cascade_is_not_exported_and_the_way_out_is_told(told: tuple[Path, list[str]], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"a cascade is two networks .* Export its coarser run, which predicts alone"):
+        export_model(told[0], tmp_path / "out", format="torch-export")
 
 
 def test_the_data_set_of_these_tests_has_a_case_held_out(phantoms: Path) -> None:

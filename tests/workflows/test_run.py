@@ -10,10 +10,12 @@ from pathlib import Path
 
 import monai
 import pytest
+import yaml
 
-from medseg.errors import CheckpointError, FileReadError, MedsegError
+from medseg.errors import CheckpointError, ConfigError, FileReadError, MedsegError
 from medseg.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from medseg.workflows.run import load_predictor, open_run
+from medseg.workflows.model_export import export_model
+from medseg.workflows.run import Predictor, load_predictor, open_run
 
 
 @pytest.fixture
@@ -125,3 +127,40 @@ def test_folds_of_different_spacing_are_not_mixed(own_run: Path, tmp_path: Path)
 
     with pytest.raises(CheckpointError, match="predict together differ in spacing"):
         load_predictor(tmp_path / "folds")
+
+
+def flipped(run: Path, to: Path, axes: str, swap: str, mirrored: str) -> Path:
+    """A copy that says that it was trained with other flips and is asked about other views."""
+    copy = Path(shutil.copytree(run, to))
+    recipe = copy / "recipe.yaml"
+    content = yaml.safe_load(recipe.read_text())
+    if axes:
+        flip = {"name": "flip", "axes": json.loads(axes), "swap": swap}
+        content["transforms"]["steps"].append(flip)
+    content["inference"]["mirror_axes"] = json.loads(mirrored)
+    recipe.write_text(yaml.safe_dump(content, sort_keys=False))
+    return copy
+
+
+def test_a_run_is_asked_about_no_mirrored_views_that_it_never_learned(own_run: Path, tmp_path: Path) -> None:
+    mirrored = flipped(own_run, tmp_path / "mirrored", "[0]", "side", "[0]")
+
+    with pytest.raises(ConfigError, match=r"run, inference.mirror_axes: .* never learned; got 0 \(left/right\)"):
+        Predictor.from_run([mirrored, own_run])
+    assert Predictor.from_run([own_run, mirrored]).config.mirror_axes == ()
+
+
+def test_runs_that_exchange_sides_by_different_rules_are_not_mixed(own_run: Path, tmp_path: Path) -> None:
+    runs = [flipped(own_run, tmp_path / swap, "[0, 1]", swap, "[0]") for swap in ("side", "chirality")]
+
+    with pytest.raises(ConfigError, match="exchange left and right by different rules; expected side, got chirality"):
+        Predictor.from_run(runs)
+
+
+def test_folds_of_different_views_do_not_become_one_network(own_run: Path, tmp_path: Path) -> None:
+    flipped(own_run, tmp_path / "folds" / "fold_0", "[0]", "side", "[0]")
+    shutil.copytree(own_run, tmp_path / "folds" / "fold_1")
+
+    with pytest.raises(ConfigError, match="fold_1, inference.mirror_axes"):
+        export_model(tmp_path / "folds", tmp_path / "out", format="torch-export")
+    assert not (tmp_path / "out").exists()
