@@ -45,6 +45,7 @@ from medseg.workflows.outputs import sha256, write_json
 from medseg.workflows.postprocessing_file import agreed_postprocessing
 from medseg.workflows.prediction_record import SCHEMA, Origin, measurements_of, read_record, written_formats
 from medseg.workflows.prediction_source import StudySource
+from medseg.workflows.run_together import low_folders
 
 ON_SLICES = ("dicom-seg", "rtstruct")  # formats that need a DICOM source
 
@@ -359,7 +360,7 @@ def origin_of(
     """The origin of the predictions of a run, or of several together: SHA-256 of the weights and of the recipe.
 
     The hash of one checkpoint is that of its file; of several it is that of their hashes in order. Of a network that
-    answers like one of its raters, the rater's name goes into the hash.
+    answers like one of its raters, the rater's name goes into the hash; of a cascade its coarser run does.
 
     Args:
         postprocessing: whether the run's own, where it has one, is done to the labels.
@@ -370,10 +371,13 @@ def origin_of(
     """
     given = [runs] if isinstance(runs, str | Path) else runs
     folders = [folder for run in map(Path, given) for folder in run_folders(run) or [run]]
+    coarser = [low for folder in folders for low in low_folders(folder)]
     models = [sha256(folder / "checkpoints" / f"{which}.safetensors") for folder in folders]
+    models += [sha256(low / "checkpoints" / "best.safetensors") for low in coarser]
     rater = [] if as_rater is None else [hashlib.sha256(as_rater.encode()).hexdigest()]
     steps = agreed_postprocessing(given)[0] if postprocessing else None
-    return MadeBy(model=_joined([*models, *rater]), recipe=_joined([sha256(run / "recipe.yaml") for run in folders]),
+    recipes = [sha256(folder / "recipe.yaml") for folder in (*folders, *coarser)]
+    return MadeBy(model=_joined([*models, *rater]), recipe=_joined(recipes),
                   postprocessing=steps.digest if steps else "")  # fmt: skip
 
 

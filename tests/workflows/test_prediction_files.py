@@ -199,6 +199,18 @@ def test_the_origin_of_a_run_is_the_hash_of_its_weights(tmp_path: Path) -> None:
     assert made_by.recipe == hashlib.sha256(b"recipe").hexdigest()
 
 
+@pytest.mark.parametrize("changed", ["checkpoints/best.safetensors", "recipe.yaml"])
+def test_the_origin_of_a_cascade_counts_its_coarser_run(tmp_path: Path, changed: str) -> None:
+    for folder in (tmp_path, tmp_path / "low" / "fold_0"):
+        (folder / "checkpoints").mkdir(parents=True)
+        (folder / "run.json").write_text("{}")
+        (folder / "recipe.yaml").write_text("recipe")
+        (folder / "checkpoints" / "best.safetensors").write_text("weights")
+    before = origin_of(tmp_path)
+    (tmp_path / "low" / "fold_0" / changed).write_text("other")
+    assert origin_of(tmp_path) != before
+
+
 def test_the_origin_of_folds_counts_all_of_them(tmp_path: Path) -> None:
     for fold in "01":
         (tmp_path / f"fold_{fold}" / "checkpoints").mkdir(parents=True)
