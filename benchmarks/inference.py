@@ -1,6 +1,6 @@
 """How fast and how frugal medseg predicts, beside the bare network, nnU-Net and MONAI with the same weights.
 
-    python benchmarks/inference.py             # 512 x 512 x 256 voxels: an hour or more on two busy cores
+    python benchmarks/inference.py             # 512 x 512 x 256 voxels: about an hour on two cores
     python benchmarks/inference.py --quick     # smaller studies and networks, a minute, a row for each target
     python benchmarks/inference.py --json      # one JSON object a line: name, ours, peer, ratio, target, met
     python benchmarks/inference.py --markdown  # the table of docs/results.md
@@ -84,7 +84,7 @@ class Size:
     budget_patch: int
 
 
-FULL = Size(SCORES_FULL, SCORES_FULL, (512, 512, 256), 0.8, 2.56, 64, (16, 32, 64, 64), 300, 1.10, (512, 512, 800), 64)
+FULL = Size(SCORES_FULL, SCORES_FULL, (512, 512, 256), 0.8, 2.56, 64, (16, 32, 64, 64), 1000, 1.10, (512, 512, 800), 64)
 QUICK = Size(SCORES_QUICK, MEMORY_QUICK, (192, 192, 96), 1.0, 3.0, 32, (16, 32, 32), 50, 1.20, (512, 512, 48), 64)
 KONFAI, KONFAI_STUDY, KONFAI_MB = "memory_vs_konfai_published", (533, 390, 177), 6500.0  # TotalSegmentator's networks
 UNTRAINED = "same_labels_untrained"
