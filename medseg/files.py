@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -48,15 +49,20 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def remove_leftovers(folder: str | Path) -> int:
+def remove_leftovers(folder: str | Path, *, age_s: float = 0.0) -> int:
     """Removes the temporary files of writes that were killed, in the folder and below; returns how many there were.
 
-    Only for a folder that nobody else is writing to.
+    Only for a folder that nobody else is writing to, or of an age at which none of them can still be wanted.
+
+    Args:
+        age_s: seconds since they were last written to, at least.
     """
     patterns = (LEFTOVER, SAFETENSORS_LEFTOVER)
     found = [p for p in Path(folder).rglob(".*") if any(each.fullmatch(p.name) for each in patterns) and p.is_file()]
+    if age_s:
+        found = [path for path in found if time.time() - path.stat().st_mtime >= age_s]
     for path in found:
-        path.unlink()
+        path.unlink(missing_ok=True)
     return len(found)
 
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from medseg.errors import UsageError
 from medseg.evaluation.measurements import Measurement
-from medseg.files import open_growing_folder, remove_leftovers
 from medseg.inference.asked import Asked
 from medseg.io.segment_codes import read_codes
 from medseg.workflows.fleet import Fleet
 from medseg.workflows.fleet_outcomes import Outcome, results_of
 from medseg.workflows.outputs import write_csv
 from medseg.workflows.prediction_files import Outputs, origin_of
+from medseg.workflows.prediction_folder import shared_folder
 from medseg.workflows.prediction_record import read_measurements
 from medseg.workflows.prediction_studies import RefusedWrites, Study, list_studies
 from medseg.workflows.prediction_work import Predicted, PredictionSettings, PredictStudies
-from medseg.workflows.telling import Progress
+from medseg.workflows.telling import Progress, Say
 
 KIND = "predictions"
 OVERLAP = 2  # studies under way at once in one process: one with the network, one being read or written
@@ -44,6 +45,7 @@ def predict(
     gaps: str | None = None,
     nan_hu: float | None = None,
     postprocessing: bool = True,
+    may_use_cpu: bool = True,
     codes: str | Path | None = None,
     short_names: bool = False,
     images: bool = True,
@@ -52,12 +54,14 @@ def predict(
     insecure_cluster: bool = False,
     overwrite: bool = False,
     progress: Progress = lambda what, done, total, note: None,
+    say: Say = lambda text: None,
     on_done: Callable[[Sequence[Outcome[Study, Predicted]]], None] = lambda outcomes: None,
 ) -> list[Path]:
     """Predicts every study and returns its first file, such as `out/<case>.nii.gz`, in the run's own label values.
 
     A study that fails is set aside and the rest go on. What is there already, of the same model, is kept and not done
-    again, so that a command that was cut off is simply given again. `out/measurements.csv` has the volume of every
+    again, so that a command that was cut off is simply given again. Several commands may write into one `out` at the
+    same time. `out/measurements.csv` has the volume of every
     structure of every study; with `uncertainty`, `maps` or `probabilities` also what is left open about it.
 
     Args:
@@ -76,11 +80,13 @@ def predict(
             `ram` studies are predicted strictly one after the other, else the next one is read meanwhile.
         tilt, gaps, nan_hu: how studies are read that are no data sets, see `convert`; a data set says so itself.
         postprocessing: whether to apply what `validate` chose for the run; of several runs where they agree.
+        may_use_cpu: whether a study that the GPU's memory does not hold is predicted on the CPU, which is noted.
         codes: table of codes for DICOM, see `segment_codes.read_codes`.
         short_names: regions of the RTSTRUCT get names of at most 16 letters.
         images: whether pictures and pages show the CT.
         jobs, ray, insecure_cluster: who does the work, see `fleet`.
         overwrite: replace what is there.
+        say: told what holds for all studies, such as a file system without locks.
         on_done: called with what became of every study, before an error is raised.
 
     Raises:
@@ -93,7 +99,8 @@ def predict(
     if checkpoint not in ("best", "last"):
         raise UsageError("no such checkpoint", where="--checkpoint", expected="best or last", got=checkpoint)
     runs = tuple(map(Path, [run] if isinstance(run, str | Path) else run))
-    settings = PredictionSettings(checkpoint, device, as_rater, ram, vram, uncertainty, postprocessing)
+    settings = PredictionSettings(checkpoint, device, as_rater, ram, vram, uncertainty, postprocessing,
+                                  may_use_cpu)  # fmt: skip
     table = None if codes is None else read_codes(codes)
     outputs = Outputs(formats, table, short_names=short_names, images=images, overwrite=overwrite,
                       besides=(*(["probabilities"] if probabilities else []), *maps))  # fmt: skip
@@ -107,25 +114,38 @@ def predict(
     work = PredictStudies(runs, Path(out), settings, outputs, origin_of(runs, checkpoint, as_rater, postprocessing),
                           _threads(fleet), asked.members and predictor.count_members > 1,
                           _on_tiles(fleet, progress))  # fmt: skip
-    open_growing_folder(work.folder, kind=KIND)
-    remove_leftovers(work.folder)
-    outcomes = fleet.map(
-        _Loaded(work, predictor) if _stays_here(fleet) else work, studies, finished=work.finished, name=_name,
-        on_done=lambda outcome, done, total: progress("Predicting", done, total, outcome.item.id),
-        give_up=RefusedWrites(),
-    )  # fmt: skip
-    if any(outcome.tries > 1 or outcome.error for outcome in outcomes):  # a worker may have died while it wrote
-        remove_leftovers(work.folder)
-    on_done(outcomes)  # before a disk that is full ends it
-    _write_measurements(work.folder)
+    with shared_folder(work.folder, kind=KIND, say=say):
+        outcomes = fleet.map(
+            _Loaded(work, predictor) if _stays_here(fleet) else work, studies, finished=work.finished, name=_name,
+            on_done=lambda outcome, done, total: progress("Predicting", done, total, outcome.item.id),
+            give_up=RefusedWrites(),
+        )  # fmt: skip
+        on_done(outcomes)  # before a disk that is full ends it
+        _write_measurements(work.folder)
     return [predicted.files[0] for predicted in results_of(outcomes)]
 
 
 def _write_measurements(folder: Path) -> None:
-    """`measurements.csv`: a line per structure of every study in the folder, also of earlier calls."""
-    names = sorted(path.stem for path in folder.glob("[!.]*.json"))
-    rows = [{"study": name, **each.as_record} for name in names for each in read_measurements(folder, name)]
-    write_csv(folder / "measurements.csv", rows, ["study", *Measurement.__dataclass_fields__])
+    """`measurements.csv`: a line per structure of every study in the folder, also of other calls.
+
+    Of several calls at the same time each writes it until no study has been added meanwhile, so the last one has all.
+    """
+    written = None
+    while (records := _records(folder)) != written:
+        rows = [
+            {"study": name, **each.as_record} for name in sorted(records) for each in read_measurements(folder, name)
+        ]
+        write_csv(folder / "measurements.csv", rows, ["study", *Measurement.__dataclass_fields__])
+        written = records
+
+
+def _records(folder: Path) -> dict[str, int]:
+    """The studies that have a record, and when it was written."""
+    found = {}
+    for path in folder.glob("[!.]*.json"):
+        with suppress(FileNotFoundError):  # just replaced, with --overwrite
+            found[path.stem] = path.stat().st_mtime_ns
+    return found
 
 
 class _Loaded:

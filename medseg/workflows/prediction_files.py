@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from medseg.shapes import FloatArray
 from medseg.workflows.agreement_viewers import nifti_bytes
 from medseg.workflows.outputs import sha256, write_json
 from medseg.workflows.postprocessing_file import agreed_postprocessing
+from medseg.workflows.prediction_folder import held_record
 from medseg.workflows.prediction_record import SCHEMA, Origin, measurements_of, read_record, written_formats
 from medseg.workflows.prediction_source import StudySource
 from medseg.workflows.run_together import low_folders
@@ -156,7 +157,8 @@ def kept_files(folder: str | Path, name: str, outputs: Outputs) -> PredictionFil
     record = read_record(folder, name)
     if not all(each in written_formats(record) and path.exists() for each, path in paths.items()):
         return None
-    return PredictionFiles((*paths.values(), Path(folder) / f"{name}.json"), tuple(paths.values()))
+    notes = tuple((record or {}).get("notes", ()))
+    return PredictionFiles((*paths.values(), Path(folder) / f"{name}.json"), tuple(paths.values()), notes)
 
 
 def has_files(folder: str | Path, name: str) -> bool:
@@ -204,13 +206,16 @@ class _Job:
         return not values.isdisjoint(count_values(self.prediction.labels)[0])
 
     @cached_property
-    def measurements(self) -> Sequence[Measurement]:
-        """What is measured now, and what an earlier call of the same origin had asked for besides."""
-        found = measure(self.prediction, self.calibrations)
-        if self.outputs.overwrite or not self.origin.is_of(self.there):
-            return found
-        earlier = {each.structure: each for each in measurements_of(self.there)}
-        return [each.completed(earlier.get(each.structure, each)) for each in found]
+    def measured(self) -> Sequence[Measurement]:
+        """What is measured now."""
+        return measure(self.prediction, self.calibrations)
+
+    def measurements(self, there: Mapping[str, Any] | None) -> Sequence[Measurement]:
+        """What is measured now, and what another call of the same origin had asked for besides."""
+        if self.outputs.overwrite or not self.origin.is_of(there):
+            return self.measured
+        earlier = {each.structure: each for each in measurements_of(there)}
+        return [each.completed(earlier.get(each.structure, each)) for each in self.measured]
 
     @property
     def hu(self) -> FloatArray | None:
@@ -239,22 +244,34 @@ class _Job:
         their record goes first, and with it go its files in other formats: no file ever lies beside a record that is
         not its own.
         """
-        if self.there is not None and self.origin.is_of(self.there):
-            again = self.formats if self.outputs.overwrite else ()
-            stays = tuple(each for each in written_formats(self.there) if each not in again)
-            return stays, list(self.there.get("notes", ())) if stays else []
-        if self.outputs.overwrite:
-            self.record.unlink(missing_ok=True)
-            for each in set(FILES).difference(self.formats):
-                self.path(each).unlink(missing_ok=True)
-        self.tell((), [])
-        return (), []
+        with held_record(self.record):
+            there = read_record(self.folder, self.name)
+            stays, notes = (), []
+            if ours := there is not None and self.origin.is_of(there):
+                again = self.formats if self.outputs.overwrite else ()
+                stays = tuple(each for each in written_formats(there) if each not in again)
+                notes = list(there.get("notes", ())) if stays else []
+            elif self.outputs.overwrite:
+                self.record.unlink(missing_ok=True)
+                for each in set(FILES).difference(self.formats):
+                    self.path(each).unlink(missing_ok=True)
+            if self.outputs.overwrite or not ours:
+                write_json(self.record, self.facts(notes, stays, there))
+            return stays, notes
 
     def tell(self, formats: Sequence[str], notes: Sequence[str]) -> None:
-        """Writes the record of the formats that are whole."""
-        write_json(self.record, self.facts(list(dict.fromkeys(notes)), formats))
+        """Writes the record of the formats that are whole, with those of another command that works beside this one.
 
-    def facts(self, notes: Sequence[str], formats: Sequence[str]) -> dict[str, Any]:
+        Raises:
+            OutputExistsError: the other command has another model.
+        """
+        with held_record(self.record):
+            if (there := read_record(self.folder, self.name)) is not None:
+                self.origin.check(there, self.name)
+                formats, notes = (*formats, *written_formats(there)), [*there.get("notes", ()), *notes]
+            write_json(self.record, self.facts(list(dict.fromkeys(notes)), formats, there))
+
+    def facts(self, notes: Sequence[str], formats: Sequence[str], there: Mapping[str, Any] | None) -> dict[str, Any]:
         """The record: no path, date or identifier."""
         return {
             "schema": SCHEMA,
@@ -264,7 +281,7 @@ class _Job:
             "input": self.source.input.as_record,
             "formats": [each for each in FILES if each in formats],
             "labels": dict(self.prediction.label_set.values),
-            "measurements": [each.as_record for each in self.measurements],
+            "measurements": [each.as_record for each in self.measurements(there)],
             "postprocessing": [asdict(change) for change in self.prediction.changes],
             "notes": list(notes),
         }
@@ -290,14 +307,6 @@ def _write_probabilities(job: _Job, path: Path) -> Sequence[str]:
     assert job.prediction.probabilities is not None, "they are written where they were asked for"
     write_probabilities(path, job.prediction.probabilities, job.prediction.geometry, like=like)
     return ()
-
-
-def _write_entropy(job: _Job, path: Path) -> Sequence[str]:
-    return _write_map(job, path, "entropy")
-
-
-def _write_disagreement(job: _Job, path: Path) -> Sequence[str]:
-    return _write_map(job, path, "disagreement")
 
 
 def _write_map(job: _Job, path: Path, name: str) -> Sequence[str]:
@@ -345,8 +354,8 @@ FORMATS = {
 }
 BESIDES = {  # what a prediction holds besides its labels, if it was asked for
     "probabilities": Format("probabilities", ".nii.gz", _write_probabilities),
-    "entropy": Format("entropy", ".nii.gz", _write_entropy),
-    "disagreement": Format("disagreement", ".nii.gz", _write_disagreement),
+    "entropy": Format("entropy", ".nii.gz", partial(_write_map, name="entropy")),
+    "disagreement": Format("disagreement", ".nii.gz", partial(_write_map, name="disagreement")),
 }
 FILES = FORMATS | BESIDES
 

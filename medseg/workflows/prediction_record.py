@@ -18,6 +18,7 @@ from medseg.io.dicom_sources import Item
 from medseg.io.input_files import digest, stamp
 from medseg.io.made_by import MadeBy
 from medseg.workflows.outputs import write_json
+from medseg.workflows.prediction_folder import held_record
 
 SCHEMA = "medseg.prediction/1"
 DO = "Choose another --out, or pass --overwrite to replace them."
@@ -123,8 +124,10 @@ def read_record(folder: str | Path, name: str) -> dict[str, Any] | None:
 
 def refresh(folder: str | Path, name: str, study: InputFacts) -> None:
     """Gives the record the stamp that the same files have now, so that they need not be read again next time."""
-    if record := read_record(folder, name):
-        write_json(Path(folder) / f"{name}.json", {**record, "input": study.as_record})
+    path = Path(folder) / f"{name}.json"
+    with held_record(path):
+        if record := read_record(folder, name):
+            write_json(path, {**record, "input": study.as_record})
 
 
 def unchanged(record: Mapping[str, Any], reading: Mapping[str, Any], stamped: str) -> bool:
