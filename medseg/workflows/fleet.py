@@ -44,7 +44,7 @@ from typing import Any, Generic, Literal, TypeVar
 from medseg.errors import MedsegError, UsageError
 from medseg.workflows.fleet_crew import Crew, Serial, Threads
 from medseg.workflows.fleet_outcomes import GiveUp, Outcome, Progress, outcome_of
-from medseg.workflows.fleet_worker import Build, Reply
+from medseg.workflows.fleet_worker import Build, Reply, attempt
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -92,7 +92,8 @@ class Fleet:
         Args:
             build: called once in every worker; returns the function of one item.
             on_done: called here with each outcome as it comes, the number of those so far, and of all.
-            finished: the result of an item that was done before, else None; asked here, before any work.
+            finished: the result of an item that was done before, else None; asked here, before any work. An item over
+                which it raises an error is set aside.
             give_up: asked of each outcome as it comes; with the error that it returns all items are set aside that
                 have not begun, because they would fail for the same reason, such as a full disk.
             name: of an item in errors; for paths give one that keeps folders out.
@@ -105,8 +106,9 @@ class Fleet:
         work = _Work(items, self.retries, name, on_done, give_up)
         if finished is not None:
             for index, item in enumerate(items):
-                if (result := finished(item)) is not None:
-                    work.settle(index, Outcome(item, result, None, 0))
+                reply = attempt(finished, item)
+                if reply.error is not None or reply.result is not None:
+                    work.settle(index, outcome_of(item, reply, name(item), 0))
         if work.open:
             with self._crew(build, work.open) as crew:
                 work.run(crew)

@@ -21,7 +21,7 @@ class Outcome(Generic[Item, Result]):
     """What became of one item: its result, or the error for which it was set aside.
 
     Args:
-        tries: how often it was begun; 0 when it was finished before, or given up before its turn.
+        tries: how often it was begun; 0 when it was finished before, refused for what is there, or given up.
     """
 
     item: Item

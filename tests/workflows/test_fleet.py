@@ -110,6 +110,17 @@ def test_what_is_finished_is_not_done_again():
 
 
 @EVERYONE
+def test_an_item_whose_results_are_refused_is_set_aside_and_the_rest_go_on(fleet):
+    def refuse(number: int) -> None:
+        if number == 1:
+            raise LabelError("of another model", where="1")
+
+    outcomes = fleet.map(ready(work.square), range(3), finished=refuse)
+    assert [outcome.result for outcome in outcomes] == [0, None, 4]
+    assert isinstance(outcomes[1].error, LabelError) and outcomes[1].tries == 0
+
+
+@EVERYONE
 def test_without_items_nothing_is_built(fleet):
     assert fleet.map(work.broken, []) == []
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from medseg.errors import OutputExistsError
+from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelSet
 from medseg.imaging.volume import Volume
 from medseg.io import nifti
@@ -52,6 +53,34 @@ def test_a_study_that_has_changed_is_set_aside_until_overwrite(run_folder: Path,
     assert written.read_bytes() == before
     assert [outcome.error is None for outcome in outcomes] == [False, True]  # the others go on
     assert tries(run_folder, [image, other], tmp_path / "out", overwrite=True) == [1, 1]
+
+
+def test_a_study_with_results_of_another_model_is_set_aside_and_the_rest_go_on(
+    run_folder: Path, image: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copy(image, tmp_path / "other.nii.gz"))
+    (written,) = predict(run_folder, image, tmp_path / "out")
+    facts = json.loads((tmp_path / "out/study.json").read_text())
+    facts["made_by"]["model_sha256"] = "0" * 64
+    (tmp_path / "out/study.json").write_text(json.dumps(facts))
+    before, outcomes = written.read_bytes(), list[Any]()
+
+    with pytest.raises(OutputExistsError, match=r"^study: results of another model"):
+        predict(run_folder, [image, other], tmp_path / "out", on_done=outcomes.extend)
+
+    assert [outcome.error is None for outcome in outcomes] == [False, True]
+    assert (tmp_path / "out/other.nii.gz").exists() and written.read_bytes() == before
+
+
+def test_what_was_worth_knowing_is_said_again_of_a_study_that_is_kept(run_folder: Path, tmp_path: Path) -> None:
+    geometry = Geometry((24, 24, 24), np.diag([12.0, 12.0, 14.0, 1.0]))
+    nifti.write_volume(tmp_path / "air.nii.gz", Volume(np.full(geometry.shape, -1000, np.float32), geometry))
+    first, second = list[Any](), list[Any]()
+    predict(run_folder, tmp_path / "air.nii.gz", tmp_path / "out", on_done=first.extend)
+    predict(run_folder, tmp_path / "air.nii.gz", tmp_path / "out", on_done=second.extend)
+
+    assert second[0].tries == 0 and second[0].result.notes == first[0].result.notes
+    assert "no voxel of any label was found" in second[0].result.notes
 
 
 def test_a_copy_of_the_same_study_keeps_its_results(run_folder: Path, image: Path, tmp_path: Path) -> None:
