@@ -35,6 +35,7 @@ def preprocess(
     plan: Annotated[Path, typer.Argument(metavar="PLAN.yaml", help="What `medseg plan` wrote.")],
     out: Out = ...,  # type: ignore[assignment]
     stage: Annotated[str, typer.Option(help="Of the plan: full, or low for its coarser stage.")] = "full",
+    other_data: Annotated[bool, typer.Option("--other-data", help="The plan may be of another data set.")] = False,
     layout: Annotated[str, typer.Option(help="blosc2 (compressed), memmap (faster) or auto.")] = "auto",
     jobs: Jobs = 1,
     ray: Ray = None,
@@ -45,6 +46,7 @@ def preprocess(
     with progress_bars() as progress:
         store = workflows.preprocess(dataset, plan, out=out, stage=stage, layout=layout, jobs=jobs, ray=ray,
                                      insecure_cluster=insecure_cluster, overwrite=overwrite,
+                                     other_data=other_data, say=say,
                                      progress=progress)  # type: ignore[arg-type]  # fmt: skip
     say(f"{len(store.cases)} cases, {store.layout}: {out}")
 
@@ -105,6 +107,9 @@ def predict(
     device: Device = "auto",
     ram: Annotated[str | None, typer.Option(help="The most memory of the process: 8G.")] = None,
     vram: Annotated[str | None, typer.Option(help="The most memory of the GPU: 6G.")] = None,
+    no_cpu: Annotated[
+        bool, typer.Option("--no-cpu", help="Set a study aside that the GPU cannot hold; else the CPU takes it.")
+    ] = False,
     tilt: Tilt = None,
     gaps: Gaps = None,
     nan_hu: NanHu = None,
@@ -127,6 +132,7 @@ def predict(
             workflows.predict(runs, inputs, out, formats=names(format), probabilities=probabilities,
                               maps=names(maps) if maps else (), uncertainty=uncertainty, checkpoint=checkpoint,
                               as_rater=as_rater, split=split, device=device, ram=ram, vram=vram,
+                              may_use_cpu=not no_cpu, say=say,
                               tilt=tilt, gaps=gaps, nan_hu=nan_hu, postprocessing=not no_postprocessing,
                               codes=codes, short_names=short_names, images=not no_images, jobs=jobs, ray=ray,
                               insecure_cluster=insecure_cluster, overwrite=overwrite, progress=progress,

@@ -21,10 +21,20 @@ Say = Callable[[str], None]
 Members = Literal["models", "raters"]
 
 
+GPU_DO = "Use --device cpu, or train with a smaller patch."
+CPU_DO = "Promise less with --ram, which chooses a frugal way, run fewer --jobs, or train with a smaller patch."
+ALLOCATOR = "DefaultCPUAllocator"  # in PyTorch's RuntimeError where the memory of the machine ends
+
+
 class DeviceMemoryError(MedsegError):
-    """The device's memory does not hold a single tile."""
+    """The device's memory does not hold a single tile, or not even the network."""
 
     exit_code = 1
+
+
+def is_memory_fault(error: RuntimeError) -> bool:
+    """Whether PyTorch says that memory could not be had, on a device or here."""
+    return isinstance(error, torch.OutOfMemoryError) or ALLOCATOR in str(error)
 
 
 @dataclass(eq=False)
@@ -103,9 +113,16 @@ class Networks:
             try:
                 done.append(compute(part.to(self.device)))
                 place += len(part)
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not is_memory_fault(error):
+                    raise
                 self._retreat(len(part), error)
-        return done[0] if len(done) == 1 else torch.cat([scores.to(self.device) for scores in done])
+        if len(done) == 1:
+            return done[0]
+        try:
+            return torch.cat([scores.to(self.device) for scores in done])
+        except torch.OutOfMemoryError:
+            return torch.cat([scores.cpu() for scores in done])
 
     def _retreat(self, tried: int, error: BaseException) -> None:
         if self.device.type == "cuda":
@@ -121,7 +138,7 @@ class Networks:
             self.say("The device's memory does not hold a single tile; going on with the CPU, which is slower.")
         else:
             raise DeviceMemoryError("the device's memory does not hold a single tile", got=self.device.type,
-                                    do="Use --device cpu, or train with a smaller patch.") from error  # fmt: skip
+                                    do=CPU_DO if self.device.type == "cpu" else GPU_DO) from error  # fmt: skip
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
@@ -170,6 +187,27 @@ class Networks:
             total = logits if total is None else total + logits
         assert total is not None
         return total / len(flips) if len(flips) > 1 else total
+
+
+def on_device(
+    models: Sequence[nn.Module], device: torch.device, *, may_use_cpu: bool = True, say: Say = lambda text: None
+) -> list[nn.Module]:
+    """The networks on the device; all on the CPU where its memory does not hold them and that is allowed, and said.
+
+    Raises:
+        DeviceMemoryError: it is not allowed.
+    """
+    try:
+        return [model.to(device) for model in models]
+    except torch.OutOfMemoryError as error:
+        if not may_use_cpu:
+            raise DeviceMemoryError("the device's memory does not hold the network", got=device.type,
+                                    do="Use --device cpu.") from error  # fmt: skip
+    found = [model.to("cpu") for model in models]  # weights that had gone there come back
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    say("The device's memory does not hold the network; going on with the CPU, which is slower.")
+    return found
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -20,6 +20,8 @@ THREADS = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
 )  # fmt: skip
+NO_MEMORY = ("DefaultCPUAllocator", "CUDA out of memory")  # in PyTorch's RuntimeErrors
+MEMORY_DO = "Try fewer --jobs; `medseg predict` keeps to a limit with --ram 8G and --vram 6G. The other items go on."
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,24 @@ def attempt(call: Callable[..., Any], *arguments: Any) -> Reply:
     if isinstance(caught.error, MedsegError):
         return Reply(error=caught.error)
     assert caught.error is not None
-    error = WorkerError("stopped unexpectedly", got=_told(caught.error), do="The other items are not affected.")
+    memory = is_of_memory(caught.error)
+    what, do = ("the memory ran out", MEMORY_DO) if memory else ("stopped unexpectedly", "The other items go on.")
+    error = WorkerError(what, got=_told(caught.error), do=do)
     error.__cause__ = caught.error  # stays in this process: it is not pickled
-    return Reply(error=error, may_pass=isinstance(caught.error, OSError | MemoryError))
+    return Reply(error=error, may_pass=memory or isinstance(caught.error, OSError))
+
+
+def is_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be had, of Python, numpy or PyTorch, here or on a device.
+
+    >>> is_of_memory(MemoryError()), is_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+    (True, True)
+    >>> is_of_memory(RuntimeError("another size"))
+    False
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
 
 
 def built(build: Build[Any, Any], place: Place) -> Callable[[Any], Any]:

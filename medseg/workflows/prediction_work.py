@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from medseg.data.folds import run_folders
-from medseg.evaluation.hounsfield import doubt_hu, profile_hu
 from medseg.imaging.prediction import MAPS
-from medseg.imaging.volume import Volume
 from medseg.inference.asked import Asked
 from medseg.io.made_by import MadeBy
 from medseg.workflows.postprocessing_file import postprocessing_doubts
 from medseg.workflows.prediction_calibration import Calibrations, run_calibrations
+from medseg.workflows.prediction_cautions import cautions, cautions_of_body
 from medseg.workflows.prediction_files import (
     Outputs,
     StudySource,
@@ -28,10 +27,8 @@ from medseg.workflows.prediction_files import (
 )
 from medseg.workflows.prediction_record import Origin, check_model, read_measurements, read_record, refresh, unchanged
 from medseg.workflows.prediction_studies import Study
-from medseg.workflows.run import Predictor, recorded
+from medseg.workflows.run import Predictor
 
-FAR_SPACING = 2.0  # times coarser or finer than the network's grid: nothing like it was seen in training
-FAR_VIEW = 1.5  # times longer or shorter than any training case
 SHOWS_IMAGE = {"png", "viewer"}
 OnTiles = Callable[[str, int, int], None]  # study, tiles done, tiles in all
 
@@ -63,12 +60,43 @@ class PredictionSettings:
     vram: str | int | None = None
     uncertainty: bool = False
     postprocessing: bool = True
+    may_use_cpu: bool = True
 
-    def load(self, runs: Sequence[Path], say: Callable[[str], None] = lambda text: None) -> Predictor:
-        """The runs' predictor."""
+    def load(self, runs: Sequence[Path], say: Callable[[str], None] | None = None) -> Predictor:
+        """The runs' predictor; what it says goes to the notes of the study at hand unless `say` takes it."""
         return Predictor.from_run(runs, checkpoint=self.checkpoint, device=self.device, as_rater=self.as_rater,
                                   ram=self.ram, vram=self.vram, postprocessing=self.postprocessing,
-                                  say=say)  # fmt: skip
+                                  may_use_cpu=self.may_use_cpu, say=say or Heard())  # fmt: skip
+
+
+class Heard:
+    """What a predictor says: of a study in the thread that works on it, or before the first study, then of all."""
+
+    def __init__(self) -> None:
+        self.before: list[str] = []
+        self.here = threading.local()
+
+    def __call__(self, text: str) -> None:
+        getattr(self.here, "notes", self.before).append(text)
+
+    @contextmanager
+    def listening(self) -> Iterator[list[str]]:
+        """What is said in the block, and what was said before all studies."""
+        self.here.notes = list(self.before)
+        try:
+            yield self.here.notes
+        finally:
+            del self.here.notes
+
+
+@contextmanager
+def listen(predictor: Predictor) -> Iterator[list[str]]:
+    """What a predictor says in the block, where nobody else listens to it."""
+    if isinstance(predictor.say, Heard):
+        with predictor.say.listening() as notes:
+            yield notes
+    else:
+        yield []
 
 
 @dataclass(frozen=True)
@@ -126,20 +154,22 @@ class PredictStudies:
                 refresh(self.folder, study.id, before)
                 return kept
         volume = study.read()
-        notes = cautions(volume, predictor, self.runs[0])
+        notes = cautions(volume, predictor, self.runs)
         if self.settings.postprocessing:
             notes += postprocessing_doubts(self.runs, self.made_by.model)
         asked = asked_of(self.outputs, self.settings)
-        standard = predictor.standardise(volume, asked)
-        if SHOWS_IMAGE.intersection(self.outputs.formats):
-            source = source.showing(volume)
-        del volume  # not needed while the network works
         on_tiles = partial(self.on_tiles, study.id) if self.on_tiles else lambda done, total: None
-        prediction = predictor.predict(standard, probabilities=asked.probabilities, maps=asked.maps,
-                                       uncertainty=asked.uncertainty, on_progress=on_tiles)  # fmt: skip
+        with listen(predictor) as said:
+            standard = predictor.standardise(volume, asked)
+            notes += cautions_of_body(standard, predictor, self.runs)
+            if SHOWS_IMAGE.intersection(self.outputs.formats):
+                source = source.showing(volume)
+            del volume  # not needed while the network works
+            prediction = predictor.predict(standard, probabilities=asked.probabilities, maps=asked.maps,
+                                           uncertainty=asked.uncertainty, on_progress=on_tiles)  # fmt: skip
         calibrations, doubts = self.calibrations if asked.sums else ({}, ())
         files = write_prediction(self.folder, study.id, prediction, source, outputs=self.outputs, made_by=self.made_by,
-                                 notes=(*notes, *doubts), calibrations=calibrations)  # fmt: skip
+                                 notes=(*notes, *said, *doubts), calibrations=calibrations)  # fmt: skip
         return Predicted(study.id, files.paths, files.notes, round(time.perf_counter() - begun, 2))
 
     def _kept(self, study: Study) -> Predicted | None:
@@ -164,30 +194,3 @@ def asked_of(outputs: Outputs, settings: PredictionSettings) -> Asked:
     """What the files and measurements need of a prediction."""
     maps = tuple(name for name in MAPS if name in outputs.besides)
     return Asked("probabilities" in outputs.besides, maps, settings.uncertainty)
-
-
-def cautions(volume: Volume, predictor: Predictor, run: Path) -> tuple[str, ...]:
-    """What speaks against trusting the prediction of this study: its numbers, voxels or extent."""
-    notes = []
-    if (doubt := doubt_hu(profile_hu(volume.hu))) is not None:
-        notes.append(f"{doubt.what}. {doubt.do}")
-    usual, own = predictor.plans[0].spacing_mm, volume.geometry.canonical().spacing_mm
-    if any(not 1 / FAR_SPACING <= mm / grid <= FAR_SPACING for mm, grid in zip(own, usual, strict=True)):
-        sizes = [" x ".join(f"{mm:.3g}" for mm in spacing) for spacing in (own, usual)]
-        notes.append(f"voxels of {sizes[0]} mm, far from the {sizes[1]} mm that the network works on")
-    return (*notes, *_views(volume, run))
-
-
-def _views(volume: Volume, run: Path) -> list[str]:
-    """Where the study is longer or shorter than any that was learned from."""
-    folds: Any = [view for each in run_folders(run) if (view := recorded(each).get("field_of_view_mm"))]
-    if not folds:
-        return []
-    seen = [(min(low for low, _ in ends), max(high for _, high in ends)) for ends in zip(*folds, strict=True)]
-    notes = []
-    for axis, length, (low, high) in zip("XYZ", volume.geometry.canonical().field_of_view_mm, seen, strict=True):
-        if length < low / FAR_VIEW:  # longer ones may be air; shorter ones lack what the network looks for
-            notes.append(f"{length:.0f} mm of the patient along {axis}, and no training case had less than {low:.0f}")
-        elif axis == "Z" and length > high * FAR_VIEW:
-            notes.append(f"{length:.0f} mm along {axis}, and no training case had more than {high:.0f}")
-    return notes

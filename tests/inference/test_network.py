@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from math import log
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from medseg.inference.network import DeviceMemoryError, Networks
+from medseg.inference.network import DeviceMemoryError, Networks, on_device
 
 
 class Fixed(nn.Module):
@@ -186,3 +187,30 @@ def test_smaller_batches_after_one_that_failed_give_the_same_opinions() -> None:
     found = Networks([narrow, narrow], [same, same], batch=5, members="models").opinions(TILES)
 
     assert all(torch.equal(a, b) for a, b in zip(found, roomy.opinions(TILES), strict=True))
+
+
+def test_a_network_that_the_device_cannot_hold_stays_on_the_cpu_and_that_is_said() -> None:
+    class Heavy(Fixed):
+        def to(self, *place: Any, **_: Any) -> Any:
+            if place[0] != "cpu":
+                raise torch.OutOfMemoryError("no room")
+            return self
+
+    said: list[str] = []
+    models = [Fixed(0.0), Heavy(0.0)]
+
+    assert on_device(models, torch.device("meta"), say=said.append) == models
+    assert len(said) == 1 and "does not hold the network; going on with the CPU" in said[0]
+    with pytest.raises(DeviceMemoryError, match="does not hold the network"):
+        on_device(models, torch.device("meta"), may_use_cpu=False)
+
+
+def test_memory_of_the_machine_that_ends_is_told_with_what_to_do() -> None:
+    class Full(Fixed):
+        def forward(self, image: Tensor) -> Tensor:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory")
+
+    with pytest.raises(DeviceMemoryError, match=r"got cpu\. Promise less with --ram"):
+        Networks([Full(0.0)], [same])(TILES)
+    with pytest.raises(RuntimeError, match="mat1"):
+        Networks([nn.Linear(2, 2)], [same])(TILES)  # type: ignore[list-item]

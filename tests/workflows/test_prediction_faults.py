@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import yaml
 
 from medseg.errors import DicomError, MedsegError, WriteError
 from medseg.imaging.labels import LabelSet
 from medseg.io.dicom import series_id
+from medseg.models.unet import UNet
 from medseg.workflows import list_studies, predict
+from medseg.workflows.fleet import Fleet, ready
 
 DICOM = Path(__file__).parents[1] / "data" / "dicom"
 LABELS = LabelSet({"background": 0, "liver": 1})
@@ -109,3 +114,33 @@ def test_after_three_refusals_in_turn_the_rest_are_not_begun(
 
     assert [outcome.tries for outcome in outcomes] == [1, 1, 1, 0, 0]
     assert "not begun, for nothing can be written" in str(outcomes[-1].error)
+
+
+def test_memory_that_does_not_suffice_is_told_on_the_screen_and_in_the_record(
+    run_folder: Path, held_out_image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, outcomes = UNet.forward, list[Any]()
+
+    def narrow(self: Any, tiles: torch.Tensor) -> Any:
+        if len(tiles) > 1 and tiles.device.type != "meta":
+            raise torch.OutOfMemoryError("no room")
+        return forward(self, tiles)
+
+    monkeypatch.setattr(UNet, "forward", narrow)
+    recipe = Path(shutil.copytree(run_folder, tmp_path / "run")) / "recipe.yaml"
+    settings = yaml.safe_load(recipe.read_text())
+    recipe.write_text(yaml.safe_dump(settings | {"inference": {"overlap": 0.25, "batch": 2}}))
+    predict(tmp_path / "run", held_out_image, tmp_path / "out", on_done=outcomes.extend)
+
+    told = "The cpu memory does not hold 2 tiles; going on with 1 at a time."
+    assert told in outcomes[0].result.notes
+    assert told in json.loads((tmp_path / "out/c005.json").read_text())["notes"]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_memory_that_ends_while_a_study_is_read_is_named(error: Exception) -> None:
+    def work(_: int) -> None:
+        raise error
+
+    (outcome,) = Fleet().map(ready(work), [1], name=lambda _: "study a")
+    assert str(outcome.error).startswith("study a: the memory ran out;") and "--ram" in str(outcome.error)
