@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -11,14 +11,13 @@ import psutil
 import torch
 
 from medseg.errors import UsageError
-from medseg.inference.slabs import CHUNK_BYTES, Layout
+from medseg.inference.slabs import Layout, chunk_planes
 from medseg.shapes import IntTriple
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 LIBRARY_SHARE, LIBRARY_BYTES = 1.6, 96 * 2**20  # of a forward pass: convolutions reorder what they are given; measured
-CHUNKS = 6  # copies of a chunk of finished planes on their way back: divided, carried, joined, interpolated
-DOUBT_CHUNKS = 4  # entropy and disagreement of a chunk, and both once more in steps
+CHUNKS = 3  # copies of a chunk of finished planes before the way back: read out, divided, and on a device the next one
 HEARD, EACH_EXPERT, LABEL_BYTES = 5, 3, 16  # scores beside those of a pass: shares of a member, their mean, products;
 # for each expert; and bytes of a member's label while it is counted
 MARGIN_BYTES = 48 * 2**20  # what the allocator keeps between uses
@@ -72,10 +71,12 @@ class Work:
         label_bytes: of one label.
         forward: bytes of a forward pass of one tile, by `footprint.forward_bytes`.
         weights: bytes of the networks' weights.
-        before: bytes that are still to be made before the network starts, such as the standardised image.
+        before: bytes that are still to be made before the network starts, such as the standardised image; less than 0
+            where something is let go.
         members: who are heard one by one, 1 where none are.
         experts: whether one network speaks for all of them.
-        doubt: whether entropy and sums are gathered on the way back.
+        restoring: bytes of the way back to the study's grid, by the axes of a layout and the planes of a chunk.
+        elsewhere: the most bytes at another time than the network's: while the study is read, standardised or written.
     """
 
     shape: IntTriple
@@ -88,12 +89,18 @@ class Work:
     before: int = 0
     members: int = 1
     experts: bool = False
-    doubt: bool = False
+    restoring: Callable[[IntTriple, int], int] = lambda axes, chunk: 0
+    elsewhere: int = 0
 
     @property
     def channels(self) -> int:
         """Of the sums: the classes, and behind them the disagreement where members are heard."""
         return self.classes + (1 if self.members > 1 else 0)
+
+    def chunk(self, axes: IntTriple) -> int:
+        """Finished planes that are handed on at a time."""
+        planes, rows, columns = axes
+        return min(chunk_planes(self.channels, self.shape[rows], self.shape[columns]), self.tile[planes])
 
     def pass_bytes(self, batch: int) -> int:
         """Bytes of a batch of tiles on its way through the network."""
@@ -108,12 +115,12 @@ class Work:
     def host_bytes(self, layout: Layout, batch: int, *, on_device: bool) -> int:
         """Bytes that the process will hold beyond what it holds now."""
         rows, columns = self.shape[layout.axes[1]], self.shape[layout.axes[2]]
-        chunk = max(CHUNK_BYTES, self.channels * rows * columns * 4)
+        chunk = 4 * self.channels * rows * columns * self.chunk(layout.axes)
         sums = 0 if layout.device.type != "cpu" else layout.nbytes(self.shape, self.tile, self.channels)
         network = 0 if on_device else self.pass_bytes(batch)
         own = self.native_voxels * self.label_bytes
-        chunks = CHUNKS + (DOUBT_CHUNKS if self.doubt else 0)
-        return self.before + own + sums + chunks * chunk + network + MARGIN_BYTES
+        way_back = CHUNKS * chunk + self.restoring(layout.axes, self.chunk(layout.axes))
+        return max(self.before + own + sums + way_back + network, self.elsewhere) + MARGIN_BYTES
 
     def device_bytes(self, layout: Layout, batch: int) -> int:
         """Bytes on the device."""
@@ -160,6 +167,12 @@ def choose(
         if budget.ram is None or host[way] <= budget.ram:
             return way
     raise _too_small("--ram", budget.ram, min(host[way] for way in fits_card))
+
+
+def least_host_bytes(work: Work, axes: tuple[IntTriple, ...], device: torch.device) -> int:
+    """The fewest bytes of the process beyond what it holds, over all ways to work."""
+    on_device = device.type != "cpu"
+    return min(work.host_bytes(way.layout, way.batch, on_device=on_device) for way in _ways(axes, device, 1))
 
 
 def _ways(axes: tuple[IntTriple, ...], device: torch.device, batch: int) -> Iterator[Choice]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelSet
 from medseg.imaging.prediction import Change, Prediction, ScaledMap
 from medseg.inference.asked import Asked
-from medseg.inference.stored import StoredMap, StoredProbabilities
+from medseg.inference.stored import StoredMap, StoredProbabilities, check_disk
 from medseg.preprocessing.restore import Sink
 from medseg.preprocessing.restore_doubt import Doubt, MapSink
 from medseg.shapes import FloatArray, IntArray
@@ -64,6 +65,8 @@ def gather(asked: Asked, native: Geometry, label_set: LabelSet, *, in_file: bool
     """
     classes = len(label_set.names)
     table = label_set.to_values(np.arange(classes))
+    if in_file:
+        check_disk(stored_bytes(asked, native, classes), scratch, "probabilities and maps")
     labels = np.full(native.shape, table[0], dtype=table.dtype, order="F")
     probabilities = _room_for_probabilities(native, classes, in_file, scratch) if asked.probabilities else None
     maps: dict[str, Any] = {
@@ -72,6 +75,11 @@ def gather(asked: Asked, native: Geometry, label_set: LabelSet, *, in_file: bool
     }
     sinks = {name: _putting(own) for name, own in maps.items()}
     return Gathered(labels, native, label_set, probabilities, maps, Doubt(classes, sinks) if asked.sums else None)
+
+
+def stored_bytes(asked: Asked, native: Geometry, classes: int) -> int:
+    """Bytes of the probabilities and maps that are asked for, in a file or in memory."""
+    return prod(native.shape) * ((4 * classes if asked.probabilities else 0) + 2 * len(asked.maps))
 
 
 def _room_for_probabilities(native: Geometry, classes: int, in_file: bool, scratch: Path | None) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from math import prod
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from medseg.errors import UsageError
 from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelSet
 from medseg.imaging.postprocess import Scale, Step, postprocess
@@ -22,25 +24,30 @@ from medseg.imaging.prediction import Change, Prediction
 from medseg.imaging.resample import AIR_HU
 from medseg.imaging.separable import align
 from medseg.imaging.volume import Volume
+from medseg.inference.around import Around, Times
 from medseg.inference.asked import Asked
-from medseg.inference.budget import Budget, Choice, Work, choose
+from medseg.inference.budget import MARGIN_BYTES, Budget, Choice, Work, choose, least_host_bytes
 from medseg.inference.footprint import forward_bytes
-from medseg.inference.gathered import Gathered, gather
+from medseg.inference.gathered import Gathered, gather, stored_bytes
 from medseg.inference.network import Members, Networks, Say, device_of
 from medseg.inference.on_cpu import on_cpu
 from medseg.inference.slabs import Layout, OnProgress, Window, score_planes
 from medseg.inference.sliding_window import InferenceConfig
-from medseg.inference.study import SLAB_VOXELS, StandardisedStudy, resample_hu
+from medseg.inference.study import StandardisedStudy, resample_hu
 from medseg.inference.tiles import Tiling, find_body, lay_tiles
 from medseg.inference.votes import Votes
 from medseg.preprocessing.plan import Plan
 from medseg.preprocessing.restore import Restoration, find_way
+from medseg.preprocessing.restore_bytes import restoring_bytes
 from medseg.preprocessing.standardise import normalise, standard_geometry
 from medseg.shapes import IntArray, IntTriple
 
 DEVICE_BATCH = 8  # tiles at a time on a GPU; more gain nothing
 NO_BUDGET = Budget()
-LABELS_ALONE = Asked()
+LABELS_ALONE, ALONE = Asked(), Around()
+FREE_MEMORY_SHARE = (
+    0.5  # of the memory that is free: more of probabilities and maps goes to `scratch`, where there is one
+)
 FREE_SHARE = 0.9  # of the device's free memory, where no promise was asked for
 
 
@@ -58,7 +65,7 @@ class Predictor:
         swap: when mirrored views exchange left and right classes, see `Networks`.
         budget: the most memory of the whole process and of the device.
         may_use_cpu: whether a study goes on on the CPU when the device cannot hold a single tile.
-        scratch: folder for what does not fit into memory; the system's own where None.
+        scratch: folder for what does not fit into memory; the system's own where None, which may be memory itself.
         say: told in a sentence when the device's memory did not suffice.
         steps: done to the labels on the study's own grid, see `imaging.postprocess`.
         experts: whether the experts that each network knows may disagree, rather than the networks.
@@ -101,23 +108,43 @@ class Predictor:
                 disagreement of one network alone.
             DeviceMemoryError: the device cannot hold a single tile, and the CPU is not allowed.
         """
-        study = self.standardise(volume, Asked(probabilities, tuple(maps), uncertainty))
+        asked = Asked(probabilities, tuple(maps), uncertainty)
+        study = self.standardise(volume, asked, Around(keeps_volume=True))
         return self.predict(study, probabilities=probabilities, maps=maps, uncertainty=uncertainty,
                             on_progress=on_progress)  # fmt: skip
 
-    def standardise(self, volume: Volume, asked: Asked = LABELS_ALONE) -> StandardisedStudy:
+    def check_room(self, native: Geometry, asked: Asked = LABELS_ALONE, around: Around = ALONE) -> None:
+        """Refuses a study of this grid before it is read where the promise of memory cannot be kept.
+
+        Where the body is still to be cropped out, the number that is told is that of a body that fills the image.
+
+        Raises:
+            UsageError: the memory that was promised is too small, says a size that works.
+        """
+        whole = native.canonical().with_spacing(self.plans[0].spacing_mm)
+        try:
+            self._choose(whole, native, asked, times=self._times(whole, native, around))
+        except UsageError:
+            if not self.plans[0].preprocessing.crop_to_body:
+                raise
+            least = self._times(whole.cropped((0, 0, 0), (1, 1, 1)), native, around).most + MARGIN_BYTES
+            if self.budget.ram is not None and psutil.Process().memory_info().rss + least > self.budget.ram:
+                raise
+
+    def standardise(self, volume: Volume, asked: Asked = LABELS_ALONE, around: Around = ALONE) -> StandardisedStudy:
         """The study on the plan's grid: the first half of a prediction, after which the volume may be let go.
 
         Args:
             asked: of the second half, so that too small a promise of memory is told now and with the right number.
+            around: what else is held then.
 
         Raises:
             UsageError: the memory that was promised is too small.
         """
         target = standard_geometry(volume, self.plans[0])
         if self.budget.ram is not None:
-            before = 2 * int(np.prod(target.shape)) + 3 * 4 * SLAB_VOXELS - volume.hu.nbytes  # which may then be let go
-            self._choose(target, volume.geometry, asked, before=before)
+            times = self._times(target, volume.geometry, around)
+            self._choose(target, volume.geometry, asked, times=times, read=volume.hu.nbytes)
         hu = resample_hu(volume, target)
         body = find_body(hu, target.spacing_mm) if self.config.skip_air else None
         return StandardisedStudy(hu, target, volume.geometry, body)
@@ -135,13 +162,20 @@ class Predictor:
         asked = Asked(probabilities, tuple(maps), uncertainty)
         self.check(asked)
         with self._lock:
-            chosen = self._choose(study.geometry, study.native, asked, before=0)
-            found = gather(asked, study.native, self.label_set, in_file=self.budget.ram is not None,
+            chosen = self._choose(study.geometry, study.native, asked)
+            found = gather(asked, study.native, self.label_set, in_file=self._in_file(asked, study.native),
                            scratch=self.scratch)  # fmt: skip
             votes = self._predict_into(found, study, chosen, asked, on_progress)
             changes = self._postprocess(found.labels, study.native)
         ratio = study.geometry.voxel_ml / study.native.voxel_ml
         return found.prediction(None if votes is None else votes.counts * ratio, changes)
+
+    def _in_file(self, asked: Asked, native: Geometry) -> bool:
+        """Whether probabilities and maps go to the disk: under a promise, and where they would fill the memory."""
+        if self.budget.ram is not None or self.scratch is None:
+            return self.budget.ram is not None
+        need = stored_bytes(asked, native, len(self.label_set.names))
+        return need > FREE_MEMORY_SHARE * psutil.virtual_memory().available
 
     def _postprocess(self, labels: IntArray, native: Geometry) -> tuple[Change, ...]:
         """Does the steps to the labels in place, in what the promise of memory leaves."""
@@ -217,8 +251,30 @@ class Predictor:
                         self.label_set.mirror_indices, self.swap, self.config.precision_on(device), batch,
                         self.may_use_cpu, self.say, self.members)  # fmt: skip
 
-    def _choose(self, standard: Geometry, native: Geometry, asked: Asked, *, before: int) -> Choice:
-        """How to keep to the budget; without one, the most comfortable way."""
+    def _times(self, standard: Geometry, native: Geometry, around: Around) -> Times:
+        labels = prod(native.shape) * self._label_bytes
+        return Times(native, standard, around, labels, bool(self.steps), self._coarse_bytes(standard))
+
+    def _coarse_bytes(self, standard: Geometry) -> int:
+        """Of what else a standardised study takes, see a cascade."""
+        return 0
+
+    def least_bytes(self, native: Geometry) -> int:
+        """The fewest bytes in which the labels of a study that is there already are predicted."""
+        whole = native.canonical().with_spacing(self.plans[0].spacing_mm)
+        times = self._times(whole, native, Around())
+        work = self._work(whole, native, LABELS_ALONE, before=times.image, elsewhere=times.most - times.volume)
+        return least_host_bytes(work, _axes(whole, native), device_of(self.models[0]))
+
+    def _choose(
+        self, standard: Geometry, native: Geometry, asked: Asked, *, times: Times | None = None, read: int = 0
+    ) -> Choice:
+        """How to keep to the budget; without one, the most comfortable way.
+
+        Args:
+            times: what is still to come besides the network; None once the study is standardised.
+            read: bytes of the volume, where it is there already.
+        """
         axes, device = _axes(standard, native), device_of(self.models[0])
         if asked.probabilities or asked.maps:
             axes = axes[:1]  # whole slices are written one after the other
@@ -229,20 +285,42 @@ class Predictor:
         batch = self.config.batch if device.type == "cpu" else max(DEVICE_BATCH, self.config.batch)
         if budget.ram is None and budget.vram is None:
             return Choice(Layout(axes[0]), batch)
-        work = Work(
+        before, elsewhere = (times.kept - read, times.most - read) if times else (0, 0)
+        work = self._work(standard, native, asked, before=before, elsewhere=elsewhere)
+        return choose(work, budget, axes, device, batch)
+
+    def _work(self, standard: Geometry, native: Geometry, asked: Asked, *, before: int, elsewhere: int) -> Work:
+        members = self.count_members if asked.members else 1
+        classes = len(self.label_set.names)
+        channels = classes + (1 if members > 1 else 0)
+        return Work(
             shape=standard.shape,
             tile=self.plans[0].patch,
-            classes=len(self.label_set.names),
-            native_voxels=int(np.prod(native.shape)),
-            label_bytes=self.label_set.to_values(np.zeros(1, dtype=np.int16)).itemsize,
+            classes=classes,
+            native_voxels=prod(native.shape),
+            label_bytes=self._label_bytes,
             forward=self._forward_bytes,
             weights=sum(weight.nbytes for model in self.models for weight in model.parameters()),
             before=before,
-            members=self.count_members if asked.members else 1,
+            members=members,
             experts=self.experts,
-            doubt=asked.sums,
+            restoring=partial(self._restoring, standard, native, asked, channels),
+            elsewhere=elsewhere,
         )
-        return choose(work, budget, axes, device, batch)
+
+    def _restoring(
+        self, standard: Geometry, native: Geometry, asked: Asked, channels: int, axes: IntTriple, chunk: int
+    ) -> int:
+        """Bytes of the way back along these axes, so many planes at a time."""
+        order = self.config.order
+        if (way := find_way(standard, native, axes, order)) is None:
+            return 0
+        return restoring_bytes(way, standard.shape, channels, order, chunk=chunk, probabilities=asked.probabilities,
+                               doubt=asked.sums)  # fmt: skip
+
+    @property
+    def _label_bytes(self) -> int:
+        return self.label_set.to_values(np.zeros(1, dtype=np.int16)).itemsize
 
     @cached_property
     def _models_here(self) -> Sequence[nn.Module]:

@@ -7,14 +7,14 @@ the length of the study.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from medseg.inference.network import Networks
+from medseg.inference.network import Networks, Say
 from medseg.inference.tiles import Tiling, gaussian_weights, overlap_with
 from medseg.inference.votes import Votes
 from medseg.shapes import FloatArray, IntTriple
@@ -99,7 +99,7 @@ def score_planes(
         votes: takes the labels of the members; their disagreement then lies behind the classes: (P, C + 1, M, N).
     """
     behind = 0 if votes is None else 1
-    sums: Sums | None = Sums(tiling, layout, classes, behind) if classes else None
+    sums: Sums | None = open_sums(tiling, layout, classes, behind, networks.say) if classes else None
     layers = tiling.layers(layout.axes[0])
     done, total = 0, tiling.count
     on_progress(0, total)
@@ -113,7 +113,7 @@ def score_planes(
                 scores, said = networks.opinions(tiles)
                 for own, first in zip(said, now, strict=True):
                     votes.add(own, first)
-            sums = sums or Sums(tiling, layout, scores.shape[1] - behind, behind)
+            sums = sums or open_sums(tiling, layout, scores.shape[1] - behind, behind, networks.say)
             for own, first in zip(scores, now, strict=True):
                 sums.add(own, first)
             done += len(now)
@@ -121,6 +121,15 @@ def score_planes(
         stop = layers[index + 1][0] if index + 1 < len(layers) else tiling.shape[layout.axes[0]]
         assert sums is not None, "classes is needed where tiles are left out"
         yield from sums.finish(max(start, 0), stop)
+
+
+def open_sums(tiling: Tiling, layout: Layout, classes: int, behind: int, say: Say) -> Sums:
+    """Empty sums where the layout wants them; on the host where the device has no memory for them, and that is said."""
+    try:
+        return Sums(tiling, layout, classes, behind)
+    except torch.OutOfMemoryError:
+        say(f"The {layout.device.type} memory does not hold the sums of the scores; going on with sums on the host.")
+    return Sums(tiling, replace(layout, device=CPU), classes, behind)
 
 
 class Sums:
@@ -162,20 +171,33 @@ class Sums:
 
     def finish(self, first: int, stop: int) -> Iterator[FloatArray]:
         """The mean scores of planes `first` to `stop`, whose places are then free."""
-        step = max(1, CHUNK_BYTES // (4 * self.scores[0].numel()))
+        step = chunk_planes(*self.scores.shape[1:])
         while first < stop:
             turn = (first - self.base) % self.depth
             last = min(stop, first + step, first + self.depth - turn)
             ring = slice(turn, turn + last - first)
             weights = self.weights[ring][:, None]
-            planes = self.scores[ring].float()
-            if not self.layout.half:
-                planes = planes / weights.clamp_min(torch.finfo(torch.float32).tiny)
-            if bool((empty := weights == 0).any()):
-                planes[:, 1 : self.classes].masked_fill_(empty, ELSEWHERE)
+            try:
+                planes = self._means(self.scores[ring], weights)
+            except torch.OutOfMemoryError:  # nothing has changed: the same on the host
+                planes = self._means(self.scores[ring].cpu(), weights.cpu())
             yield planes.cpu().numpy()
             self.scores[ring], self.weights[ring] = 0, 0
             first = last
+
+    def _means(self, scores: Tensor, weights: Tensor) -> Tensor:
+        """Planes (P, C, M, N) float32 of sums and their weights (P, 1, M, N)."""
+        planes = scores.float()
+        if not self.layout.half:
+            planes = planes / weights.clamp_min(torch.finfo(torch.float32).tiny)
+        if bool((empty := weights == 0).any()):
+            planes[:, 1 : self.classes].masked_fill_(empty, ELSEWHERE)
+        return planes
+
+
+def chunk_planes(channels: int, rows: int, columns: int) -> int:
+    """How many finished planes are handed on at a time."""
+    return max(1, CHUNK_BYTES // (4 * channels * rows * columns))
 
 
 def _move_means(means: Tensor, tile: Tensor, share: Tensor) -> None:

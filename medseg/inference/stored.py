@@ -16,6 +16,9 @@ from medseg.imaging.geometry import Geometry
 from medseg.inference.budget import tell_size
 from medseg.shapes import FloatArray, IntArray
 
+HIDDEN = (
+    ".medseg-"  # where a system knows no files without a name, it begins with this, and nobody takes it for a result
+)
 Box = tuple[slice, slice, slice]
 Plane = npt.NDArray[Any]
 
@@ -43,12 +46,8 @@ class StoredPlanes:
         self.shape, self.ndim, self.dtype, self.what = shape, len(shape), np.dtype(kind), what
         self._outside = outside
         self.plane_bytes = self.dtype.itemsize * shape[0] * shape[1]
-        need = self.plane_bytes * shape[2] * len(outside)
-        free = shutil.disk_usage(folder or tempfile.gettempdir()).free
-        if free < need:
-            raise WriteError(f"the disk has no room for the {what}", expected=tell_size(need),
-                             got=f"{tell_size(free)} free", do="Free some, or leave them out.")  # fmt: skip
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as the object
+        check_disk(self.plane_bytes * shape[2] * len(outside), folder, what)
+        self._file = tempfile.TemporaryFile(dir=folder, prefix=HIDDEN)  # noqa: SIM115 - lives as long as the object
         self._written = np.zeros(shape[2], dtype=bool)
 
     def put_channels(self, box: Box, values: Plane) -> None:
@@ -62,8 +61,11 @@ class StoredPlanes:
             self._written[z] = True
 
     def _write(self, plane: Plane, z: int, c: int) -> None:
+        place, left = (c * self.shape[2] + z) * self.plane_bytes, memoryview(plane.tobytes(order="F"))
         try:
-            os.pwrite(self._file.fileno(), plane.tobytes(order="F"), (c * self.shape[2] + z) * self.plane_bytes)
+            while left:  # a disk that is nearly full takes a part and says how much
+                done = os.pwrite(self._file.fileno(), left, place)
+                place, left = place + done, left[done:]
         except OSError as error:
             raise WriteError(f"the {self.what} cannot be written", got=error.strerror or "",
                              do="Free some space.") from error  # fmt: skip
@@ -85,6 +87,14 @@ class StoredPlanes:
         for place in np.ndindex(self.shape[2:]):
             found[(..., *place)] = self[(..., *place)]
         return found
+
+
+def check_disk(need: int, folder: Path | None, what: str) -> None:
+    """Raises WriteError where the disk has not so many bytes left."""
+    free = shutil.disk_usage(folder or tempfile.gettempdir()).free
+    if free < need:
+        raise WriteError(f"the disk has no room for the {what}", expected=tell_size(need),
+                         got=f"{tell_size(free)} free", do="Free some, or leave them out.")  # fmt: skip
 
 
 class StoredProbabilities(StoredPlanes):

@@ -147,7 +147,7 @@ def find_body(hu: Any, spacing_mm: Sequence[float]) -> BodyMap:
     Args:
         hu: (X, Y, Z) on a grid whose third axis runs along the patient.
     """
-    size = tuple(max(1, int(SEARCH_MM // mm)) for mm in spacing_mm)
+    size = block_size(spacing_mm)
     shape = tuple(-(-n // s) for n, s in zip(hu.shape, size, strict=True))
     dense = np.zeros(shape, dtype=bool)
     for k in range(shape[0]):
@@ -155,9 +155,14 @@ def find_body(hu: Any, spacing_mm: Sequence[float]) -> BodyMap:
         rows = np.logical_or.reduceat(slab.any(axis=0), np.arange(0, hu.shape[1], size[1]), axis=0)
         dense[k] = np.logical_or.reduceat(rows, np.arange(0, hu.shape[2], size[2]), axis=1)
     filled = np.stack([_enclosed(dense[:, :, k]) for k in range(shape[2])], axis=2)
-    x, y, z = size
     body: Any = ndimage.binary_dilation(filled, np.ones((3, 3, 3)))
-    return BodyMap(body, (x, y, z))
+    return BodyMap(body, size)
+
+
+def block_size(spacing_mm: Sequence[float]) -> IntTriple:
+    """Voxels of a block of the map of the body."""
+    x, y, z = (max(1, int(SEARCH_MM // mm)) for mm in spacing_mm)
+    return x, y, z
 
 
 def _enclosed(plane: BoolArray) -> BoolArray:

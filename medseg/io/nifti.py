@@ -157,7 +157,8 @@ def write_probabilities(
     Raises:
         UsageError, GeometryError, WriteError: as for `write_labels`.
     """
-    write_array(Path(path), np.asarray(probabilities, dtype=np.float32), geometry, like)
+    kept = probabilities.dtype == np.float32  # what lies in a file is read by planes, and not all at once
+    write_array(Path(path), probabilities if kept else np.asarray(probabilities, dtype=np.float32), geometry, like)
 
 
 def write_map(path: str | Path, found: ScaledMap, geometry: Geometry, *, like: str | Path | None = None) -> None:

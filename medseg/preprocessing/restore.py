@@ -6,7 +6,7 @@ slice of the study is made of has come, the slice is finished and the planes tha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
@@ -48,6 +48,12 @@ class WayBack:
     native: IntTriple
     boxes: tuple[slice, slice, slice]
     taps: tuple[Taps, Taps, Taps]
+
+    @property
+    def window(self) -> int:
+        """The most standardised planes of which one of the study's is made."""
+        columns = self.taps[0].columns
+        return int((columns.max(axis=1) - columns.min(axis=1)).max()) + 1
 
     def view(self, array: Any) -> Any:
         """The part of an array of the study's shape that lies in the field of view, axes as planes, rows, columns."""
@@ -107,8 +113,9 @@ class Restoration:
     sink: Sink | None = None
     threads: int = 1
     doubt: Doubt | None = None
-    _planes: FloatArray | None = None
-    _first: int = 0  # the standardised plane that _planes begins with
+    _room: FloatArray | None = None  # planes that a slice still needs, and those that came last
+    _held: int = 0  # planes in _room
+    _first: int = 0  # the standardised plane that _room begins with
     _left: list[int] = field(default_factory=list)  # the study's planes still to be made, the next one first
 
     def __post_init__(self) -> None:
@@ -122,8 +129,7 @@ class Restoration:
         """The next planes (P, C, M, N) float32, C-contiguous; axes as in `way.axes`."""
         if not self._left:
             return
-        held = planes if self._planes is None else np.concatenate([self._planes, planes])
-        self._planes = None
+        held = self._joined(planes)
         known = self._first + len(held)
         ready = 0
         while ready < len(self._left) and self._highs[self._left[ready]] < known:
@@ -133,7 +139,31 @@ class Restoration:
             self._left = self._left[ready:]
         low = min((int(self._lows[k]) for k in self._left[:1]), default=known)
         low = min(max(low, self._first), known)
-        self._planes, self._first = held[low - self._first :].copy(), low
+        self._keep(held, low - self._first)
+        self._first = low
+
+    def _joined(self, planes: FloatArray) -> FloatArray:
+        """What is held, and behind it the planes; in one place that is used again and again."""
+        if not self._held:
+            return planes
+        need = self._held + len(planes)
+        if self._room is None or len(self._room) < need:
+            room = np.empty((max(need, self.way.window + len(planes)), *planes.shape[1:]), np.float32)
+            if self._room is not None:
+                room[: self._held] = self._room[: self._held]
+            self._room = room
+        self._room[self._held : need] = planes
+        return self._room[:need]
+
+    def _keep(self, held: FloatArray, gone: int) -> None:
+        """Moves all planes but the first `gone` to the beginning of the room."""
+        self._held = len(held) - gone
+        if not self._held:
+            return
+        if self._room is None:
+            self._room = np.empty((self.way.window + len(held), *held.shape[1:]), np.float32)
+        for k in range(self._held):  # one by one: a plane may lie where another is to go
+            self._room[k] = held[gone + k]
 
     def _fill(self, held: FloatArray, outputs: list[int]) -> None:
         width = self.way.taps[1].columns.shape[0] * self.way.taps[2].columns.shape[0]
@@ -164,22 +194,24 @@ class Restoration:
 
             spread(fill, _ranges(target.shape[1], self.threads * PIECES), self.threads, winners.size * held.shape[1])
         else:
-            best = self._interpolated(held, 0, part)
+            best = self._interpolated(held, part, [0])[0]
             index = np.zeros(best.shape, np.int32)
             for c in range(1, len(self.table)):
-                keep_better(self._interpolated(held, c, part).ravel(), c, best.ravel(), index.ravel(), 0, best.size)
+                keep_better(self._interpolated(held, part, [c]).ravel(), c, best.ravel(), index.ravel(), 0, best.size)
             winners[...] = self.table[index]
         target[...] = winners
 
-    def _interpolated(self, held: FloatArray, index: int, part: slice) -> FloatArray:
-        taps = self._taps(part)
+    def _interpolated(self, held: FloatArray, part: slice, channels: Sequence[int]) -> FloatArray:
+        """Some channels (channels, K, J, I) of the study's planes."""
+        taps = (self._taps(part), *self.way.taps[1:])
         low = int(self._lows[part].min()) - self._first
-        out = np.empty([len(t.columns) for t in (taps, *self.way.taps[1:])], np.float32)
-        interpolate(held[low : low + taps.inputs, index], (taps, *self.way.taps[1:]), out, threads=self.threads)
+        out = np.empty([len(channels), *(len(t.columns) for t in taps)], np.float32)
+        for own, c in zip(out, channels, strict=True):
+            interpolate(held[low : low + taps[0].inputs, c], taps, own, threads=self.threads)
         return out
 
     def _probabilities_of(self, held: FloatArray, part: slice, sink: Sink) -> None:
-        scores = np.stack([self._interpolated(held, c, part) for c in range(len(self.table))])
+        scores = self._interpolated(held, part, range(len(self.table)))
         sink(self.way.native_box(part), softmax(scores).transpose(0, *(1 + np.argsort(self.way.native))))
 
     def _doubt_of(self, held: FloatArray, part: slice, doubt: Doubt) -> None:
@@ -188,8 +220,7 @@ class Restoration:
         found = np.empty((1 + held.shape[1] - len(self.table), *shape), np.float32)
         sums = np.zeros((len(ranges), len(self.table), COLUMNS))
         lines = self._all_lines(part) if self.order == 1 else None
-        whole = () if lines else [self._interpolated(held, c, part) for c in range(held.shape[1])]
-        scores = held if lines else np.stack(whole)
+        scores = held if lines else self._interpolated(held, part, range(held.shape[1]))
 
         def fill(pieces: Any) -> None:
             for piece in pieces:

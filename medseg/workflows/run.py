@@ -18,6 +18,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelSet
 from medseg.imaging.volume import Volume
 from medseg.inference import predictor as engine
+from medseg.inference.around import Around
 from medseg.inference.asked import Asked
 from medseg.inference.budget import Budget, read_size
-from medseg.inference.predictor import LABELS_ALONE
+from medseg.inference.predictor import ALONE, LABELS_ALONE
 from medseg.inference.study import StandardisedStudy
 from medseg.models.cascade import Cascade
 from medseg.models.raters import RATER_NETWORKS, RaterNetwork, build_rater_network
@@ -48,6 +50,7 @@ from medseg.workflows.recipe import Recipe, read_recipe
 from medseg.workflows.run_together import LOW, check_together
 
 SCHEMA = "medseg.run/1"
+INDEX_BYTES = 12  # of a voxel, while the labels of a cascade's coarser run become class indices
 LIBRARIES = ("medseg", "torch", "monai", "numpy")
 
 
@@ -267,17 +270,22 @@ class Predictor(engine.Predictor):
                    steps=agreed.built if agreed else (), experts=as_rater is None and _same_experts(runs),
                    low=low)  # fmt: skip
 
-    def standardise(self, volume: Volume, asked: Asked = LABELS_ALONE) -> StandardisedStudy:
+    def standardise(self, volume: Volume, asked: Asked = LABELS_ALONE, around: Around = ALONE) -> StandardisedStudy:
         """The study on the plan's grid; in a cascade with what the coarser run finds there."""
-        study = super().standardise(volume, asked)
+        study = super().standardise(volume, asked, around)
         if self.low is None:
             return study
         return replace(study, coarse=self.low.classes(study.hu, study.geometry))
 
     def classes(self, hu: IntArray, geometry: Geometry) -> IntArray:
         """The class indices (int8 or int16) that this run gives a standardised study, on the study's grid."""
-        found = self.label_set.to_indices(self(Volume(hu.astype(np.float32), geometry)).labels)
+        found = self.label_set.to_indices(self(Volume(hu, geometry)).labels)  # float32 would be twice the memory
         return found.astype(np.int8 if len(self.label_set.names) <= np.iinfo(np.int8).max else np.int16)
+
+    def _coarse_bytes(self, standard: Geometry) -> int:
+        if self.low is None:
+            return 0
+        return self.low.least_bytes(standard) + INDEX_BYTES * prod(standard.shape)
 
 
 def _same_experts(runs: Sequence[Run]) -> bool:

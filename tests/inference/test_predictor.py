@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,9 +19,10 @@ from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelSet
 from medseg.imaging.postprocess import FillCavities, KeepLargest
 from medseg.imaging.volume import Volume
+from medseg.inference.around import Around
 from medseg.inference.asked import Asked
-from medseg.inference.budget import Budget, Choice
-from medseg.inference.predictor import Predictor
+from medseg.inference.budget import Budget, Choice, read_size
+from medseg.inference.predictor import ALONE, LABELS_ALONE, Predictor
 from medseg.inference.slabs import Layout
 from medseg.inference.sliding_window import InferenceConfig
 from medseg.inference.stored import StoredMap, StoredProbabilities
@@ -302,7 +305,7 @@ def test_what_is_asked_for_is_counted_before_the_network_starts() -> None:
     least = {}
     for name, asked in (("labels", Asked()), ("maps", Asked(maps=("disagreement",)))):
         with pytest.raises(UsageError, match="expected at least") as caught:
-            replace(tight, budget=Budget(ram=1))._choose(grid, grid, asked, before=0)
+            replace(tight, budget=Budget(ram=1))._choose(grid, grid, asked)
         least[name] = int(caught.value.args[0].split("at least ")[1].split("M")[0])
 
     assert least["maps"] > least["labels"] + 30
@@ -323,11 +326,88 @@ def test_a_study_of_air_leaves_nothing_open(study: Volume) -> None:
     assert found.sums.total[1] < 1e-3 and not found.sums.members[:, 1].any()
 
 
-def test_the_smallest_memory_that_is_told_covers_what_is_asked_for(study: Volume) -> None:
-    told = []
-    for maps in ((), ("entropy", "disagreement")):
-        with pytest.raises(UsageError, match="expected at least") as caught:
-            replace(predictor(Threshold(0.0), Threshold(1.0)), budget=Budget(ram=1))(study, maps=maps)
-        told.append(int(caught.value.args[0].split("at least ")[1].split("M")[0]))
+def told_mb(model: Predictor, grid: Geometry, asked: Asked = LABELS_ALONE, around: Around = ALONE) -> int:
+    """The smallest memory that is told for a study of this grid, before it is read."""
+    with pytest.raises(UsageError, match="expected at least") as caught:
+        replace(model, budget=Budget(ram=1)).check_room(grid, asked, around)
+    told = read_size(caught.value.args[0].split("at least ")[1].split(",")[0], where="")
+    assert told is not None
+    return told // 2**20
 
-    assert told[1] > told[0] + 30
+
+def grid_of(*shape: int) -> Geometry:
+    return Geometry(shape, np.diag([0.8, 0.8, 1.0, 1.0]))  # type: ignore[arg-type]
+
+
+def test_the_smallest_memory_that_is_told_holds_the_study_in_float32() -> None:
+    model, many = predictor(Threshold(0.0)), 512 * 512 * 1000 * 4 // 2**20
+
+    assert told_mb(model, grid_of(512, 512, 1500)) - told_mb(model, grid_of(512, 512, 500)) >= many
+
+
+def test_a_study_is_refused_by_its_header_where_reading_it_breaks_the_promise() -> None:
+    tight = replace(predictor(Threshold(0.0), crop=True), budget=Budget(ram=1500 * 2**20))
+
+    with pytest.raises(UsageError, match="--ram"):
+        tight.check_room(grid_of(512, 512, 1500))
+    tight.check_room(grid_of(128, 128, 100))
+
+
+def test_what_is_written_and_kept_is_counted_where_it_is_more_than_the_network_takes() -> None:
+    model, grid = predictor(Threshold(0.0)), grid_of(512, 512, 400)
+
+    plain = told_mb(model, grid)
+    assert told_mb(model, grid, around=Around(writing=2**30)) >= plain + 500
+    assert told_mb(model, grid, around=Around(writing=2**30, keeps_volume=True)) >= plain + 900
+    assert told_mb(model, grid, around=Around(reading=2**30)) >= plain + 900
+
+
+def test_the_smallest_memory_that_is_told_covers_maps_and_cubic_interpolation() -> None:
+    grid = grid_of(512, 512, 20)
+    linear = predictor(*(Threshold(level) for level in (0.0, 1.0)))
+    cubic = replace(linear, config=InferenceConfig(order=3))
+
+    assert told_mb(linear, grid, Asked(maps=("disagreement",))) > told_mb(linear, grid) + 30
+    assert told_mb(cubic, grid) > told_mb(linear, grid) + 30
+
+
+def test_postprocessing_is_counted_before_the_network_starts() -> None:
+    plain = predictor(Threshold(0.0))
+    grid = grid_of(512, 512, 600)
+    kept = Around(keeps_volume=True)  # what is let go before is no room for it
+
+    with_steps = told_mb(replace(plain, steps=(KeepLargest(("bright",)),)), grid, LABELS_ALONE, kept)
+    assert with_steps > told_mb(plain, grid, LABELS_ALONE, kept)
+
+
+def test_many_probabilities_go_to_the_disk_where_a_folder_is_given(
+    study: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = type("Memory", (), {"available": 4 * study.hu.size})()
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    model = predictor(Threshold(0.0))
+
+    kept = replace(model, scratch=tmp_path)(study, probabilities=True).probabilities
+    assert isinstance(kept, StoredProbabilities)
+    assert isinstance(model(study, probabilities=True).probabilities, np.ndarray)
+
+
+def test_room_on_the_disk_is_asked_for_all_files_together(study: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = study.hu.size * (2 * 4 + 1)  # two classes in float32 fit, the map of int16 besides does not
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: type("Usage", (), {"free": room})())
+    kept = replace(predictor(Threshold(0.0)), budget=Budget(ram=64 * 2**30))
+
+    assert kept(study, probabilities=True).probabilities is not None
+    with pytest.raises(WriteError, match="no room for the probabilities and maps"):
+        kept(study, probabilities=True, maps=["entropy"])
+
+
+def test_a_disk_that_takes_a_part_of_a_plane_is_given_the_rest(study: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, content, at: write(file, bytes(content)[:7], at))
+    stored = StoredMap(study.geometry)
+    steps = np.arange(study.hu.size, dtype=np.int16).reshape(study.hu.shape)
+
+    stored.put(tuple(slice(0, n) for n in study.hu.shape), steps)  # type: ignore[arg-type]
+
+    assert np.array_equal(np.asarray(stored), steps)
