@@ -15,6 +15,7 @@ from medseg.imaging.case import Case
 from medseg.imaging.regions import Reading, refuse_overlaps
 from medseg.preprocessing.looked_for import known_classes
 from medseg.preprocessing.plan import Plan
+from medseg.preprocessing.seen import Looks, section_cm2
 from medseg.preprocessing.standardise import standardise, standardise_labels, whole_hu
 from medseg.shapes import IntArray
 
@@ -44,6 +45,7 @@ class StoredCase:
         known: (R, C) boolean, False for classes that a rater did not look for (their background may be that class);
             None when everybody looked for all.
         coarse: (1, X, Y, Z) class indices that a network on a coarser grid gave; None outside of a cascade.
+        looks: the case from outside; None of a store that an older version wrote.
     """
 
     id: str
@@ -53,11 +55,12 @@ class StoredCase:
     raters: tuple[str, ...] = ()
     known: Tensor | None = None
     coarse: Tensor | None = None
+    looks: Looks | None = None
 
     def fused(self, labels: VoxelArray, places: dict[int, Tensor]) -> StoredCase:
         """The same case with one consensus (1, X, Y, Z) in place of its readers."""
         known = None if self.known is None else self.known.any(0, keepdim=True)
-        return StoredCase(self.id, self.hu, labels, places, known=known)
+        return StoredCase(self.id, self.hu, labels, places, known=known, looks=self.looks)
 
 
 class Majority:
@@ -101,7 +104,9 @@ def store_case(case: Case, plan: Plan, mode: RaterMode) -> StoredCase:
     table = np.stack([known_classes(reading) for reading in readings.values()])
     partly = None if table.all() else torch.from_numpy(table)
     hu = torch.from_numpy(whole_hu(image.hu))[None]
-    stored = StoredCase(case.id, hu, torch.from_numpy(labels), find_places(labels), tuple(readings), partly)
+    looks = Looks(case.volume.geometry.canonical().spacing_mm, section_cm2(image.hu, plan.spacing_mm))
+    stored = StoredCase(case.id, hu, torch.from_numpy(labels), find_places(labels), tuple(readings), partly,
+                        looks=looks)  # fmt: skip
     if mode != "majority":
         return stored
     voted = majority_vote(labels, table.shape[1], partly)[None]

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from torch import Tensor
 from medseg.data.store import StoredCase
 from medseg.errors import FileReadError, InputError
 from medseg.files import atomic_path, write_text
+from medseg.preprocessing.seen import Looks
 from medseg.shapes import IntArray
 
 Layout = Literal["blosc2", "memmap"]
@@ -86,6 +87,7 @@ class StoredFacts:
         sha256: checksum of each file of the case.
         source: checksum of plan and source files, so that a changed case is done again.
         known: (R, C) whether a rater looked for a class; None when everybody looked for all.
+        looks: the case from outside; None where an older version wrote it.
     """
 
     id: str
@@ -94,6 +96,7 @@ class StoredFacts:
     sha256: Mapping[str, str]
     source: str
     known: tuple[tuple[bool, ...], ...] | None = None
+    looks: Looks | None = None
 
 
 def write_stored(folder: Path, case: StoredCase, layout: Layout, source: str) -> StoredFacts:
@@ -112,8 +115,8 @@ def write_stored(folder: Path, case: StoredCase, layout: Layout, source: str) ->
     sums = {name: _sha256(folder / name) for name in (*names.values(), PLACES_FILE)}
     shapes: dict[str, Any] = {key: array.shape for key, array in files.items()}
     known = None if case.known is None else tuple(map(tuple, case.known.tolist()))
-    facts = StoredFacts(case.id, case.raters, shapes, sums, source, known)
-    write_text(folder / CASE_FILE, json.dumps(facts.__dict__, indent=1) + "\n")
+    facts = StoredFacts(case.id, case.raters, shapes, sums, source, known, case.looks)
+    write_text(folder / CASE_FILE, json.dumps(asdict(facts), indent=1) + "\n")
     return facts
 
 
@@ -124,7 +127,8 @@ def read_facts(folder: Path) -> StoredFacts | None:
         shapes = {key: tuple(map(int, shape)) for key, shape in found["shapes"].items()}
         raters, sums = tuple(map(str, found["raters"])), dict(found["sha256"])
         known = found.get("known") and tuple(tuple(map(bool, row)) for row in found["known"])
-        return StoredFacts(str(found["id"]), raters, shapes, sums, str(found["source"]), known)  # type: ignore[arg-type]
+        looks = found.get("looks") and Looks(tuple(map(float, found["looks"]["spacing_mm"])), float(found["looks"]["area_cm2"]))  # type: ignore[arg-type]
+        return StoredFacts(str(found["id"]), raters, shapes, sums, str(found["source"]), known, looks)  # type: ignore[arg-type]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -149,7 +153,7 @@ def read_stored(folder: Path) -> StoredCase:
                             do="Run `medseg preprocess` again.")  # fmt: skip
     hu, labels = (Voxels(files[key], facts.shapes[key]) for key in ("hu", "labels"))
     known = None if facts.known is None else torch.tensor(facts.known)
-    return StoredCase(facts.id, hu, labels, _read_places(files["places"]), facts.raters, known)
+    return StoredCase(facts.id, hu, labels, _read_places(files["places"]), facts.raters, known, looks=facts.looks)
 
 
 def fits_in_memory(bytes_needed: int, bytes_free: int) -> Layout:

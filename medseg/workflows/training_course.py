@@ -6,9 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
 
 from medseg.data.store import StoredCase
+from medseg.imaging.geometry import Geometry
 from medseg.preprocessing.plan import Plan
+from medseg.preprocessing.seen import Seen
 from medseg.training.loop import TrainingState
 from medseg.workflows.run import Run, record, recorded
 
@@ -39,10 +44,10 @@ def course(run: Run, state: TrainingState) -> Iterator[Callable[[], None]]:
         note(ended)
 
 
-def seen_lengths(cases: Sequence[StoredCase], plan: Plan) -> list[tuple[float, float]]:
-    """The shortest and the longest training case along R, A, S in mm, so that a study unlike them is noticed later."""
-    lengths = [[n * mm for n, mm in zip(case.hu.shape[1:], plan.spacing_mm, strict=True)] for case in cases]
-    return [(round(min(axis)), round(max(axis))) for axis in zip(*lengths, strict=True)]
+def seen(cases: Sequence[StoredCase], plan: Plan) -> dict[str, Any]:
+    """What the training cases were like from outside, so that a study unlike them is noticed later."""
+    grids = [Geometry(tuple(case.hu.shape[1:]), np.diag([*plan.spacing_mm, 1.0])) for case in cases]  # type: ignore[arg-type]
+    return Seen.of([grid.field_of_view_mm for grid in grids], [case.looks for case in cases]).facts
 
 
 def _now() -> str:

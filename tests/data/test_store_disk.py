@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -13,6 +14,7 @@ from medseg.data.patches import cut
 from medseg.data.store import Majority, StoredCase
 from medseg.data.store_disk import Layout, is_intact, read_facts, read_stored, write_stored
 from medseg.errors import FileReadError
+from medseg.preprocessing.seen import Looks
 
 LAYOUTS = get_args(Layout)
 
@@ -37,6 +39,13 @@ def test_every_voxel_and_place_comes_back(layout: Layout, tmp_path: Path) -> Non
     assert torch.equal(again.labels[:].short(), case.labels[:])
     assert again.id == "c1" and torch.equal(again.places[1], case.places[1])
     assert (again.raters, again.known) == (("A", "B"), None)
+
+
+def test_how_a_case_looks_from_outside_comes_back_and_older_stores_do_not_tell(tmp_path: Path) -> None:
+    case = replace(make_case(), looks=Looks((0.8, 0.8, 5.0), 612.5))
+
+    assert stored(tmp_path / "new", "memmap", case).looks == case.looks
+    assert stored(tmp_path / "old", "memmap").looks is None
 
 
 def test_what_each_rater_looked_for_comes_back(tmp_path: Path) -> None:

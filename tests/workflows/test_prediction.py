@@ -26,7 +26,7 @@ from medseg.imaging.volume import Volume
 from medseg.io import dicom, nifti
 from medseg.io.manifest import read_dataset
 from medseg.phantom.shapes import rotation
-from medseg.workflows import import_, predict
+from medseg.workflows import import_, predict, train
 
 SERIES = Path(__file__).parents[1] / "data" / "dicom" / "small"
 
@@ -231,12 +231,34 @@ def test_a_study_unlike_the_training_cases_is_predicted_with_a_warning(run_folde
     geometry = Geometry((40, 30, 40), np.diag([9.0, 9.0, 2.0, 1.0]))
     hu = np.linspace(0, 1, 48000, dtype=np.float32).reshape(40, 30, 40)
     nifti.write_volume(tmp_path / "thin.nii.gz", Volume(hu, geometry))
+
+    notes = notes_of(run_folder, tmp_path / "thin.nii.gz", tmp_path / "out")
+
+    assert "the values are no HU" in notes and "voxels of 9 x 9 x 2 mm, far from the 11." in notes
+
+
+def notes_of(run: Path, image: Path, out: Path) -> str:
     outcomes: list[Any] = []
+    predict(run, image, out, on_done=outcomes.extend)
+    return " ".join(outcomes[0].result.notes)
 
-    predict(run_folder, tmp_path / "thin.nii.gz", tmp_path / "out", on_done=outcomes.extend)
 
-    notes = " ".join(outcomes[0].result.notes)
-    assert "the values are no HU" in notes and "voxels of 9 x 9 x 2 mm, far from the 12 x 12 x 14 mm" in notes
+def test_a_coarse_network_does_not_warn_of_the_voxels_that_it_was_trained_on(
+    recipe_file: Path, held_out_image: Path, tmp_path: Path
+) -> None:
+    train(
+        recipe_file, ["plan.spacing_mm=[30,30,30]", "training.steps=1", "absent_structures=allow"], out=tmp_path / "run"
+    )
+    assert notes_of(tmp_path / "run", held_out_image, tmp_path / "out") == ""
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    for low, high in facts["training"]["spacing_mm"]:
+        assert 11 < low <= high < 15  # phantoms differ a little in size
+
+    del facts["training"]["spacing_mm"]  # as of a run of an older version, of which only the grid is known
+    (tmp_path / "run" / "run.json").write_text(json.dumps(facts))
+    assert "far from the 30 x 30 x 30 mm that the network" in notes_of(
+        tmp_path / "run", held_out_image, tmp_path / "old"
+    )
 
 
 def test_measurements_have_a_line_for_every_structure_of_every_study(
@@ -264,3 +286,16 @@ def test_a_study_shorter_than_any_that_was_learned_from_is_said(
     slab, same = (outcome.result.notes for outcome in outcomes)
     assert any("of the patient along Z, and no training case had less than" in note for note in slab)
     assert not any("no training case" in note for note in same)
+
+
+def test_a_study_cut_off_at_the_side_is_said_though_there_is_air_around_it(
+    run_folder: Path, held_out_image: Path, tmp_path: Path
+) -> None:
+    whole = nifti.read_volume(held_out_image)
+    hu = np.full_like(whole.hu, -1000)
+    hu[12:20] = whole.hu[12:20]
+    nifti.write_volume(tmp_path / "side.nii.gz", Volume(hu, whole.geometry))
+
+    notes = notes_of(run_folder, tmp_path / "side.nii.gz", tmp_path / "out")
+
+    assert "mm of the patient along X, and no training case had less than" in notes and "axial sections of" in notes
