@@ -52,6 +52,13 @@ class FoldCase(Protocol):
     def group(self) -> str | None: ...
 
 
+class SplitCase(FoldCase, Protocol):
+    """A case that may be one of the test set."""
+
+    @property
+    def split(self) -> str | None: ...
+
+
 def fold_units(cases: Iterable[FoldCase], by: Literal["patient", "group"] = "patient") -> dict[str, str]:
     """Case id to the name of what must stay together: its patient, or its group.
 
@@ -158,6 +165,27 @@ def check_same_cases(folded: Iterable[str], units: Mapping[str, str], *, where: 
             got=f"{len(units)}, {', '.join(told)}",
             do="Bring back the same cases (`split: later` keeps new ones out), or draw folds anew with another --out.",
         )  # fmt: skip
+
+
+def check_test_set(cases: Iterable[SplitCase], learned: Iterable[str], *, where: str = "dataset.yaml") -> None:
+    """Refuses patients of the split `test` of whom other cases are learned from: the test set would be no test.
+
+    Args:
+        cases: all of the data set.
+        learned: ids of those that may be learned from.
+
+    Raises:
+        InputError: names the cases, and the patient by the hash that folds use.
+    """
+    found, known = list(cases), set(learned)
+    patients = {case.id: case.patient for case in found}
+    seen = {patients[case_id]: case_id for case_id in sorted(known, reverse=True)}
+    for case in found:
+        if case.split == "test" and case.id not in known and case.patient in seen:
+            raise InputError("a patient is both in the test set and among the cases to learn from", where=where,
+                             got=f"hash {unit_hash(case.patient, patients)}: {case.id} in the split test, "
+                                 f"{seen[case.patient]} to learn from",
+                             do="Give all cases of one patient the same `split:`.")  # fmt: skip
 
 
 def unit_hash(unit: str, units: Mapping[str, str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -14,11 +14,12 @@ from medseg.errors import LabelError
 from medseg.imaging.case import Case
 from medseg.imaging.regions import Reading, refuse_overlaps
 from medseg.preprocessing.looked_for import known_classes
-from medseg.preprocessing.plan import Plan
+from medseg.preprocessing.plan import Moments, Plan, labelled_moments
 from medseg.preprocessing.seen import Looks, section_cm2
 from medseg.preprocessing.standardise import standardise, standardise_labels, whole_hu
 from medseg.shapes import IntArray
 
+SLAB = 16  # slices voted on at a time
 RaterMode = Literal["random", "soft", "majority", "staple", "heads", "conditioned", "crowd"]
 
 
@@ -45,6 +46,8 @@ class StoredCase:
         known: (R, C) boolean, False for classes that a rater did not look for (their background may be that class);
             None when everybody looked for all.
         coarse: (1, X, Y, Z) class indices that a network on a coarser grid gave; None outside of a cascade.
+        voted: as `places`, of the readers' majority; None where it has not been counted.
+        labelled_hu: of the labelled voxels on the image's own grid; None where it has not been measured.
         looks: the case from outside; None of a store that an older version wrote.
     """
 
@@ -56,6 +59,8 @@ class StoredCase:
     known: Tensor | None = None
     coarse: Tensor | None = None
     looks: Looks | None = None
+    voted: dict[int, Tensor] | None = None
+    labelled_hu: Moments | None = None
 
     def fused(self, labels: VoxelArray, places: dict[int, Tensor]) -> StoredCase:
         """The same case with one consensus (1, X, Y, Z) in place of its readers."""
@@ -111,6 +116,24 @@ def store_case(case: Case, plan: Plan, mode: RaterMode) -> StoredCase:
         return stored
     voted = majority_vote(labels, table.shape[1], partly)[None]
     return stored.fused(torch.from_numpy(voted), find_places(voted))
+
+
+def with_facts(stored: StoredCase, case: Case, plan: Plan) -> StoredCase:
+    """The stored case with what a training would have to read all its voxels for."""
+    voted = majority_places(stored, len(next(iter(case.raters.values())).label_set.names))
+    return replace(stored, voted=voted, labelled_hu=labelled_moments(case, plan.window_hu))
+
+
+def majority_places(case: StoredCase, classes: int) -> dict[int, Tensor]:
+    """Per class index voxels (N, 3) of the readers' majority, voted slab by slab: votes of many classes are large."""
+    if len(case.labels) == 1:
+        return case.places
+    vote = Majority(case.labels, classes, case.known)
+    voted = np.empty(vote.shape, dtype=np.int16)
+    for first in range(0, voted.shape[-1], SLAB):
+        slab = slice(first, first + SLAB)
+        voted[..., slab] = vote[:, :, :, slab].numpy()
+    return find_places(voted)
 
 
 def _has_read(reading: Reading) -> bool:

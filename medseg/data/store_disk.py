@@ -6,6 +6,7 @@ STORE/store.json        plan, labels, cases, layout
                hu.b2nd      (1, X, Y, Z) int16 HU, blocks of 32^3 in chunks of 64^3, ZSTD    or hu.npy
                labels.b2nd  (R, X, Y, Z) int8 or int16 class indices, -1 unknown             or labels.npy
                places.npz   per class index the voxels (N, 3) for balanced sampling
+               voted.npz    the same of the readers' majority, where there are several
 ```
 Source of the sizes: random patches of 128^3 were read fastest from chunks of 64^3 with blocks of 32^3 (7.6 ms at a
 compression of 2.7; a memory map takes 2.2 ms and no compression).
@@ -28,6 +29,7 @@ from torch import Tensor
 from medseg.data.store import StoredCase
 from medseg.errors import FileReadError, InputError
 from medseg.files import atomic_path, write_text
+from medseg.preprocessing.plan import Moments
 from medseg.preprocessing.seen import Looks
 from medseg.shapes import IntArray
 
@@ -40,7 +42,7 @@ COMPRESSION: dict[str, Any] = {
     "nthreads": 1,  # cases and loader processes are the parallel part
 }
 SUFFIX: dict[Layout, str] = {"blosc2": ".b2nd", "memmap": ".npy"}
-CASE_FILE, PLACES_FILE = "case.json", "places.npz"
+CASE_FILE, PLACES_FILE, VOTED_FILE = "case.json", "places.npz", "voted.npz"
 
 
 class Voxels:
@@ -87,6 +89,8 @@ class StoredFacts:
         sha256: checksum of each file of the case.
         source: checksum of plan and source files, so that a changed case is done again.
         known: (R, C) whether a rater looked for a class; None when everybody looked for all.
+        code: by which the case's data set is known again; None of an older version.
+        labelled_hu: as in `StoredCase`.
         looks: the case from outside; None where an older version wrote it.
     """
 
@@ -97,10 +101,19 @@ class StoredFacts:
     source: str
     known: tuple[tuple[bool, ...], ...] | None = None
     looks: Looks | None = None
+    code: str | None = None
+    labelled_hu: Moments | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """How its voxels are stored."""
+        return "memmap" if f"hu{SUFFIX['memmap']}" in self.sha256 else "blosc2"
 
 
-def write_stored(folder: Path, case: StoredCase, layout: Layout, source: str) -> StoredFacts:
-    """Writes a case into `folder`, each file atomically, and `case.json` last.
+def write_stored(
+    folder: Path, case: StoredCase, layout: Layout, source: str, code: str | None = None
+) -> StoredFacts:  # fmt: skip
+    """Writes a case into `folder`, each file atomically, and `case.json` last; then files of the other layout go.
 
     Raises:
         WriteError: the disk refused.
@@ -110,13 +123,20 @@ def write_stored(folder: Path, case: StoredCase, layout: Layout, source: str) ->
     for key, array in files.items():
         with atomic_path(folder / names[key]) as path:
             _write(path, array, layout)
-    with atomic_path(folder / PLACES_FILE) as path:
-        np.savez_compressed(path, **{str(index): places.numpy() for index, places in case.places.items()})  # type: ignore[arg-type]
-    sums = {name: _sha256(folder / name) for name in (*names.values(), PLACES_FILE)}
+    places = {PLACES_FILE: case.places}
+    if case.voted is not None and len(case.labels) > 1:
+        places[VOTED_FILE] = case.voted
+    for name, found in places.items():
+        with atomic_path(folder / name) as path:
+            np.savez_compressed(path, **{str(index): voxels.numpy() for index, voxels in found.items()})  # type: ignore[arg-type]
+    sums = {name: _sha256(folder / name) for name in (*names.values(), *places)}
     shapes: dict[str, Any] = {key: array.shape for key, array in files.items()}
     known = None if case.known is None else tuple(map(tuple, case.known.tolist()))
-    facts = StoredFacts(case.id, case.raters, shapes, sums, source, known, case.looks)
+    facts = StoredFacts(case.id, case.raters, shapes, sums, source, known, case.looks, code, case.labelled_hu)
     write_text(folder / CASE_FILE, json.dumps(asdict(facts), indent=1) + "\n")
+    for key in files:
+        for suffix in set(SUFFIX.values()) - {SUFFIX[layout]}:
+            (folder / f"{key}{suffix}").unlink(missing_ok=True)
     return facts
 
 
@@ -127,8 +147,12 @@ def read_facts(folder: Path) -> StoredFacts | None:
         shapes = {key: tuple(map(int, shape)) for key, shape in found["shapes"].items()}
         raters, sums = tuple(map(str, found["raters"])), dict(found["sha256"])
         known = found.get("known") and tuple(tuple(map(bool, row)) for row in found["known"])
-        looks = found.get("looks") and Looks(tuple(map(float, found["looks"]["spacing_mm"])), float(found["looks"]["area_cm2"]))  # type: ignore[arg-type]
-        return StoredFacts(str(found["id"]), raters, shapes, sums, str(found["source"]), known, looks)  # type: ignore[arg-type]
+        looks = found.get("looks") and Looks(
+            tuple(map(float, found["looks"]["spacing_mm"])), float(found["looks"]["area_cm2"])
+        )  # type: ignore[arg-type]
+        moments = found.get("labelled_hu") and Moments(*found["labelled_hu"])
+        return StoredFacts(str(found["id"]), raters, shapes, sums, str(found["source"]), known, looks,  # type: ignore[arg-type]
+                           found.get("code"), moments)  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -153,7 +177,10 @@ def read_stored(folder: Path) -> StoredCase:
                             do="Run `medseg preprocess` again.")  # fmt: skip
     hu, labels = (Voxels(files[key], facts.shapes[key]) for key in ("hu", "labels"))
     known = None if facts.known is None else torch.tensor(facts.known)
-    return StoredCase(facts.id, hu, labels, _read_places(files["places"]), facts.raters, known, looks=facts.looks)
+    places = _read_places(files["places"])
+    voted = _read_places(files["voted"]) if "voted" in files else places if len(labels) == 1 else None
+    return StoredCase(facts.id, hu, labels, places, facts.raters, known, looks=facts.looks, voted=voted,
+                      labelled_hu=facts.labelled_hu)  # fmt: skip
 
 
 def fits_in_memory(bytes_needed: int, bytes_free: int) -> Layout:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -28,6 +28,7 @@ class PlanConfig(Config):
         file: what `medseg plan` wrote: stands for all that is left out, the network and the batch included. `plan:
             plan.yaml` is short for it.
         stage: of that file: `full`, or the coarser one (`low`) that it has where a patch sees too little.
+        other_data: the file may be of another data set than the one that is learned from.
         patch: voxels along X, Y, Z that the network sees at once.
         spacing_mm: grid that images are brought to; default the median over the training cases.
         window_hu: values outside are clipped; default the 0.5 and 99.5 percentiles of labelled voxels.
@@ -35,6 +36,7 @@ class PlanConfig(Config):
 
     file: str | None = None
     stage: StageName = "full"
+    other_data: bool = False
     patch: tuple[int, int, int] = (96, 96, 96)
     spacing_mm: Triple | None = None
     window_hu: tuple[float, float] | None = None
@@ -107,11 +109,51 @@ def fingerprint(case: Case, preprocessing: PreprocessingConfig) -> Fingerprint:
         for label, count in zip(reading.label_set.names, counts, strict=True):
             if count:
                 marked.setdefault(label, []).append(count * geometry.voxel_ml)
-    hu = case.volume.hu[labelled]
-    chosen = np.random.default_rng(0).choice(hu, min(SAMPLED_VOXELS, hu.size), replace=False)
+    chosen = _sampled(case.volume.hu[labelled])
     seen = geometry.cropped(*body_box(case.volume, preprocessing.margin_mm)) if preprocessing.crop_to_body else geometry
     volumes = {label: round(float(np.mean(each)), 3) for label, each in marked.items()}
     return Fingerprint(geometry.canonical().spacing_mm, chosen, seen.canonical().shape, volumes)
+
+
+class Moments(NamedTuple):
+    """Of HU within a window: how many, their mean, and the mean of their squares."""
+
+    voxels: int
+    mean: float
+    square: float
+
+
+def labelled_moments(case: Case, window_hu: tuple[float, float]) -> Moments:
+    """Of the voxels that `fingerprint` samples; zeros where nothing is labelled."""
+    labelled = np.zeros(case.volume.hu.shape, dtype=bool)
+    for reading in case.raters.values():
+        labelled |= read_indices(reading) > 0
+    hu = _sampled(case.volume.hu[labelled]).clip(*window_hu).astype(np.float64)
+    return Moments(hu.size, float(hu.mean()), float((hu**2).mean())) if hu.size else Moments(0, 0.0, 0.0)
+
+
+def normalised_by(plan: Plan, cases: Sequence[Moments]) -> Plan:
+    """The plan with mean and deviation of these cases, as `fit_plan` would fit them.
+
+    Raises:
+        InputError: no training case has a labelled voxel.
+
+    >>> plan = Plan(patch=(8, 8, 8), spacing_mm=(1, 1, 1), window_hu=(0, 9), mean_hu=0, std_hu=1,
+    ...             preprocessing=PreprocessingConfig())
+    >>> fitted = normalised_by(plan, [Moments(1, 2.0, 4.0), Moments(1, 6.0, 36.0)])
+    >>> fitted.mean_hu, fitted.std_hu
+    (4.0, 2.0)
+    """
+    total = sum(case.voxels for case in cases)
+    if not total:
+        raise InputError("no training case has a labelled voxel", do="Run `medseg check` on the data set.")
+    mean = sum(case.voxels * case.mean for case in cases) / total
+    variance = sum(case.voxels * case.square for case in cases) / total - mean**2
+    return plan.model_copy(update={"mean_hu": round(mean, 3), "std_hu": round(max(variance, 1.0) ** 0.5, 3)})
+
+
+def _sampled(hu: FloatArray) -> FloatArray:
+    return np.random.default_rng(0).choice(hu, min(SAMPLED_VOXELS, hu.size), replace=False)
 
 
 def fit_plan(

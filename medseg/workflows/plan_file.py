@@ -40,6 +40,7 @@ class PlanFile(Config):
     Args:
         vram_gib, precision: what the plan was made for.
         cases: how many were measured; training cases only.
+        data: a code of each case that was measured, by which the data set is known again; null in older plans.
         labels: name to value, as in the data set.
         volumes_ml: median over the cases that hold the structure, and in how many it occurs.
         stage: the network on the full grid.
@@ -51,6 +52,7 @@ class PlanFile(Config):
     vram_gib: float
     precision: Precision
     cases: int
+    data: str | None = None
     labels: dict[str, int]
     volumes_ml: dict[str, tuple[float, int]]
     window_hu: tuple[float, float]

@@ -12,6 +12,7 @@ from medseg.errors import OutputExistsError, UsageError
 from medseg.preprocessing.measuring import Meter
 from medseg.preprocessing.plan import Fingerprint, PlanConfig, PreprocessingConfig, fit_plan
 from medseg.preprocessing.planning import Stage, choose_spacing, coarser_spacing
+from medseg.workflows.plan_data import case_codes
 from medseg.workflows.plan_file import PlanFile, Precision
 from medseg.workflows.planning_stages import NETWORKS, Planner, cuda_meter, describe_network
 from medseg.workflows.readings import open_dataset
@@ -58,13 +59,15 @@ def plan(
     if out.exists() and not overwrite:
         raise OutputExistsError("the plan is there already", where=out.name,
                                 do="Choose another --out, or pass --overwrite.")  # fmt: skip
-    data = open_cases(open_dataset(dataset), split)
+    listed = open_dataset(dataset)
+    data = open_cases(listed, split)
     preprocessing = PreprocessingConfig()
     prints = data.measure(tuple(data.entries), preprocessing,
                           lambda done, total: progress("Measuring cases", done, total, ""))  # fmt: skip
     labels = dict(data.labels.values)
     measure, device = cuda_meter(network, len(labels), precision) if meter is None else (meter, "the meter")
     made = _decide(Planner(prints, network, len(labels), gib, precision, measure, device), labels, preprocessing)
+    made = made.model_copy(update={"data": " ".join(sorted(case_codes(listed, data.entries.values()).values()))})
     write_config(out, made)
     return made
 

@@ -31,12 +31,15 @@ HELD: set[int] = set()  # handles of this process
 
 
 @contextmanager
-def locked_folder(folder: Path, *, wait: bool = False, say: Say = lambda text: None) -> Iterator[None]:
+def locked_folder(
+    folder: Path, *, wait: bool = False, say: Say = lambda text: None, work: str = "training"
+) -> Iterator[None]:  # fmt: skip
     """Holds a folder for this process, and makes it if need be.
 
     Args:
         wait: until another process has let go of it, instead of an error.
         say: called with a sentence where the file system keeps no locks (some network mounts); nothing is held then.
+        work: what is done there, for messages.
 
     Raises:
         UsageError: another process is writing into it.
@@ -46,8 +49,8 @@ def locked_folder(folder: Path, *, wait: bool = False, say: Say = lambda text: N
     handle = _open(folder)
     try:
         HELD.add(handle)
-        if not _lock(handle, wait, folder):
-            say(f"The file system of {folder.name} keeps no locks: make sure that no other training writes there.")
+        if not _lock(handle, wait, folder, work):
+            say(f"The file system of {folder.name} keeps no locks: make sure that no other {work} writes there.")
         yield
     finally:
         if new:
@@ -87,7 +90,7 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
-def _lock(handle: int, wait: bool, folder: Path) -> bool:
+def _lock(handle: int, wait: bool, folder: Path, work: str = "training") -> bool:
     """Takes the lock; False where there are none to take."""
     for left in reversed(range(TRIES)):
         try:
@@ -100,12 +103,12 @@ def _lock(handle: int, wait: bool, folder: Path) -> bool:
                 raise WriteError(f"could not lock the folder: {error.strerror}", where=folder.name) from error
         if left:
             time.sleep(PAUSE_S)
-    raise in_use(folder)
+    raise in_use(folder, work)
 
 
-def in_use(folder: Path) -> UsageError:
+def in_use(folder: Path, work: str = "training") -> UsageError:
     """The error of a folder that somebody else writes to."""
-    return UsageError("another training is writing into this folder", where=folder.name,
+    return UsageError(f"another {work} is writing into this folder", where=folder.name,
                       do="Wait for it to end, or choose another --out.")  # fmt: skip
 
 

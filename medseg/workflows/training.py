@@ -102,7 +102,7 @@ def train(
         if not world.first:
             say, progress = _in_silence, _in_silence
         check_tracking(recipe.tracking)
-        recipe, data = open_training(recipe)
+        recipe, data = open_training(recipe, say)
         recipe = with_preferences(recipe)
         check_wishes(recipe.training, world)
         folder = fold_folder(Path(out), fold)

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
 from medseg.config import write_config
-from medseg.errors import ConfigError, FileReadError, UsageError
+from medseg.errors import ConfigError, FileReadError, InputError, UsageError
+from medseg.imaging.labels import LabelSet
+from medseg.io.manifest import CaseEntry, Dataset, read_dataset, write_dataset
 from medseg.models.unet import UNetConfig
 from medseg.workflows import phantom, plan, preprocess, train
 from medseg.workflows.plan_file import read_plan
-from medseg.workflows.preprocessing import Store, open_store
+from medseg.workflows.preprocessing import Standardise, Store, open_store
 from medseg.workflows.recipe import Recipe
 from medseg.workflows.run import open_run
+from medseg.workflows.run_lock import locked_folder
 
+SERIES = Path(__file__).parents[1] / "data" / "dicom" / "ge_tilt"
 TINY: Any = {"name": "unet", "channels": [4, 8, 8], "deep_supervision": 0}
 
 
@@ -110,6 +116,31 @@ def test_another_grid_than_the_stores_is_refused(dataset: Path, tmp_path: Path) 
         trained(dataset / "store", tmp_path / "r", plan={"spacing_mm": [3, 3, 3]})
 
 
+def test_the_crop_that_a_recipe_names_itself_counts_and_is_refused_where_the_store_has_another(
+    dataset: Path, tmp_path: Path
+) -> None:
+    run = trained(dataset / "ph", tmp_path / "a", plan=str(dataset / "plan.yaml"), preprocessing={"margin_mm": 30})
+    assert open_run(run).plan.preprocessing.margin_mm == 30
+    with pytest.raises(ConfigError, match=r"preprocessing.margin_mm: margin_mm is not the store's; expected 10"):
+        trained(dataset / "store", tmp_path / "r", preprocessing={"margin_mm": 30})
+
+
+def test_a_patient_in_the_test_set_is_not_learned_from_too(dataset: Path, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(dataset / "ph", tmp_path / "ph"))
+    listed = read_dataset(source)
+    first, last = listed.cases[0], replace(listed.cases[-1], patient=listed.cases[0].patient)
+    write_dataset(replace(listed, cases=(*listed.cases[:-1], last)))
+    told = r"a patient is both in the test set .*got hash [0-9a-f]{8}: c004 in the split test, c001 to learn from"
+    assert (first.split, last.split) == ("train", "test")
+    for call in (
+        lambda: plan(source, out=tmp_path / "plan.yaml"),
+        lambda: preprocess(source, dataset / "plan.yaml", out=tmp_path / "s"),
+        lambda: trained(source, tmp_path / "r"),
+    ):
+        with pytest.raises(InputError, match=told):
+            call()
+
+
 def test_a_plan_of_another_data_set_is_refused(dataset: Path, tmp_path: Path) -> None:
     text = (dataset / "plan.yaml").read_text()
     (tmp_path / "other.yaml").write_text(text.replace("spleen: 2", "spleen: 9", 1))
@@ -117,6 +148,107 @@ def test_a_plan_of_another_data_set_is_refused(dataset: Path, tmp_path: Path) ->
         preprocess(dataset / "ph", tmp_path / "other.yaml", out=tmp_path / "s")
     with pytest.raises(ConfigError, match="a plan of another data set"):
         trained(dataset / "ph", tmp_path / "r", plan=str(tmp_path / "other.yaml"))
+
+
+def of_another_data_set(dataset: Path, folder: Path) -> Path:
+    """A data set of the same labels and ids whose images are others."""
+    return phantom(folder / "other", cases=3, experts=2, test=0, seed=9, spacing_mm=11.0)
+
+
+def test_a_plan_made_for_other_images_is_refused_unless_that_is_wanted(dataset: Path, tmp_path: Path) -> None:
+    other = of_another_data_set(dataset, tmp_path)
+    told: list[str] = []
+    with pytest.raises(ConfigError, match=r"another data set; got 0 of its 3 cases are among the 3 .*--other-data"):
+        preprocess(other, dataset / "plan.yaml", out=tmp_path / "s")
+    with pytest.raises(ConfigError, match=r"a plan of another data set.*plan\.other_data=true"):
+        trained(other, tmp_path / "r", plan=str(dataset / "plan.yaml"))
+    assert not (tmp_path / "s").exists() and not (tmp_path / "r").exists()
+
+    run = trained(other, tmp_path / "r", plan={"file": str(dataset / "plan.yaml"), "other_data": True})
+    preprocess(other, dataset / "plan.yaml", out=tmp_path / "s", other_data=True, say=told.append)
+
+    assert open_run(run).plan.spacing_mm == read_plan(dataset / "plan.yaml").stage.spacing_mm
+    assert len(told) == 1 and "The plan is of another data set (0 of its 3 cases are among the 3 here)" in told[0]
+    with pytest.raises(UsageError, match=r"this is a store of another data set; got 0 of its 4 cases"):
+        preprocess(other, dataset / "plan.yaml", out=dataset / "store", other_data=True)
+
+
+def test_a_plan_outlives_cases_that_come_and_go_and_gives_no_id_away(dataset: Path, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(dataset / "ph", tmp_path / "ph"))
+    listed = read_dataset(source)
+    write_dataset(replace(listed, cases=listed.cases[1:]))
+
+    assert len(preprocess(source, dataset / "plan.yaml", out=tmp_path / "s").cases) == 3
+    codes = read_plan(dataset / "plan.yaml").data
+    assert codes is not None and [len(code) for code in codes.split()] == [4, 4, 4]
+    assert "c001" not in (dataset / "plan.yaml").read_text()
+
+
+def test_an_older_plan_is_taken_with_a_sentence(dataset: Path, tmp_path: Path) -> None:
+    write_config(tmp_path / "old.yaml", read_plan(dataset / "plan.yaml").model_copy(update={"data": None}))
+    told: list[str] = []
+    preprocess(dataset / "ph", tmp_path / "old.yaml", out=tmp_path / "s", say=told.append)
+    assert len(told) == 1 and "An older version wrote the plan" in told[0]
+
+
+def test_a_store_that_somebody_writes_to_is_refused(dataset: Path, tmp_path: Path) -> None:
+    with (
+        locked_folder(tmp_path / "s"),
+        pytest.raises(UsageError, match="s: another preprocessing is writing into this folder"),
+    ):
+        preprocess(dataset / "ph", dataset / "plan.yaml", out=tmp_path / "s")
+
+
+def test_what_a_killed_write_left_at_the_top_does_not_keep_the_next_call_out(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / ".plan-0123abcd.yaml").write_text("half")
+    preprocess(dataset / "ph", dataset / "plan.yaml", out=tmp_path / "s")
+    assert not (tmp_path / "s" / ".plan-0123abcd.yaml").exists()
+
+
+def test_auto_keeps_the_layout_that_is_there_and_another_one_leaves_nothing_behind(
+    dataset: Path, tmp_path: Path
+) -> None:
+    preprocess(dataset / "ph", dataset / "plan.yaml", out=tmp_path / "s", layout="blosc2")
+    (tmp_path / "s" / "store.json").unlink()  # as a kill leaves it
+    before = written(tmp_path / "s")
+
+    assert preprocess(dataset / "ph", dataset / "plan.yaml", out=tmp_path / "s").layout == "blosc2"
+    assert written(tmp_path / "s") == before
+    preprocess(dataset / "ph", dataset / "plan.yaml", out=tmp_path / "s", layout="memmap")
+    assert list(tmp_path.glob("s/cases/*/hu.npy")) and not list(tmp_path.glob("s/cases/*/*.b2nd"))
+
+
+def test_a_rater_who_is_renamed_is_read_again(dataset: Path, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(dataset / "ph", tmp_path / "ph"))
+    preprocess(source, dataset / "plan.yaml", out=tmp_path / "s")
+    listed = read_dataset(source)
+    renamed = tuple(replace(case, raters=dict(zip("XY", case.raters.values(), strict=True))) for case in listed.cases)
+    write_dataset(replace(listed, raters=("X", "Y"), cases=renamed))
+
+    assert preprocess(source, dataset / "plan.yaml", out=tmp_path / "s").readers("c001") == ("X", "Y")
+
+
+def test_a_slice_that_is_replaced_in_place_makes_a_series_another_source(tmp_path: Path) -> None:
+    series = Path(shutil.copytree(SERIES, tmp_path / "series"))
+    entry = CaseEntry("c1", series, {})
+    work = Standardise(Dataset(tmp_path, LabelSet({"background": 0, "liver": 1}), (), (entry,)), tmp_path,
+                       cast(Any, None), "memmap", "digest", {"c1": entry})  # fmt: skip
+    before = work.source("c1")
+    os.utime(sorted(path for path in series.rglob("*") if path.is_file())[0], ns=(1, 1))
+    assert work.source("c1") != before
+
+
+def test_a_fold_is_normalised_by_its_own_training_cases_from_either_source(dataset: Path, tmp_path: Path) -> None:
+    folds = {"count": 3, "fold": 0}
+    runs = [
+        trained(dataset / "ph", tmp_path / "a", plan=str(dataset / "plan.yaml"), folds=folds),
+        trained(dataset / "store", tmp_path / "b", folds=folds),
+    ]
+    from_data, from_store = (open_run(run).plan for run in runs)
+    assert from_store.mean_hu == pytest.approx(from_data.mean_hu, abs=0.002)
+    assert from_store.std_hu == pytest.approx(from_data.std_hu, abs=0.002)
+    assert abs(from_store.mean_hu - read_plan(dataset / "plan.yaml").mean_hu) > 0.01
 
 
 def test_a_folder_with_other_things_is_left_alone(dataset: Path, tmp_path: Path) -> None:

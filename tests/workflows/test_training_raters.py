@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from medseg.data.patches import PatchDataset, PatchSettings, SamplingConfig
 from medseg.data.store import RaterMode, StoredCase
 from medseg.errors import ConfigError, UsageError
 from medseg.imaging.labels import LabelSet
@@ -87,6 +88,11 @@ def test_the_store_serves_a_mode_as_the_data_set_does(mode: RaterMode, store: Pa
 
     assert from_data.raters == from_store.raters == (() if mode in ("majority", "staple") else ("A", "B"))
     assert torch.equal(from_data.labels[:].short(), from_store.labels[:].short())
+    places = [{index: voxels.tolist() for index, voxels in case.places.items()} for case in (from_data, from_store)]
+    assert places[0] == places[1]
+    settings = PatchSettings(grid.patch, classes=8, sampling=SamplingConfig(), seed=0, random_rater=mode == "random")
+    first, same = (PatchDataset([case], None, settings)[0] for case in (from_data, from_store))
+    assert first["place"] == same["place"] and torch.equal(first["labels"].short(), same["labels"].short())
     assert named_raters(mode, data, ["c001"]) == named_raters(mode, stored, ["c001"])
 
 
