@@ -15,7 +15,10 @@ from medseg.cli.screen import names, progress_bars, say, show
 def plan(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="dataset.yaml or its folder.")],
     out: Annotated[Path, typer.Option("--out", help="The file: plan.yaml.")] = ...,  # type: ignore[assignment]
-    vram: Annotated[str, typer.Option(help="Graphics memory of a training step: 10G, 9500M.")] = "10G",
+    vram: Annotated[
+        str | None,
+        typer.Option(help="Graphics memory of a training step: 10G, 9500M. Default 10G; resenc-m 9G, resenc-l 24G."),
+    ] = None,
     network: Annotated[str, typer.Option(help="unet, resenc-m, resenc-l, mednext, segresnet ...")] = "unet",
     precision: Annotated[str, typer.Option(help="Of training: bf16 (CUDA) or fp32 (CPU).")] = "bf16",
     split: Split = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -84,12 +85,14 @@ class Fingerprint:
         foreground_hu: HU of some labelled voxels.
         shape: voxels along R, A, S of what training sees: the body's box, or the whole image.
         volumes_ml: of each structure, mean over the raters who marked it.
+        kept: share of the image's voxels that `shape` is.
     """
 
     spacing_mm: Triple
     foreground_hu: FloatArray
     shape: IntTriple
     volumes_ml: Mapping[str, float]
+    kept: float = 1.0
 
 
 def fingerprint(case: Case, preprocessing: PreprocessingConfig) -> Fingerprint:
@@ -112,7 +115,8 @@ def fingerprint(case: Case, preprocessing: PreprocessingConfig) -> Fingerprint:
     chosen = _sampled(case.volume.hu[labelled])
     seen = geometry.cropped(*body_box(case.volume, preprocessing.margin_mm)) if preprocessing.crop_to_body else geometry
     volumes = {label: round(float(np.mean(each)), 3) for label, each in marked.items()}
-    return Fingerprint(geometry.canonical().spacing_mm, chosen, seen.canonical().shape, volumes)
+    shape, kept = seen.canonical().shape, prod(seen.shape) / prod(geometry.shape)
+    return Fingerprint(geometry.canonical().spacing_mm, chosen, shape, volumes, kept)
 
 
 class Moments(NamedTuple):

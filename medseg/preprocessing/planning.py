@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from medseg.config import Config
 from medseg.errors import InputError
 from medseg.preprocessing.plan import Fingerprint
-from medseg.shapes import IntTriple, Triple
+from medseg.shapes import FloatArray, IntTriple, Triple
 
 ANISOTROPIC = 3.0  # thick slices: this many times the other voxel sizes, and as many times fewer voxels
 FIRST_VOXELS = 256**3  # the search begins with a patch this large and makes it smaller until it fits
@@ -25,6 +26,8 @@ BATCH_SHARE = 0.05  # of all voxels of the data set: more per step would be the 
 LOW_RESOLUTION_SHARE = 0.25  # a patch that sees less of the median case gets a coarser stage before it
 COARSER = 1.03  # by how much the coarser stage's spacing grows per step of its search
 
+PERCENTILES = (0, 10, 50, 90, 100)
+Spread = tuple[Triple, ...]
 Cost = Callable[[dict[str, Any], IntTriple, int], float]  # settings of the network, patch, batch -> MiB
 Design = Callable[[IntTriple, Triple], tuple[dict[str, Any], IntTriple]]  # patch, spacing -> settings, multiple
 
@@ -74,6 +77,46 @@ def median_shape(prints: Sequence[Fingerprint], spacing_mm: Triple | tuple[float
     shapes = [np.array(each.shape) * each.spacing_mm / spacing_mm for each in prints]
     x, y, z = (max(1, round(float(n))) for n in np.median(shapes, axis=0))
     return x, y, z
+
+
+class DataFingerprint(Config):
+    """What the training cases are like: along X, Y, Z the percentiles 0, 10, 50, 90 and 100 over the cases.
+
+    Args:
+        spacing_mm: voxel sizes.
+        size: voxels of what training sees, on the case's own grid.
+        extent_mm: the same as a length.
+        anisotropy: largest over smallest voxel size of the median spacing.
+        kept_of_image: share of the image's voxels that is left when the air around the body is; median.
+        labelled_hu: percentiles 0.5, 5, 50, 95 and 99.5 of labelled voxels.
+    """
+
+    spacing_mm: Spread
+    size: Spread
+    extent_mm: Spread
+    anisotropy: float
+    kept_of_image: float
+    labelled_hu: tuple[float, ...]
+
+
+def summarise(prints: Sequence[Fingerprint]) -> DataFingerprint:
+    """The fingerprints of the training cases as one; at least one of them has a labelled voxel."""
+    spacings, sizes = (np.array([getattr(each, name) for each in prints], float) for name in ("spacing_mm", "shape"))
+    median = np.median(spacings, axis=0)
+    hu = np.percentile(np.concatenate([each.foreground_hu for each in prints]), (0.5, 5, 50, 95, 99.5))
+    return DataFingerprint(
+        spacing_mm=_spread(spacings, 4),
+        size=_spread(sizes, 0),
+        extent_mm=_spread(spacings * sizes, 1),
+        anisotropy=round(float(median.max() / median.min()), 2),
+        kept_of_image=round(float(np.median([each.kept for each in prints])), 3),
+        labelled_hu=tuple(round(float(each), 1) for each in hu),
+    )
+
+
+def _spread(values: FloatArray, digits: int) -> Spread:
+    found = np.percentile(values, PERCENTILES, axis=0)
+    return tuple((round(float(x), digits), round(float(y), digits), round(float(z), digits)) for x, y, z in found)
 
 
 def plan_stage(

@@ -9,6 +9,7 @@ from medseg.config import Config, read_config
 from medseg.errors import ConfigError
 from medseg.models.registry import ModelConfig
 from medseg.preprocessing.plan import Plan, PreprocessingConfig, StageName
+from medseg.preprocessing.planning import DataFingerprint
 from medseg.shapes import IntTriple, Triple
 
 Precision = Literal["bf16", "fp32"]
@@ -41,6 +42,7 @@ class PlanFile(Config):
         vram_gib, precision: what the plan was made for.
         cases: how many were measured; training cases only.
         data: a code of each case that was measured, by which the data set is known again; null in older plans.
+        fingerprint: what they are like; null in older plans.
         labels: name to value, as in the data set.
         volumes_ml: median over the cases that hold the structure, and in how many it occurs.
         stage: the network on the full grid.
@@ -53,6 +55,7 @@ class PlanFile(Config):
     precision: Precision
     cases: int
     data: str | None = None
+    fingerprint: DataFingerprint | None = None
     labels: dict[str, int]
     volumes_ml: dict[str, tuple[float, int]]
     window_hu: tuple[float, float]
@@ -70,6 +73,9 @@ class PlanFile(Config):
             return "no" if coarse is None else f"{_times(coarse.spacing_mm)} mm, patch {_times(coarse.patch)}"
         value = {
             "spacing_mm": f"{_times(self.stage.spacing_mm)} mm",
+            "preprocessing": f"the body and {self.preprocessing.margin_mm:g} mm around it"
+            if self.preprocessing.crop_to_body
+            else "whole images",
             "window_hu": f"{self.window_hu[0]:g} to {self.window_hu[1]:g} HU",
             "patch": f"{_times(self.stage.patch)} voxels",
             "batch": f"{self.stage.batch} patches",

@@ -10,7 +10,14 @@ import pytest
 
 from medseg.errors import InputError
 from medseg.preprocessing.plan import Fingerprint
-from medseg.preprocessing.planning import choose_spacing, coarser_spacing, first_patch, median_shape, plan_stage
+from medseg.preprocessing.planning import (
+    choose_spacing,
+    coarser_spacing,
+    first_patch,
+    median_shape,
+    plan_stage,
+    summarise,
+)
 from medseg.preprocessing.topology import find_topology
 from medseg.shapes import IntTriple, Triple
 
@@ -130,3 +137,12 @@ def test_the_deepest_level_keeps_four_voxels() -> None:
     for n in (8, 20, 33, 100, 160):
         found = find_topology((n, n, n), (1.0, 1.0, 1.0), deepest=99)
         assert n / found.multiple[0] > 2 and -(-n // found.multiple[0]) >= 4
+
+
+def test_the_spread_of_the_cases_is_that_of_their_voxels_and_lengths() -> None:
+    cases = [case((1.0, 1.0, mm), (100, 100, 40)) for mm in (2.0, 4.0, 6.0)]
+
+    found = summarise(cases)
+
+    assert (found.spacing_mm[0], found.spacing_mm[2], found.spacing_mm[4]) == ((1, 1, 2), (1, 1, 4), (1, 1, 6))
+    assert (found.extent_mm[2], found.anisotropy, found.kept_of_image) == ((100, 100, 160), 4, 1)

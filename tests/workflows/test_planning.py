@@ -25,12 +25,37 @@ def test_the_file_holds_what_was_decided(dataset: Path, tmp_path: Path) -> None:
     made = plan(dataset, out=tmp_path / "plan.yaml", vram="3G")
     assert read_plan(tmp_path / "plan.yaml") == made
     assert made.cases == 3  # the test case was not measured
-    assert set(made.reasons) == {"spacing_mm", "window_hu", "patch", "batch", "network", "memory", "low_resolution"}
+    assert set(made.reasons) == {
+        "spacing_mm",
+        "preprocessing",
+        "window_hu",
+        "patch",
+        "batch",
+        "network",
+        "memory",
+        "low_resolution",
+    }
     assert "not measured: no GPU" in made.reasons["memory"]
     assert made.stage.measured_gib is None
     assert all(made.decision(name) for name in made.reasons)
     assert made.stage.estimate_gib <= 3
     assert all(n % step == 0 for n, step in zip(made.stage.patch, made.stage.model.downsampling, strict=True))
+
+
+def test_the_file_says_what_the_cases_are_like(dataset: Path, tmp_path: Path) -> None:
+    made = plan(dataset, out=tmp_path / "plan.yaml", vram="3G")
+    found = made.fingerprint
+    assert found is not None and 0 < found.kept_of_image <= 1
+    assert found.spacing_mm[2] == pytest.approx(made.stage.spacing_mm, abs=1e-4)  # the median, of thin slices
+    assert found.spacing_mm[0] <= found.spacing_mm[4] and len(found.labelled_hu) == 5
+    assert (found.labelled_hu[0], found.labelled_hu[4]) == pytest.approx(made.window_hu)
+
+
+@pytest.mark.parametrize("network, gib", [("unet", 10), ("resenc-m", 9), ("resenc-l", 24)])
+def test_without_a_wish_the_memory_is_what_the_network_was_made_for(
+    network: str, gib: float, dataset: Path, tmp_path: Path
+) -> None:
+    assert plan(dataset, out=tmp_path / "plan.yaml", network=network).vram_gib == gib
 
 
 @pytest.mark.parametrize("network", NETWORKS)
