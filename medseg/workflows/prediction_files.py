@@ -43,6 +43,7 @@ from medseg.shapes import FloatArray
 from medseg.workflows.agreement_viewers import nifti_bytes
 from medseg.workflows.outputs import sha256, write_json
 from medseg.workflows.postprocessing_file import agreed_postprocessing
+from medseg.workflows.prediction_choices import all_choices, kept_otherwise
 from medseg.workflows.prediction_folder import held_record
 from medseg.workflows.prediction_record import SCHEMA, Origin, measurements_of, read_record, written_formats
 from medseg.workflows.prediction_source import StudySource
@@ -134,7 +135,8 @@ def write_prediction(
         WriteError: the disk refused; what stood there before is unchanged.
     """
     job = _Job(Path(folder), name, prediction, source, outputs or Outputs(), made_by or MadeBy(), calibrations)
-    kept = job.kept()
+    kept = job.kept
+    otherwise = kept_otherwise(job.there, kept, job.outputs)
     if set(job.formats).difference(kept).intersection(ON_SLICES):
         source.dicom.check_grid(prediction)  # before anything is written
     done, noted = job.begin()
@@ -146,7 +148,7 @@ def write_prediction(
             job.tell(done, notes)
     if prediction.sums is not None or prediction.probabilities is not None:  # they say more of the volumes
         job.tell(done, notes)
-    notes = list(dict.fromkeys(notes))
+    notes = list(dict.fromkeys([*notes, *otherwise]))
     paths = (*map(job.path, job.formats), job.record)
     return PredictionFiles(paths, tuple(map(job.path, kept)), tuple(notes))
 
@@ -157,7 +159,7 @@ def kept_files(folder: str | Path, name: str, outputs: Outputs) -> PredictionFil
     record = read_record(folder, name)
     if not all(each in written_formats(record) and path.exists() for each, path in paths.items()):
         return None
-    notes = tuple((record or {}).get("notes", ()))
+    notes = (*(record or {}).get("notes", ()), *kept_otherwise(record, outputs.all, outputs))
     return PredictionFiles((*paths.values(), Path(folder) / f"{name}.json"), tuple(paths.values()), notes)
 
 
@@ -228,6 +230,7 @@ class _Job:
         names = self.prediction.label_set.foreground
         return {name: "#{:02x}{:02x}{:02x}".format(*palette(place)) for place, name in enumerate(names)}
 
+    @cached_property
     def kept(self) -> tuple[str, ...]:
         """The formats whose files are there already, whole and of the very same origin."""
         if self.outputs.overwrite:
@@ -273,13 +276,16 @@ class _Job:
 
     def facts(self, notes: Sequence[str], formats: Sequence[str], there: Mapping[str, Any] | None) -> dict[str, Any]:
         """The record: no path, date or identifier."""
+        formats = [each for each in FILES if each in formats]
+        written = [each for each in self.formats if each not in self.kept]
         return {
             "schema": SCHEMA,
             "name": self.name,
             "status": RESEARCH_ONLY,
             "made_by": dict(self.made_by.facts),
             "input": self.source.input.as_record,
-            "formats": [each for each in FILES if each in formats],
+            "formats": formats,
+            "written_with": all_choices(there, formats, written, self.outputs),
             "labels": dict(self.prediction.label_set.values),
             "measurements": [each.as_record for each in self.measurements(there)],
             "postprocessing": [asdict(change) for change in self.prediction.changes],

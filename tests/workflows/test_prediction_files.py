@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from medseg.io.dicom import read_series
 from medseg.io.label_files import read_label_values
 from medseg.io.made_by import MadeBy
 from medseg.io.nifti import write_volume
+from medseg.io.segment_codes import CodeEntry, CodeTable
 from medseg.workflows.prediction_files import (
     FORMATS,
     Outputs,
     StudySource,
+    kept_files,
     origin_of,
     write_prediction,
 )
@@ -180,6 +183,38 @@ def test_images_can_be_left_out(tmp_path: Path, study: StudySource) -> None:
     prediction = predicted(study.dicom)
     write_prediction(tmp_path, "c001", prediction, study, outputs=Outputs(("viewer",), images=False))
     assert "no images (outlines only)" in (tmp_path / "viewer" / "c001.html").read_text()
+
+
+def test_a_page_with_the_ct_is_not_taken_for_one_without(tmp_path: Path, study: StudySource) -> None:
+    prediction, without = predicted(study.dicom), Outputs(("viewer",), images=False)
+    write_prediction(tmp_path, "c001", prediction, study, outputs=Outputs(("viewer",)))
+    said = "the viewer file that is there shows the CT and is kept; --overwrite writes it as asked for now"
+
+    again, kept = (
+        write_prediction(tmp_path, "c001", prediction, study, outputs=without),
+        kept_files(tmp_path, "c001", without),
+    )
+    assert kept is not None and said in again.notes and said in kept.notes
+    assert said not in json.loads((tmp_path / "c001.json").read_text())["notes"]  # it is of this call alone
+
+    write_prediction(tmp_path, "c001", prediction, study, outputs=replace(without, overwrite=True))
+    assert (found := kept_files(tmp_path, "c001", without)) is not None and found.notes == ()
+
+
+@pytest.mark.parametrize("asked, said", [
+    ({"short_names": True}, "the rtstruct file that is there has whole names and is kept"),
+    ({"codes": CodeTable(labels={"Ring": CodeEntry(type="SCT 10200004 Liver")})}, "has other codes and is kept"),
+])  # fmt: skip
+def test_names_and_codes_of_kept_files_are_told_also_when_another_format_is_added(
+    tmp_path: Path, study: StudySource, asked: dict[str, Any], said: str
+) -> None:
+    prediction = predicted(study.dicom)
+    write_prediction(tmp_path, "c001", prediction, study, outputs=Outputs(("rtstruct",)))
+
+    found = write_prediction(tmp_path, "c001", prediction, study, outputs=Outputs(("rtstruct", "nrrd"), **asked))
+
+    assert any(said in note for note in found.notes) and not any("nrrd" in note for note in found.notes)
+    assert "rtstruct" in json.loads((tmp_path / "c001.json").read_text())["written_with"]
 
 
 @pytest.mark.parametrize("formats", [(), ("nifty",)])
