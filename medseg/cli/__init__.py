@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from medseg.cli import augment, data, judge, learn, runs, validate
+from medseg.cli.options import with_ray_alone
 from medseg.errors import MedsegError, UsageError
 
 # what requirements-light.txt leaves out
@@ -61,7 +62,7 @@ def root(
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; an expected failure is one line on standard error and the error's exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = with_ray_alone(list(sys.argv[1:] if arguments is None else arguments))
     debug = "--debug" in given
     try:
         sys.exit(app([text for text in given if text != "--debug"], prog_name="medseg", standalone_mode=False) or 0)

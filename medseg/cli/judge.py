@@ -19,7 +19,7 @@ def evaluate(
     out: Out = ...,  # type: ignore[assignment]
     tolerance: Tolerance = 2.0,
     split: Split = None,
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
     ray: Ray = None,
     insecure_cluster: InsecureCluster = False,
     allow_missing: AllowMissing = False,
@@ -87,7 +87,7 @@ def agree(
     images: Annotated[bool, typer.Option("--images/--no-images", help="Show CT slices in the report.")] = True,
     split: Split = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
     ray: Ray = None,
     insecure_cluster: InsecureCluster = False,
     allow_missing: AllowMissing = False,

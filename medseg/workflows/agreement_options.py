@@ -72,7 +72,7 @@ class AgreementOptions:
     overwrite: bool = False
     draws: int = DRAWS
     seed: int = 0
-    jobs: int = 1
+    jobs: int | None = 1
     ray: str | None = None
     insecure_cluster: bool = False
 

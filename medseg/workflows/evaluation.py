@@ -41,7 +41,7 @@ def evaluate(
     overwrite: bool = False,
     allow_missing: bool = False,
     split: str | None = None,
-    jobs: int = 1,
+    jobs: int | None = 1,
     ray: str | None = None,
     insecure_cluster: bool = False,
     on_case: Callable[[int, int], None] | None = None,
@@ -57,7 +57,8 @@ def evaluate(
         tolerance_mm: of NSD.
         allow_missing: go on without the cases that have no prediction; they are listed in the result.
         split: score the cases of this split only.
-        jobs: cases scored at the same time, by a process each; results do not depend on it.
+        jobs: cases scored at the same time, by a process each; None: as many as cores with Ray. Results do not
+            depend on it.
         ray: score on Ray workers instead: `local`, or the address of a cluster.
         insecure_cluster: accept a cluster that asks for no token.
         on_case: called with (done, total) after each case.
@@ -71,7 +72,7 @@ def evaluate(
     fleet = Fleet(jobs, ray, insecure_cluster=insecure_cluster)
     finished = check_out(out, kind=KIND, overwrite=overwrite)
     outcomes = fleet.map(
-        ready(CaseEvaluator(source, tolerance_mm, finished, threads=1 if jobs > 1 else None)),
+        ready(CaseEvaluator(source, tolerance_mm, finished, threads=1 if fleet.most > 1 else None)),
         list(source.cases),
         on_done=None if on_case is None else lambda _, done, total: on_case(done, total),
         name=lambda case_id: f"case {case_id}",

@@ -35,6 +35,7 @@ and are tried again as well. The rest goes on, and the outcomes come back in the
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ from typing import Any, Generic, Literal, TypeVar
 from medseg.errors import MedsegError, UsageError
 from medseg.workflows.fleet_crew import Crew, Serial, Threads
 from medseg.workflows.fleet_outcomes import GiveUp, Outcome, Progress, outcome_of
-from medseg.workflows.fleet_worker import Build, Reply, attempt
+from medseg.workflows.fleet_worker import Build, Reply, attempt, count_cores
+from medseg.workflows.telling import Say
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -55,21 +57,24 @@ class Fleet:
     """Who does the work.
 
     Args:
-        jobs: workers, and so items at the same time; with one and without Ray it is done here, item by item.
+        jobs: workers, and so items at the same time; with one and without Ray it is done here, item by item. None: one,
+            but with Ray as many as there are cores.
         ray: `local` starts Ray on this machine; any other text is the address of a cluster.
         kind: what workers on this machine are.
         retries: how often an item is tried again whose worker died.
         insecure_cluster: accept a cluster that does not ask for a token: whoever reaches it can run code on it.
+        device: but for `cpu`, workers are spread over GPUs, see `fleet_gpus`.
     """
 
-    jobs: int = 1
+    jobs: int | None = 1
     ray: str | None = None
     kind: Literal["processes", "threads"] = "processes"
     retries: int = 1
     insecure_cluster: bool = False
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if self.jobs < 1:
+        if self.jobs is not None and self.jobs < 1:
             raise UsageError("no one to do the work", where="--jobs", expected="1 or more", got=str(self.jobs))
         if self.retries < 0:
             raise UsageError("a negative number of retries", where="retries", expected="0 or more",
@@ -86,6 +91,7 @@ class Fleet:
         finished: Callable[[Item], Result | None] | None = None,
         give_up: GiveUp | None = None,
         name: Callable[[Item], str] = str,
+        say: Say = lambda text: None,
     ) -> list[Outcome[Item, Result]]:
         """What became of every item, in their order; empty without items, and then no worker starts.
 
@@ -97,6 +103,7 @@ class Fleet:
             give_up: asked of each outcome as it comes; with the error that it returns all items are set aside that
                 have not begun, because they would fail for the same reason, such as a full disk.
             name: of an item in errors; for paths give one that keeps folders out.
+            say: told how many workers there really are, where they are fewer than were asked for.
 
         Raises:
             MedsegError: what `build` raised.
@@ -110,23 +117,31 @@ class Fleet:
                 if reply.error is not None or reply.result is not None:
                     work.settle(index, outcome_of(item, reply, name(item), 0))
         if work.open:
-            with self._crew(build, work.open) as crew:
+            with self._crew(build, work.open, say) as crew:
                 work.run(crew)
         return work.outcomes
 
-    def _crew(self, build: Build[Any, Any], wanted: int) -> Crew:
-        size = min(self.jobs, wanted)
+    @property
+    def most(self) -> int:
+        """The most workers; of a cluster that decides for itself, no number that a map could reach."""
+        if self.jobs is not None:
+            return self.jobs
+        return 1 if self.ray is None else count_cores() if self.ray == "local" else sys.maxsize
+
+    def _crew(self, build: Build[Any, Any], wanted: int, say: Say) -> Crew:
+        size = min(self.most, wanted)
         if self.ray is not None:
             from medseg.workflows.fleet_ray import RayCrew
 
-            return RayCrew(build, size, self.ray, insecure=self.insecure_cluster)
+            return RayCrew(build, size, self.ray, insecure=self.insecure_cluster, all_cpus=self.jobs is None,
+                           device=self.device, say=say)  # fmt: skip
         if size == 1:
             return Serial(build)
         if self.kind == "threads":
             return Threads(build, size)
         from medseg.workflows.fleet_processes import Processes
 
-        return Processes(build, size)
+        return Processes(build, size, self.device)
 
 
 SERIAL = Fleet()

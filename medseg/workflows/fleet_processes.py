@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from medseg.errors import WorkerError
+from medseg.workflows.fleet_gpus import share_gpus, visible_gpus
 from medseg.workflows.fleet_worker import Build, Place, Reply, attempt, built, place_here
 
 SPAWN = get_context("spawn")  # a fork of a process with threads may hang, and CUDA does not survive one
@@ -18,10 +20,16 @@ LAST_WORDS_S = 5.0  # time that a worker gets to end by itself
 
 
 class Processes:
-    """Processes that are started when there is an item for them, and replaced when they die."""
+    """Processes that are started when there is an item for them, and replaced when they die.
 
-    def __init__(self, build: Build[Any, Any], size: int) -> None:
+    Args:
+        device: but for `cpu`, the processes are spread over the machine's GPUs.
+    """
+
+    def __init__(self, build: Build[Any, Any], size: int, device: str = "cpu") -> None:
         self.build, self.size, self.place = build, size, place_here(size)
+        self.gpus = visible_gpus(device)
+        self.sharing = share_gpus(size, len(self.gpus), device if self.gpus else "cpu").sharing or 1
         self.idle: list[Worker] = []
         self.busy: dict[Connection, tuple[Worker, int]] = {}
         self.failed_starts = 0
@@ -38,10 +46,17 @@ class Processes:
             worker.end()
 
     def give(self, index: int, item: Any) -> None:
-        worker = self.idle.pop() if self.idle else Worker(self.build, self.place)
+        worker = self.idle.pop() if self.idle else Worker(self.build, self.next_place())
         while not worker.send(item) and worker.began:  # it died while it had nothing to do: nothing is lost
-            worker = Worker(self.build, self.place)
+            worker = Worker(self.build, self.next_place())
         self.busy[worker.pipe] = worker, index
+
+    def next_place(self) -> Place:
+        """The place of one more worker: with the GPU that the fewest of the others have."""
+        if not self.gpus:
+            return self.place
+        taken = [worker.place.gpu for worker in (*self.idle, *(worker for worker, _ in self.busy.values()))]
+        return replace(self.place, gpu=min(self.gpus, key=taken.count), sharing=self.sharing)
 
     def wait(self) -> Iterator[tuple[int, Reply]]:
         for pipe in wait(list(self.busy)):
@@ -70,6 +85,7 @@ class Worker:
     """One process and its pipe."""
 
     def __init__(self, build: Build[Any, Any], place: Place) -> None:
+        self.place = place
         self.pipe, theirs = SPAWN.Pipe()
         self.process: SpawnProcess = SPAWN.Process(target=serve, args=(theirs, place), daemon=True)
         self.process.start()

@@ -8,20 +8,25 @@ import secrets
 import shutil
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from typing import Any
 
 from medseg.errors import UsageError, WorkerError
+from medseg.workflows.fleet_gpus import share_gpus
 from medseg.workflows.fleet_ray_address import check_cluster
 from medseg.workflows.fleet_worker import Build, Place, Reply, attempt, built, place_here
+from medseg.workflows.telling import Say
 
 LOCAL = "local"
 LOOPBACK = "127.0.0.1"
 STORE_BYTES = 80 * 2**20  # about the least that Ray takes; results are small and travel beside it
 MOST_FAILED_STARTS = 3
+PATIENCE_S = 60.0  # without any news, after which it is said how many workers there are
 TELEMETRY = {"RAY_USAGE_STATS_ENABLED": "0"}
 ALONE = {  # of Ray on this machine; before Ray is imported, which reads them once
     "RAY_AUTH_MODE": "token",
@@ -34,15 +39,28 @@ TOKEN = secrets.token_hex(32)  # one for the process: Ray keeps the first that i
 
 
 class RayCrew:
-    """Actors that keep what `build` made; one that dies is replaced."""
+    """Actors that keep what `build` made; one that dies is replaced.
 
-    def __init__(self, build: Build[Any, Any], size: int, address: str, *, insecure: bool = False) -> None:
+    Items go to actors that have begun: where the cluster has room for some of them only, these do all the work.
+
+    Args:
+        size: the most actors.
+        all_cpus: no more of them than the cluster has CPUs.
+        device: `auto` and `cuda` ask for a share of a GPU where the cluster has some; `cuda` insists on it.
+        say: told how many actors really work, where they are fewer.
+    """
+
+    def __init__(
+        self, build: Build[Any, Any], size: int, address: str, *, insecure: bool = False, all_cpus: bool = False,
+        device: str = "cpu", say: Say = lambda text: None,
+    ) -> None:  # fmt: skip
         self.build, self.size, self.address, self.insecure = build, size, address, insecure
-        self.place = place_here(size) if address == LOCAL else Place(os.getcwd(), 1)
+        self.all_cpus, self.device, self.say = all_cpus, device, say
+        self.waiting: deque[tuple[int, Any]] = deque()  # items that no actor has yet
+        self.starting: dict[Any, Any] = {}  # what is awaited: the actor
         self.idle: list[Any] = []
         self.busy: dict[Any, tuple[Any, int]] = {}  # what is awaited: the actor and its item
-        self.items: dict[Any, Any] = {}  # actors that have not begun: their first item
-        self.failed_starts = 0
+        self.begun, self.most, self.failed_starts, self.told = 0, 0, 0, False
         self.stack = ExitStack()
 
     def __enter__(self) -> RayCrew:
@@ -51,48 +69,84 @@ class RayCrew:
                 self.ray = _start_here(self.size, opening)
             else:
                 self.ray = _connect(self.address, self.insecure, opening)
+            there = self.ray.cluster_resources()
+            if self.all_cpus:
+                self.size = max(1, min(self.size, int(there.get("CPU", 1))))
+            gpus = share_gpus(self.size, int(there.get("GPU", 0)), self.device)
+            self.options = {"num_cpus": 1, "max_restarts": 0} | ({"num_gpus": gpus.share} if gpus.sharing else {})
+            here = place_here(self.size) if self.address == LOCAL else Place(os.getcwd(), 1)
+            self.place = replace(here, sharing=max(1, gpus.sharing))
             self.stack = opening.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for actor in [*self.idle, *(actor for actor, _ in self.busy.values())]:
+        for actor in [*self.idle, *self.starting.values(), *(actor for actor, _ in self.busy.values())]:
             self.ray.kill(actor)
         self.stack.close()
+        if self.told and 0 < self.most < self.size:
+            self.say(f"{self.most} of {self.size} Ray workers did all the work.")
 
     def give(self, index: int, item: Any) -> None:
-        if self.idle:
+        self.waiting.append((index, item))
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Gives items to actors that have none, and starts actors for the others."""
+        while self.waiting and self.idle:
             actor = self.idle.pop()
+            index, item = self.waiting.popleft()
             self.busy[actor.work.remote(item)] = actor, index
-            return
-        actor = self.ray.remote(num_cpus=1, max_restarts=0)(Actor).remote(self.place)
-        self.items[actor] = item
-        self.busy[actor.open.remote(version("medseg"), self.build)] = actor, index
+        while len(self.starting) < len(self.waiting) and len(self.starting) + len(self.busy) < self.size:
+            actor = self.ray.remote(**self.options)(Actor).remote(self.place)
+            self.starting[actor.open.remote(version("medseg"), self.build)] = actor
 
     def wait(self) -> Iterator[tuple[int, Reply]]:
-        for awaited in self.ray.wait(list(self.busy), num_returns=1)[0]:
+        while True:
+            done = self.ray.wait([*self.busy, *self.starting], num_returns=1, timeout=PATIENCE_S)[0]
+            if not done:
+                self._tell_once()
+                continue
+            (awaited,) = done
+            if awaited in self.starting:
+                self._welcome(awaited)
+                continue
             actor, index = self.busy.pop(awaited)
             try:
                 reply: Reply = self.ray.get(awaited)
-            except self.ray.exceptions.RayError as error:
-                self._lost(actor)
-                yield index, Reply(lost=type(error).__name__, may_pass=True)
-                continue
-            if actor in self.items:
-                if reply.error is not None:
-                    raise reply.error
-                self.busy[actor.work.remote(self.items.pop(actor))] = actor, index
-            else:
                 self.idle.append(actor)
                 self.failed_starts = 0
-                yield index, reply
-
-    def _lost(self, actor: Any) -> None:
-        if self.items.pop(actor, None) is None:
+            except self.ray.exceptions.RayError as error:
+                reply = Reply(lost=type(error).__name__, may_pass=True)
+                self.begun -= 1
+            self._hand_out()
+            yield index, reply
             return
-        self.failed_starts += 1
-        if self.failed_starts >= MOST_FAILED_STARTS:
-            raise WorkerError(f"{MOST_FAILED_STARTS} Ray workers in turn died before they began",
-                              do="Is medseg installed on the cluster's machines?")  # fmt: skip
+
+    def _welcome(self, awaited: Any) -> None:
+        """Takes an actor that has begun, or counts it where it has died before."""
+        actor = self.starting.pop(awaited)
+        try:
+            reply: Reply = self.ray.get(awaited)
+        except self.ray.exceptions.RayError:
+            self.failed_starts += 1
+            if self.failed_starts >= MOST_FAILED_STARTS:
+                raise WorkerError(f"{MOST_FAILED_STARTS} Ray workers in turn died before they began",
+                                  do="Is medseg installed on the cluster's machines?") from None  # fmt: skip
+        else:
+            if reply.error is not None:
+                self.ray.kill(actor)
+                raise reply.error
+            self.idle.append(actor)
+            self.begun += 1
+            self.most = max(self.most, self.begun)
+        self._hand_out()
+
+    def _tell_once(self) -> None:
+        """Says that actors are waited for, when nothing has happened for a while."""
+        if self.starting and not self.told:
+            self.told = True
+            self.say(f"{self.begun} of {self.size} Ray workers have begun; the others wait until the cluster has "
+                     "room for them.")  # fmt: skip
 
 
 class Actor:

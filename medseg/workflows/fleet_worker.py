@@ -46,10 +46,14 @@ class Place:
     Args:
         folder: to which relative paths refer.
         threads: that a worker's libraries may start.
+        gpu: what CUDA calls its GPU; None leaves it to whoever started the process.
+        sharing: how many workers have that GPU between them.
     """
 
     folder: str
     threads: int
+    gpu: str | None = None
+    sharing: int = 1
 
     def enter(self) -> None:
         """Limits threads and goes to the folder.
@@ -59,14 +63,29 @@ class Place:
         """
         for variable in THREADS:
             os.environ[variable] = str(self.threads)
+        if self.gpu is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = self.gpu  # before CUDA is used
+        here.append(self)
         if os.getcwd() != self.folder:
             os.chdir(self.folder)
 
 
+here: list[Place] = []  # where this process works, the last; empty where it is no worker
+
+
+def sharing_here() -> int:
+    """How many workers have this process's GPU between them."""
+    return here[-1].sharing if here else 1
+
+
 def place_here(workers: int) -> Place:
     """The folder of this process, and its cores shared among the workers."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Place(os.getcwd(), max(1, cores // workers))
+    return Place(os.getcwd(), max(1, count_cores() // workers))
+
+
+def count_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def attempt(call: Callable[..., Any], *arguments: Any) -> Reply:

@@ -49,7 +49,7 @@ def predict(
     codes: str | Path | None = None,
     short_names: bool = False,
     images: bool = True,
-    jobs: int = 1,
+    jobs: int | None = None,
     ray: str | None = None,
     insecure_cluster: bool = False,
     overwrite: bool = False,
@@ -84,7 +84,7 @@ def predict(
         codes: table of codes for DICOM, see `segment_codes.read_codes`.
         short_names: regions of the RTSTRUCT get names of at most 16 letters.
         images: whether pictures and pages show the CT.
-        jobs, ray, insecure_cluster: who does the work, see `fleet`.
+        jobs, ray, insecure_cluster: who does the work, see `fleet`; by default one, with Ray as many as cores.
         overwrite: replace what is there.
         say: told what holds for all studies, such as a file system without locks.
         on_done: called with what became of every study, before an error is raised.
@@ -104,7 +104,7 @@ def predict(
     table = None if codes is None else read_codes(codes)
     outputs = Outputs(formats, table, short_names=short_names, images=images, overwrite=overwrite,
                       besides=(*(["probabilities"] if probabilities else []), *maps))  # fmt: skip
-    fleet = _fleet(jobs, ray, insecure_cluster, ram)
+    fleet = _fleet(jobs, ray, insecure_cluster, ram, device)
     given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     reading = {"tilt": tilt, "gaps": gaps, "nan_hu": nan_hu}
     asked = Asked(probabilities, maps, uncertainty)
@@ -118,7 +118,7 @@ def predict(
         outcomes = fleet.map(
             _Loaded(work, predictor) if _stays_here(fleet) else work, studies, finished=work.finished, name=_name,
             on_done=lambda outcome, done, total: progress("Predicting", done, total, outcome.item.id),
-            give_up=RefusedWrites(),
+            give_up=RefusedWrites(), say=say,
         )  # fmt: skip
         on_done(outcomes)  # before a disk that is full ends it
         _write_measurements(work.folder)
@@ -158,21 +158,21 @@ class _Loaded:
         return lambda study: self.work.predict(self.predictor, study)
 
 
-def _fleet(jobs: int, ray: str | None, insecure_cluster: bool, ram: str | int | None) -> Fleet:
+def _fleet(jobs: int | None, ray: str | None, insecure_cluster: bool, ram: str | int | None, device: str) -> Fleet:
     """Workers as asked for; one job overlaps reading and writing with the network where memory is not promised."""
-    if jobs == 1 and ray is None and not insecure_cluster and ram is None:
+    if jobs in (None, 1) and ray is None and not insecure_cluster and ram is None:
         return Fleet(OVERLAP, kind="threads")
-    return Fleet(jobs, ray, insecure_cluster=insecure_cluster)
+    return Fleet(jobs, ray, insecure_cluster=insecure_cluster, device=device)
 
 
 def _stays_here(fleet: Fleet) -> bool:
-    return fleet.ray is None and (fleet.jobs == 1 or fleet.kind == "threads")
+    return fleet.ray is None and (fleet.most == 1 or fleet.kind == "threads")
 
 
 def _threads(fleet: Fleet) -> int | None:
     """Threads of each worker on this machine, which share its processors; a cluster decides for itself."""
     return (
-        None if _stays_here(fleet) or fleet.ray not in (None, "local") else max(1, (os.cpu_count() or 1) // fleet.jobs)
+        None if _stays_here(fleet) or fleet.ray not in (None, "local") else max(1, (os.cpu_count() or 1) // fleet.most)
     )
 
 

@@ -15,6 +15,8 @@ import torch
 from medseg.imaging.prediction import MAPS
 from medseg.inference.asked import Asked
 from medseg.io.made_by import MadeBy
+from medseg.workflows.fleet_gpus import part_of_gpu
+from medseg.workflows.fleet_worker import sharing_here
 from medseg.workflows.postprocessing_file import postprocessing_doubts
 from medseg.workflows.prediction_calibration import Calibrations, run_calibrations
 from medseg.workflows.prediction_cautions import cautions, cautions_of_body
@@ -64,8 +66,9 @@ class PredictionSettings:
 
     def load(self, runs: Sequence[Path], say: Callable[[str], None] | None = None) -> Predictor:
         """The runs' predictor; what it says goes to the notes of the study at hand unless `say` takes it."""
+        part = None if self.vram is not None or self.device == "cpu" else part_of_gpu(sharing_here(), torch)
         return Predictor.from_run(runs, checkpoint=self.checkpoint, device=self.device, as_rater=self.as_rater,
-                                  ram=self.ram, vram=self.vram, postprocessing=self.postprocessing,
+                                  ram=self.ram, vram=part or self.vram, postprocessing=self.postprocessing,
                                   may_use_cpu=self.may_use_cpu, say=say or Heard())  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from medseg import workflows
 from medseg.cli import main
 
 
@@ -34,3 +35,24 @@ def test_the_version_ends_with_exit_code_0(capsys):
     with pytest.raises(SystemExit) as end:
         main(["--version"])
     assert not end.value.code and capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize("arguments", [["--ray", "--out", "X"], ["--out", "X", "--ray"]])
+def test_ray_alone_is_ray_on_this_machine(arguments, monkeypatch):
+    asked: dict[str, object] = {}
+    monkeypatch.setitem(vars(workflows), "predict", lambda *_, **options: asked.update(options))
+
+    with pytest.raises(SystemExit) as end:
+        main(["predict", "RUN", "my-data", *arguments])
+
+    assert not end.value.code and (asked["ray"], asked["jobs"]) == ("local", None)
+
+
+def test_what_follows_ray_and_is_no_option_is_its_address(capsys, monkeypatch):
+    asked: dict[str, object] = {}
+    monkeypatch.setitem(vars(workflows), "predict", lambda *_, **options: asked.update(options))
+
+    with pytest.raises(SystemExit):
+        main(["predict", "RUN", "my-data", "--ray", "10.0.0.5:6379", "--jobs", "64", "--out", "X"])
+
+    assert (asked["ray"], asked["jobs"]) == ("10.0.0.5:6379", 64)

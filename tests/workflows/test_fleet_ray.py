@@ -1,6 +1,6 @@
 """`evaluate` on Ray with two local workers: one is killed, one case is poisoned, and nobody leaves this machine.
 
-Ray is started once, in some ten seconds.
+Ray is started once, in some ten seconds, with fewer CPUs than workers are asked for: the third one never begins.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from medseg.imaging.geometry import Geometry
 from medseg.imaging.labels import LabelSet
 from medseg.io.manifest import CaseEntry, Dataset, LabelFile
 from medseg.io.nifti import write_labels
+from medseg.workflows import fleet_ray
 from medseg.workflows.evaluation import evaluate
 from medseg.workflows.fleet_ray_address import check_cluster
 
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: the extra `ray`")
 GRID = Geometry((12, 8, 8), np.diag([1.0, 1.0, 3.0, 1.0]))
 OTHER = Geometry(GRID.shape, np.diag([2.0, 1.0, 3.0, 1.0]))
+start_here = fleet_ray._start_here
 CASES, POISONED = 6, "c4"
 
 
@@ -58,7 +60,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(GeometryError) as caught:
         patch.delenv("RAY_AUTH_MODE", raising=False)
-        evaluate(found.dataset, root / "net", root / "out", jobs=2, ray="local", on_case=look)
+        patch.setattr(fleet_ray, "_start_here", lambda workers, opening: start_here(workers - 1, opening))
+        evaluate(found.dataset, root / "net", root / "out", jobs=3, ray="local", on_case=look)
     found.error = str(caught.value)
     found.scored = {path.name: path.stat().st_mtime_ns for path in (root / "out/scored").iterdir()}
     return found
