@@ -36,6 +36,7 @@ from medseg.inference import predictor as engine
 from medseg.inference.around import Around
 from medseg.inference.asked import Asked
 from medseg.inference.budget import Budget, read_size
+from medseg.inference.network import on_device
 from medseg.inference.predictor import ALONE, LABELS_ALONE
 from medseg.inference.study import StandardisedStudy
 from medseg.models.cascade import Cascade
@@ -260,7 +261,8 @@ class Predictor(engine.Predictor):
         check_mirroring(first.recipe.model_copy(update={"inference": config}), first.labels)
         budget = Budget(read_size(ram, where="--ram"), read_size(vram, where="--vram"))
         chosen = choose_device(device)
-        models = [run.load_model(checkpoint, as_rater).to(chosen) for run in runs]
+        models = on_device([run.load_model(checkpoint, as_rater) for run in runs], chosen,
+                           **{key: options[key] for key in ("may_use_cpu", "say") if key in options})  # fmt: skip
         agreed = agreed_postprocessing(given, first.labels)[0] if postprocessing else None
         low = None
         if first.recipe.cascade is not None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from medseg.inference.network import Networks
-from medseg.inference.slabs import Layout, Window, score_planes
+from medseg.inference.slabs import Layout, Window, open_sums, score_planes
 from medseg.inference.tiles import Tiling, find_body, gaussian_weights, lay_tiles
 from medseg.shapes import FloatArray, IntTriple
 
@@ -90,3 +92,19 @@ def test_progress_counts_to_the_number_of_tiles() -> None:
 
     assert told[0] == (0, 27) and told[-1] == (27, 27)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def test_sums_that_the_device_cannot_hold_lie_on_the_host_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiling, said = lay_tiles((6, 5, 4), (4, 4, 4), 0.5), list[str]()
+    zeros = torch.zeros
+
+    def full(*shape: Any, device: Any = None, **rest: Any) -> torch.Tensor:
+        if device is not None and torch.device(device).type == "meta":  # stands for a GPU
+            raise torch.OutOfMemoryError("no room")
+        return zeros(*shape, device=device, **rest)
+
+    monkeypatch.setattr(torch, "zeros", full)
+    sums = open_sums(tiling, Layout(device=torch.device("meta")), 2, 0, said.append)
+
+    assert sums.scores.device.type == "cpu" and sums.layout.device.type == "cpu"
+    assert said == ["The meta memory does not hold the sums of the scores; going on with sums on the host."]
