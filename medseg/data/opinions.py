@@ -52,8 +52,9 @@ def rater_target(labels: Tensor, classes: int, known: Tensor | None = None) -> t
 def majority_vote(labels: IntArray, classes: int, known: Tensor | None = None) -> IntArray:
     """Class index (X, Y, Z) with most votes among raters (R, X, Y, Z); unknown opinions (-1) do not vote.
 
-    Tie rule `background`: the lowest class index wins, so that half the readers are not enough to mark a voxel. Where
-    readers looked for different structures the shares of `rater_target` take the place of votes.
+    Tie rule `background`: the lowest class index wins, so that half the readers are not enough to mark a voxel. Between
+    structures that is the first of the data set: an arbitrary choice, but the same in every voxel. Where readers looked
+    for different structures the shares of `rater_target` take the place of votes.
 
     Args:
         known: as in `rater_target`.

@@ -26,8 +26,7 @@ BATCH_SHARE = 0.05  # of all voxels of the data set: more per step would be the 
 LOW_RESOLUTION_SHARE = 0.25  # a patch that sees less of the median case gets a coarser stage before it
 COARSER = 1.03  # by how much the coarser stage's spacing grows per step of its search
 
-PERCENTILES = (0, 10, 50, 90, 100)
-Spread = tuple[Triple, ...]
+PERCENTILES, HU_PERCENTILES = (0, 10, 50, 90, 100), (0.5, 5, 50, 95, 99.5)
 Cost = Callable[[dict[str, Any], IntTriple, int], float]  # settings of the network, patch, batch -> MiB
 Design = Callable[[IntTriple, Triple], tuple[dict[str, Any], IntTriple]]  # patch, spacing -> settings, multiple
 
@@ -79,8 +78,18 @@ def median_shape(prints: Sequence[Fingerprint], spacing_mm: Triple | tuple[float
     return x, y, z
 
 
+class Spread(Config):
+    """Percentiles over the cases, along X, Y, Z each by itself."""
+
+    least: Triple
+    p10: Triple
+    median: Triple
+    p90: Triple
+    most: Triple
+
+
 class DataFingerprint(Config):
-    """What the training cases are like: along X, Y, Z the percentiles 0, 10, 50, 90 and 100 over the cases.
+    """What the training cases are like.
 
     Args:
         spacing_mm: voxel sizes.
@@ -88,7 +97,7 @@ class DataFingerprint(Config):
         extent_mm: the same as a length.
         anisotropy: largest over smallest voxel size of the median spacing.
         kept_of_image: share of the image's voxels that is left when the air around the body is; median.
-        labelled_hu: percentiles 0.5, 5, 50, 95 and 99.5 of labelled voxels.
+        labelled_hu: percentiles of labelled voxels.
     """
 
     spacing_mm: Spread
@@ -96,27 +105,28 @@ class DataFingerprint(Config):
     extent_mm: Spread
     anisotropy: float
     kept_of_image: float
-    labelled_hu: tuple[float, ...]
+    labelled_hu: dict[str, float]
 
 
 def summarise(prints: Sequence[Fingerprint]) -> DataFingerprint:
     """The fingerprints of the training cases as one; at least one of them has a labelled voxel."""
     spacings, sizes = (np.array([getattr(each, name) for each in prints], float) for name in ("spacing_mm", "shape"))
     median = np.median(spacings, axis=0)
-    hu = np.percentile(np.concatenate([each.foreground_hu for each in prints]), (0.5, 5, 50, 95, 99.5))
+    hu = np.percentile(np.concatenate([each.foreground_hu for each in prints]), HU_PERCENTILES)
     return DataFingerprint(
         spacing_mm=_spread(spacings, 4),
         size=_spread(sizes, 0),
         extent_mm=_spread(spacings * sizes, 1),
         anisotropy=round(float(median.max() / median.min()), 2),
         kept_of_image=round(float(np.median([each.kept for each in prints])), 3),
-        labelled_hu=tuple(round(float(each), 1) for each in hu),
+        labelled_hu={f"p{name:g}": round(float(each), 1) for name, each in zip(HU_PERCENTILES, hu, strict=True)},
     )
 
 
 def _spread(values: FloatArray, digits: int) -> Spread:
     found = np.percentile(values, PERCENTILES, axis=0)
-    return tuple((round(float(x), digits), round(float(y), digits), round(float(z), digits)) for x, y, z in found)
+    rounded = [tuple(round(float(each), digits) for each in row) for row in found]
+    return Spread.model_validate(dict(zip(Spread.model_fields, rounded, strict=True)))
 
 
 def plan_stage(

@@ -91,3 +91,7 @@ def test_labels_of_a_partial_reading_do_not_push_the_structure_that_nobody_looke
     (slope,) = torch.autograd.grad(loss(amount), amount)  # type: ignore[arg-type]
     assert slope.abs() < 1e-6
     assert loss(0.4) == pytest.approx(loss(-0.2).item())
+
+
+def test_a_tie_between_structures_goes_to_the_one_listed_first_and_one_with_the_background_to_that() -> None:
+    assert vote([2, 0, 1], [1, 2, 2], [-1, 1, 0]) == [1, 0, 0]

@@ -144,5 +144,5 @@ def test_the_spread_of_the_cases_is_that_of_their_voxels_and_lengths() -> None:
 
     found = summarise(cases)
 
-    assert (found.spacing_mm[0], found.spacing_mm[2], found.spacing_mm[4]) == ((1, 1, 2), (1, 1, 4), (1, 1, 6))
-    assert (found.extent_mm[2], found.anisotropy, found.kept_of_image) == ((100, 100, 160), 4, 1)
+    assert (found.spacing_mm.least, found.spacing_mm.p90, found.spacing_mm.most) == ((1, 1, 2), (1, 1, 5.6), (1, 1, 6))
+    assert (found.extent_mm.median, found.anisotropy, found.kept_of_image) == ((100, 100, 160), 4, 1)
