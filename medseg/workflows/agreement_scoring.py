@@ -240,7 +240,7 @@ def _pairs_scored(
         leave_one_out=raters,
         rule=scoring.rule,
         keep_gaps=True,
-        threads=1 if scoring.fleet.jobs > 1 else None,
+        threads=1 if scoring.fleet.most > 1 else None,
         boxes=boxes,
     )
     return CaseScores(case.id, case.patient, scores, case.diagonal_mm)
