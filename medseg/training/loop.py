@@ -107,10 +107,10 @@ class _Course:
         state, report = self.learner.state, _Report(self.config, self.hooks)
         if self._validation_is_due() and not self._validate_and_save(stop=False):
             return False  # a run that was interrupted while it validated does so again
-        iterator = iter(batches)
+        iterator = self._loaded(lambda: iter(batches), batches)
         while state.step < self.config.steps and not state.ended:
             asked = time.perf_counter()
-            batch = self._next(iterator, batches)
+            batch = self._loaded(lambda: next(iterator), batches)
             got = time.perf_counter()
             outcome = self._learn(batch)
             alone = self.learner.machine.world.size == 1
@@ -119,10 +119,10 @@ class _Course:
                 return False
         return True
 
-    def _next(self, iterator: Iterator[Any], batches: Iterable[Any]) -> Any:
+    def _loaded(self, ask: Callable[[], Any], batches: Iterable[Any]) -> Any:
         try:
-            return next(iterator)
-        except (RuntimeError, MemoryError) as error:
+            return ask()
+        except (RuntimeError, MemoryError, OSError) as error:
             if not is_out_of_memory(error):
                 raise
         raise self._loader_fault("out of memory while the loader made a batch", batches)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -441,6 +442,7 @@ class Loader:
         (RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"), "probably because memory ran out"),
         (RuntimeError("Caught _ArrayMemoryError in DataLoader worker process 0."), "while the loader made a batch"),
         (MemoryError("Caught MemoryError in DataLoader worker process 0."), "while the loader made a batch"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "while the loader made a batch"),
     ],
 )
 def test_a_loader_without_memory_saves_and_names_fewer_processes(
