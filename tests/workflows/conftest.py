@@ -62,6 +62,20 @@ def run_folder(recipe_file: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def learned_run(recipe_file: Path) -> Path:
+    """A run that has learned enough for its classes to be apart, so that rounding decides no voxel."""
+    import torch
+
+    from medseg.workflows import train
+
+    torch.set_num_threads(1)
+    out = recipe_file.parent / "learned"
+    more = ["training.steps=80", "training.validate_every=80", "training.optimizer={name: adamw, learning_rate: 0.01}"]
+    train(recipe_file, more, out=out)
+    return out
+
+
+@pytest.fixture(scope="session")
 def held_out_image(phantoms: Path) -> Path:
     return read_dataset(phantoms).select("test")[0].image
 

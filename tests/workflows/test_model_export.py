@@ -14,20 +14,15 @@ import pytest
 import torch
 
 from medseg.errors import FileReadError, UsageError
-from medseg.workflows import export, predict, train
+from medseg.workflows import export, predict
 from medseg.workflows.model_export import MODEL_FORMATS, export_model
 
 pytest.importorskip("onnxscript", reason="ONNX is in the extra [onnx]")
 
 
 @pytest.fixture(scope="module")
-def run_folder(recipe_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that has learned enough for its classes to be apart, so that rounding decides no voxel."""
-    torch.set_num_threads(1)
-    out = tmp_path_factory.mktemp("learned") / "run"
-    more = ["training.steps=80", "training.validate_every=80", "training.optimizer={name: adamw, learning_rate: 0.01}"]
-    train(recipe_file, more, out=out)
-    return out
+def run_folder(learned_run: Path) -> Path:
+    return learned_run
 
 
 @pytest.fixture(scope="module")
@@ -69,15 +64,13 @@ def test_the_example_predicts_what_medseg_predicts(
     assert np.mean(np.asarray(ours.dataobj) != np.asarray(theirs.dataobj)) < 1e-3
 
 
-def test_a_bundle_predicts_the_same_structures(
-    exported: Path, run_folder: Path, held_out_image: Path, tmp_path: Path
-) -> None:
-    (own,) = predict(run_folder, held_out_image, tmp_path / "own")
+def test_a_bundle_predicts_the_same_structures(exported: Path, run_folder: Path, image: Path, tmp_path: Path) -> None:
+    (own,) = predict(run_folder, image, tmp_path / "own")
     code = """from monai.bundle import run
 _, bundle, image, out = sys.argv
 run(config_file=bundle + "/configs/inference.json", bundle_root=bundle, images=[image], output_dir=out)"""
 
-    without_medseg(code, exported / "monai-bundle", held_out_image, tmp_path / "bundle")
+    without_medseg(code, exported / "monai-bundle", image, tmp_path / "bundle")
 
     ours = np.asarray(nibabel.load(own).dataobj)
     theirs = np.asarray(nibabel.load(next((tmp_path / "bundle").glob("*.nii.gz"))).dataobj)
