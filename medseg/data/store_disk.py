@@ -147,9 +147,10 @@ def read_facts(folder: Path) -> StoredFacts | None:
         shapes = {key: tuple(map(int, shape)) for key, shape in found["shapes"].items()}
         raters, sums = tuple(map(str, found["raters"])), dict(found["sha256"])
         known = found.get("known") and tuple(tuple(map(bool, row)) for row in found["known"])
-        looks = found.get("looks") and Looks(
-            tuple(map(float, found["looks"]["spacing_mm"])), float(found["looks"]["area_cm2"])
-        )  # type: ignore[arg-type]
+        looks = None
+        if there := found.get("looks"):
+            x, y, z = map(float, there["spacing_mm"])
+            looks = Looks((x, y, z), float(there["area_cm2"]))
         moments = found.get("labelled_hu") and Moments(*found["labelled_hu"])
         return StoredFacts(str(found["id"]), raters, shapes, sums, str(found["source"]), known, looks,  # type: ignore[arg-type]
                            found.get("code"), moments)  # fmt: skip

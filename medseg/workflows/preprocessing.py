@@ -24,7 +24,7 @@ from medseg.data.store_disk import (
     read_stored,
     write_stored,
 )
-from medseg.errors import FileReadError, InputError, UsageError
+from medseg.errors import FileReadError, InputError, MedsegError, UsageError
 from medseg.files import LEFTOVER, MARKER, remove_leftovers, write_text
 from medseg.imaging.labels import LabelSet
 from medseg.io.manifest import CaseEntry, Dataset, read_case
@@ -122,7 +122,11 @@ class Standardise:
         facts = read_facts(folder)
         if facts is None or facts.raters != readers_of(self.entries[case_id]):
             return None
-        return case_id if facts.source == self.source(case_id) and is_intact(folder, facts) else None
+        try:
+            source = self.source(case_id)
+        except MedsegError:  # told where the case is read, and there it costs itself alone
+            return None
+        return case_id if facts.source == source and is_intact(folder, facts) else None
 
     def source(self, case_id: str) -> str:
         """Checksum of the plan, of size and time of the case's files, and of how image and readings are read.
@@ -233,12 +237,15 @@ def _refuse_failed(outcomes: Sequence[Outcome[str, str]]) -> None:
         first = failed[0].error
         assert first is not None
         if len(failed) == len(outcomes):
+            first.outcomes = outcomes
             raise first
-        raise InputError(
+        error = InputError(
             f"{len(failed)} of {len(outcomes)} cases could not be preprocessed; the others are stored",
             where=", ".join(outcome.item for outcome in failed[:5]),
             got=str(first),
-        ) from first
+        )
+        error.outcomes = outcomes
+        raise error from first
 
 
 def is_store(path: str | Path) -> bool:

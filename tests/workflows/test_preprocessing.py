@@ -23,6 +23,7 @@ from medseg.workflows.preprocessing import Standardise, Store, open_store
 from medseg.workflows.recipe import Recipe
 from medseg.workflows.run import open_run
 from medseg.workflows.run_lock import locked_folder
+from medseg.workflows.training_data import open_training
 
 SERIES = Path(__file__).parents[1] / "data" / "dicom" / "ge_tilt"
 TINY: Any = {"name": "unet", "channels": [4, 8, 8], "deep_supervision": 0}
@@ -219,6 +220,14 @@ def test_auto_keeps_the_layout_that_is_there_and_another_one_leaves_nothing_behi
     assert list(tmp_path.glob("s/cases/*/hu.npy")) and not list(tmp_path.glob("s/cases/*/*.b2nd"))
 
 
+def test_an_image_that_is_gone_costs_its_own_case_alone(dataset: Path, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(dataset / "ph", tmp_path / "ph"))
+    preprocess(source, dataset / "plan.yaml", out=tmp_path / "s")
+    read_dataset(source).cases[1].image.unlink()
+    with pytest.raises(InputError, match=r"c002: 1 of 4 cases could not be preprocessed; the others are stored"):
+        preprocess(source, dataset / "plan.yaml", out=tmp_path / "s")
+
+
 def test_a_rater_who_is_renamed_is_read_again(dataset: Path, tmp_path: Path) -> None:
     source = Path(shutil.copytree(dataset / "ph", tmp_path / "ph"))
     preprocess(source, dataset / "plan.yaml", out=tmp_path / "s")
@@ -239,16 +248,15 @@ def test_a_slice_that_is_replaced_in_place_makes_a_series_another_source(tmp_pat
     assert work.source("c1") != before
 
 
-def test_a_fold_is_normalised_by_its_own_training_cases_from_either_source(dataset: Path, tmp_path: Path) -> None:
-    folds = {"count": 3, "fold": 0}
-    runs = [
-        trained(dataset / "ph", tmp_path / "a", plan=str(dataset / "plan.yaml"), folds=folds),
-        trained(dataset / "store", tmp_path / "b", folds=folds),
-    ]
-    from_data, from_store = (open_run(run).plan for run in runs)
-    assert from_store.mean_hu == pytest.approx(from_data.mean_hu, abs=0.002)
-    assert from_store.std_hu == pytest.approx(from_data.std_hu, abs=0.002)
-    assert abs(from_store.mean_hu - read_plan(dataset / "plan.yaml").mean_hu) > 0.01
+def test_a_fold_is_normalised_by_its_own_training_cases_from_either_source(dataset: Path) -> None:
+    plans = []
+    for folder, wish in ((dataset / "ph", {"file": str(dataset / "plan.yaml")}), (dataset / "store", {})):
+        recipe, data = open_training(Recipe.model_validate({"data": str(folder), "plan": wish}))
+        plans.append(data.fit(["c001", "c003"], recipe, lambda done, total: None))
+
+    assert plans[1].mean_hu == pytest.approx(plans[0].mean_hu, abs=0.002)
+    assert plans[1].std_hu == pytest.approx(plans[0].std_hu, abs=0.002)
+    assert abs(plans[1].mean_hu - read_plan(dataset / "plan.yaml").mean_hu) > 0.01
 
 
 def test_a_folder_with_other_things_is_left_alone(dataset: Path, tmp_path: Path) -> None:
