@@ -69,7 +69,7 @@ def seconds_per_case(fleet: Fleet, readings: Readings) -> float:
 
     results_of(fleet.map(ready(Scorer(readings)), list(readings.cases), on_done=stamp))
     first = next(k for k in range(len(workers)) if len(set(workers[: k + 1])) == len(set(workers)))
-    if len(set(workers)) < fleet.jobs or first > len(workers) // 2:
+    if len(set(workers)) < fleet.most or first > len(workers) // 2:
         raise RuntimeError("a worker began too late to be timed")
     return (stamps[-1] - stamps[first]) / (len(stamps) - 1 - first)
 

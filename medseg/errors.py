@@ -22,6 +22,9 @@ The command line prints `str(error)` and leaves with `error.exit_code`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 
 class MedsegError(Exception):
     """An expected failure, told in one line.
@@ -39,6 +42,7 @@ class MedsegError(Exception):
     """
 
     exit_code = 2
+    outcomes: Sequence[Any] = ()  # of all items, where some of many were set aside; see `fleet_outcomes`
 
     def __init__(self, what: str, *, where: str = "", expected: str = "", got: str = "", do: str = "") -> None:
         self.what, self.where, self.expected, self.got, self.do = what, where, expected, got, do

@@ -73,6 +73,8 @@ def main(arguments: list[str] | None = None) -> None:
     except MedsegError as error:
         if debug:
             raise
+        if len(error.outcomes) > 1:
+            _show_set_aside(error)
         word = "usage error" if isinstance(error, UsageError) else "error"
         print(f"medseg: {word}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -82,6 +84,14 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"medseg: usage error: this command needs {error.name}, which the light installation leaves out. "
               "Install everything: pip install -c constraints.txt -e .", file=sys.stderr)  # fmt: skip
         sys.exit(UsageError.exit_code)
+
+
+def _show_set_aside(error: MedsegError) -> None:
+    """The table of what was done, kept and set aside."""
+    from medseg import workflows
+    from medseg.cli.screen import show
+
+    show(workflows.summary_table(error.outcomes, title="Summary", name=lambda item: str(getattr(item, "id", item))))
 
 
 def _refuse(error: typer.TyperException) -> None:

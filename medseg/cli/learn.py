@@ -149,8 +149,8 @@ def _tell_predictions(outcomes: list[Any], out: Path) -> None:
     for outcome in outcomes:
         for note in outcome.result.notes if outcome.result else ():
             say(f"{outcome.item.id}: {note}")
-    if any(outcome.error for outcome in outcomes) and len(outcomes) > 1:
-        show(workflows.summary_table(outcomes, title="Predictions", name=lambda study: study.id))
+    if len(outcomes) > 1 and not any(outcome.error for outcome in outcomes):  # else the error shows it
+        show(workflows.summary_table(outcomes, title="Summary", name=lambda study: study.id))
     if done := [outcome for outcome in outcomes if outcome.result]:
         before = sum(outcome.tries == 0 for outcome in done)
         kept = f", {before} of them there before" if before else ""

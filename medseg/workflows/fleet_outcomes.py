@@ -22,12 +22,14 @@ class Outcome(Generic[Item, Result]):
 
     Args:
         tries: how often it was begun; 0 when it was finished before, refused for what is there, or given up.
+        seconds: of the last try.
     """
 
     item: Item
     result: Result | None
     error: MedsegError | None
     tries: int
+    seconds: float = 0.0
 
 
 Progress = Callable[[Outcome[Any, Any], int, int], None]
@@ -43,7 +45,7 @@ def outcome_of(item: Item, reply: Reply, name: str, tries: int) -> Outcome[Item,
     elif isinstance(error, WorkerError) and not error.where:
         cause, error = error.__cause__, WorkerError(error.what, where=name, got=error.got, do=error.do)
         error.__cause__ = cause
-    return Outcome(item, None if error else reply.result, error, tries)
+    return Outcome(item, None if error else reply.result, error, tries, reply.seconds if tries else 0.0)
 
 
 def results_of(outcomes: Sequence[Outcome[Any, Result]]) -> list[Result]:
@@ -55,24 +57,37 @@ def results_of(outcomes: Sequence[Outcome[Any, Result]]) -> list[Result]:
     failed = [outcome.error for outcome in outcomes if outcome.error is not None]
     if not failed:
         return [outcome.result for outcome in outcomes]  # type: ignore[misc] - a result may be None
-    if len(failed) == 1:
-        raise failed[0]
     first = failed[0]
+    if len(failed) == 1:
+        first.outcomes = outcomes
+        raise first
     do = f"{first.do} ({len(failed) - 1} more of {len(outcomes)} have errors)".lstrip()
-    raise type(first)(first.what, where=first.where, expected=first.expected, got=first.got, do=do) from first.__cause__
+    error = type(first)(first.what, where=first.where, expected=first.expected, got=first.got, do=do)
+    error.outcomes = outcomes
+    raise error from first.__cause__
 
 
 def summary_table(outcomes: Sequence[Outcome[Any, Any]], *, title: str, name: Callable[[Any], str] = str) -> Table:
-    """One table for the end: how many were done, finished before and set aside, and the latter with their errors."""
+    """One table for the end: how many were done, kept from before and set aside, their seconds, and the errors.
+
+    Seconds are added up over workers; of an item that was tried twice they are those of the last try.
+    """
     aside = [outcome for outcome in outcomes if outcome.error is not None]
-    before = sum(outcome.tries == 0 and outcome.error is None for outcome in outcomes)
+    good = [outcome for outcome in outcomes if outcome.error is None]
+    done, kept = [each for each in good if each.tries], [each for each in good if not each.tries]
     table = Table(title=title, title_justify="left", caption_justify="left")
-    table.caption = f"{len(outcomes) - len(aside) - before} done, {before} finished before, {len(aside)} set aside"
-    table.add_column("set aside")
-    table.add_column("tries", justify="right")
+    table.add_column("")
+    for column in ("number", "seconds", "seconds each"):
+        table.add_column(column, justify="right")
     table.add_column("why")
+    for word, some in (("done", done), ("kept", kept), ("set aside", aside)):
+        seconds = sum(each.seconds for each in some)
+        each_s = f"{seconds / len(some):.1f}" if seconds and some else ""
+        table.add_row(word, str(len(some)), f"{seconds:.1f}" if seconds else "", each_s, "")
     for outcome in aside[:SHOWN]:
-        table.add_row(name(outcome.item), str(outcome.tries), str(outcome.error))
+        tries = f" ({outcome.tries} tries)" if outcome.tries > 1 else ""
+        table.add_row(f"  {name(outcome.item)}", "", f"{outcome.seconds:.1f}", "", f"{outcome.error}{tries}")
     if len(aside) > SHOWN:
-        table.add_row(f"and {len(aside) - SHOWN} more", "", "")
+        table.add_row(f"  and {len(aside) - SHOWN} more", "", "", "", "")
+    table.add_row("total", str(len(outcomes)), f"{sum(each.seconds for each in outcomes):.1f}", "", "")
     return table

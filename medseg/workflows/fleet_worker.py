@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,12 +32,14 @@ class Reply:
     Args:
         lost: how the worker died; empty when it lives.
         may_pass: the same item may succeed when it is tried again.
+        seconds: that it took.
     """
 
     result: Any = None
     error: MedsegError | None = None
     lost: str = ""
     may_pass: bool = False
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,16 +96,18 @@ def attempt(call: Callable[..., Any], *arguments: Any) -> Reply:
 
     Of an error that is not ours only its kind and its line are told: its text may name a patient or a folder.
     """
+    begun = time.perf_counter()
     with _Caught() as caught:
-        return Reply(result=call(*arguments))
+        return Reply(result=call(*arguments), seconds=time.perf_counter() - begun)
+    seconds = time.perf_counter() - begun
     if isinstance(caught.error, MedsegError):
-        return Reply(error=caught.error)
+        return Reply(error=caught.error, seconds=seconds)
     assert caught.error is not None
     memory = is_of_memory(caught.error)
     what, do = ("the memory ran out", MEMORY_DO) if memory else ("stopped unexpectedly", "The other items go on.")
     error = WorkerError(what, got=_told(caught.error), do=do)
     error.__cause__ = caught.error  # stays in this process: it is not pickled
-    return Reply(error=error, may_pass=memory or isinstance(caught.error, OSError))
+    return Reply(error=error, may_pass=memory or isinstance(caught.error, OSError), seconds=seconds)
 
 
 def is_of_memory(error: BaseException) -> bool:

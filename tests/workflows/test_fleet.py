@@ -151,11 +151,20 @@ def test_one_failure_is_raised_as_it_is_and_several_as_the_first_with_their_numb
 
 
 def test_the_summary_counts_all_and_names_those_set_aside():
-    outcomes = [Outcome(k, k, None, 1) for k in range(3)] + [Outcome(9, 9, None, 0)]
+    outcomes = [Outcome(k, k, None, 1, 2.0) for k in range(3)] + [Outcome(9, 9, None, 0)]
     console = Console(width=100, record=True, file=StringIO())
     console.print(summary_table([*outcomes, failed(LabelError, where="case c1")], title="Studies"))
-    text = console.export_text()
-    assert "3 done, 1 finished before, 1 set aside" in text and "case c1: wrong" in text
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in console.export_text().splitlines()]
+    assert [row[:4] for row in rows if row and row[0] in ("done", "kept", "set aside", "total")] == [
+        ["done", "3", "6.0", "2.0"], ["kept", "1", "", ""], ["set aside", "1", "", ""], ["total", "5", "6.0", ""]
+    ]  # fmt: skip
+    assert any(row[-1] == "case c1: wrong" for row in rows if row)
+
+
+def test_an_error_of_many_brings_what_became_of_all():
+    with pytest.raises(GeometryError) as caught:
+        results_of(SERIAL.map(ready(work.square), range(4)))
+    assert [outcome.error is None for outcome in caught.value.outcomes] == [True, True, True, False]
 
 
 # --- wrong calls
