@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,10 @@ CASES: dict[str, str] = {  # each command, in an order in which one finds what a
     "agree": "{root}/data {root}/out --split test --margin 0.05 --viewers 1 --out {root}/agreement",
     "figure": "{root}/agreement/agreement.json --out {root}/figure.svg",
 }
+BESIDES = [  # after these: what a command can do besides
+    "predict {root}/run {dicom}/small --out {root}/objects --format dicom-seg,rtstruct",
+    "predict {root}/run {dicom}/small {root}/ct.nii.gz --out {root}/spread --ray --jobs 1",
+]
 LONG = {"demo": "--out {root}/demo"}
 
 
@@ -69,6 +74,10 @@ def test_every_command_works_with_the_network_closed(server: CommandServer, tmp_
     assert set(CASES) | set(LONG) == verbs  # a new command needs a line here
     prepare(tmp_path)
     check_commands(server, tmp_path, CASES)
+    for line in BESIDES if find_spec("ray") else BESIDES[:1]:
+        verb, _, arguments = line.partition(" ")
+        check_commands(server, tmp_path, {verb: arguments})
+    assert len([*(tmp_path / "objects").glob("*/*.dcm")]) == 2
 
 
 @pytest.mark.slow
