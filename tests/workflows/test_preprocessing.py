@@ -259,6 +259,27 @@ def test_a_fold_is_normalised_by_its_own_training_cases_from_either_source(datas
     assert abs(plans[1].mean_hu - read_plan(dataset / "plan.yaml").mean_hu) > 0.01
 
 
+def test_a_store_of_an_older_version_still_serves_and_says_what_it_does_not_know(dataset: Path, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(dataset / "store", tmp_path / "s"))
+    for file in store.glob("cases/*/case.json"):
+        facts = json.loads(file.read_text())
+        del facts["code"], facts["labelled_hu"], facts["sha256"]["voted.npz"]
+        file.write_text(json.dumps(facts))
+    before, told = written(store), list[str]()
+
+    preprocess(dataset / "ph", dataset / "plan.yaml", out=store, say=told.append)
+    recipe, data = open_training(Recipe.model_validate({"data": str(store), "raters": "majority"}))
+
+    assert written(store) == before and "An older version wrote the store" in told[0]
+    assert data.fit(["c001"], recipe, lambda done, total: None).mean_hu == read_plan(dataset / "plan.yaml").mean_hu
+    places = []
+    for folder in (store, dataset / "store"):
+        _, source = open_training(Recipe.model_validate({"data": str(folder)}))
+        case = source.read("c001", cast(Any, None), "majority")
+        places.append({index: voxels.tolist() for index, voxels in case.places.items()})
+    assert places[0] == places[1]
+
+
 def test_a_folder_with_other_things_is_left_alone(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="something else"):
