@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from medseg.workflows.prediction_files import Outputs
+from medseg.io.segment_codes import CodeTable
 
 Choices = dict[str, bool | str]
 DECIDING = {  # by format, what `Outputs` decides of its content
@@ -27,6 +26,19 @@ WORDS = {
     ("short_names", True): "has short names",
     ("short_names", False): "has whole names",
 }
+
+
+class Outputs(Protocol):
+    """What `prediction_files.Outputs` says of them."""
+
+    @property
+    def codes(self) -> CodeTable | None: ...
+
+    @property
+    def short_names(self) -> bool: ...
+
+    @property
+    def images(self) -> bool: ...
 
 
 def choices(form: str, outputs: Outputs) -> Choices:

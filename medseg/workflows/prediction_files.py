@@ -136,7 +136,6 @@ def write_prediction(
     """
     job = _Job(Path(folder), name, prediction, source, outputs or Outputs(), made_by or MadeBy(), calibrations)
     kept = job.kept
-    otherwise = kept_otherwise(job.there, kept, job.outputs)
     if set(job.formats).difference(kept).intersection(ON_SLICES):
         source.dicom.check_grid(prediction)  # before anything is written
     done, noted = job.begin()
@@ -148,7 +147,7 @@ def write_prediction(
             job.tell(done, notes)
     if prediction.sums is not None or prediction.probabilities is not None:  # they say more of the volumes
         job.tell(done, notes)
-    notes = list(dict.fromkeys([*notes, *otherwise]))
+    notes = list(dict.fromkeys([*notes, *kept_otherwise(job.there, kept, job.outputs)]))
     paths = (*map(job.path, job.formats), job.record)
     return PredictionFiles(paths, tuple(map(job.path, kept)), tuple(notes))
 
@@ -250,10 +249,11 @@ class _Job:
         with held_record(self.record):
             there = read_record(self.folder, self.name)
             stays, notes = (), []
-            if ours := there is not None and self.origin.is_of(there):
+            ours = self.origin.is_of(there)
+            if there is not None and ours:
                 again = self.formats if self.outputs.overwrite else ()
                 stays = tuple(each for each in written_formats(there) if each not in again)
-                notes = list(there.get("notes", ())) if stays else []
+                notes = list((there or {}).get("notes", ())) if stays else []
             elif self.outputs.overwrite:
                 self.record.unlink(missing_ok=True)
                 for each in set(FILES).difference(self.formats):

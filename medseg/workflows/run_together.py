@@ -4,19 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from medseg.data.folds import run_folders
 from medseg.errors import CheckpointError, ConfigError
+from medseg.imaging.labels import LabelSet
 from medseg.inference.sliding_window import InferenceConfig
+from medseg.preprocessing.plan import Plan
 from medseg.workflows.mirroring import AXES, learned_axes, swap_rule
 from medseg.workflows.outputs import sha256
-
-if TYPE_CHECKING:
-    from medseg.workflows.run import Run
+from medseg.workflows.recipe import Recipe
 
 LOW = "low"  # the coarser run of a cascade, inside its folder
 ONE_BY_ONE = "Predict with them one by one."
+
+
+class Run(Protocol):
+    """What is compared of a `run.Run`."""
+
+    @property
+    def folder(self) -> Path: ...
+
+    @property
+    def recipe(self) -> Recipe: ...
+
+    @property
+    def plan(self) -> Plan: ...
+
+    @property
+    def labels(self) -> LabelSet: ...
 
 
 def check_together(runs: Sequence[Run], config: InferenceConfig) -> None:

@@ -198,7 +198,9 @@ def test_wrong_coarser_runs_are_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_cascades_of_different_coarser_runs_do_not_predict_together(told: tuple[Path, list[str]], tmp_path: Path) -> None:
+def test_cascades_of_different_coarser_runs_do_not_predict_together(
+    told: tuple[Path, list[str]], tmp_path: Path
+) -> None:
     other = Path(shutil.copytree(told[0], tmp_path / "other"))
     recipe = other / "low" / "fold_0" / "recipe.yaml"
     recipe.write_text("# another\n" + recipe.read_text())
@@ -211,6 +213,7 @@ def test_cascades_of_different_coarser_runs_do_not_predict_together(told: tuple[
 def test_a_cascade_is_not_exported_and_the_way_out_is_told(told: tuple[Path, list[str]], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"a cascade is two networks .* Export its coarser run, which predicts alone"):
         export_model(told[0], tmp_path / "out", format="torch-export")
+    assert export_model(told[0] / LOW, tmp_path / "out", format="torch-export").difference < 1e-3
 
 
 def test_the_data_set_of_these_tests_has_a_case_held_out(phantoms: Path) -> None:

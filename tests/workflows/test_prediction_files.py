@@ -172,7 +172,7 @@ def test_dicom_of_a_nifti_study_is_refused_before_anything_is_written(tmp_path: 
 
 def test_a_series_that_changed_since_is_refused_before_anything_is_written(tmp_path: Path, study: StudySource) -> None:
     prediction = predicted(study.dicom)
-    (study.path / "005.dcm").unlink()
+    (Path(study.path) / "005.dcm").unlink()
     fresh = StudySource(study.path, study.reading)
     with pytest.raises(GeometryError, match="do not lie on the grid of the series"):
         write_prediction(tmp_path / "out", "c001", prediction, fresh, outputs=ALL)

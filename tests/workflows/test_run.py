@@ -161,6 +161,6 @@ def test_folds_of_different_views_do_not_become_one_network(own_run: Path, tmp_p
     flipped(own_run, tmp_path / "folds" / "fold_0", "[0]", "side", "[0]")
     shutil.copytree(own_run, tmp_path / "folds" / "fold_1")
 
-    with pytest.raises(ConfigError, match="fold_1, inference.mirror_axes"):
+    with pytest.raises(ConfigError, match=r"fold_1, inference\.mirror_axes"):
         export_model(tmp_path / "folds", tmp_path / "out", format="torch-export")
     assert not (tmp_path / "out").exists()
