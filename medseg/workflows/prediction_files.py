@@ -249,8 +249,7 @@ class _Job:
         with held_record(self.record):
             there = read_record(self.folder, self.name)
             stays, notes = (), []
-            ours = self.origin.is_of(there)
-            if there is not None and ours:
+            if ours := self.origin.is_of(there):
                 again = self.formats if self.outputs.overwrite else ()
                 stays = tuple(each for each in written_formats(there) if each not in again)
                 notes = list((there or {}).get("notes", ())) if stays else []

@@ -89,7 +89,7 @@ class FakeRay:
         self.calls: dict[int, Any] = {}
 
     def cluster_resources(self) -> dict[str, float]:
-        return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
+        return {"CPU": float(self.cpus)} | ({"GPU": float(self.gpus)} if self.gpus else {})
 
     def remote(self, **options: Any) -> Any:
         self.asked.append(options)
