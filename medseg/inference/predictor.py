@@ -48,6 +48,7 @@ LABELS_ALONE, ALONE = Asked(), Around()
 FREE_MEMORY_SHARE = (
     0.5  # of the memory that is free: more of probabilities and maps goes to `scratch`, where there is one
 )
+DRIFT_BYTES = 16 * 2**20  # that libraries take between one look at the memory and the next
 FREE_SHARE = 0.9  # of the device's free memory, where no promise was asked for
 
 
@@ -285,7 +286,10 @@ class Predictor:
         batch = self.config.batch if device.type == "cpu" else max(DEVICE_BATCH, self.config.batch)
         if budget.ram is None and budget.vram is None:
             return Choice(Layout(axes[0]), batch)
-        before, elsewhere = (times.kept - read, times.most - read) if times else (0, 0)
+        before, elsewhere = 0, 0
+        if times:  # what is held may grow a little before it is asked again
+            more = DRIFT_BYTES if read else 2 * DRIFT_BYTES
+            before, elsewhere = times.kept - read + more, times.most - read + more
         work = self._work(standard, native, asked, before=before, elsewhere=elsewhere)
         return choose(work, budget, axes, device, batch)
 

@@ -100,7 +100,7 @@ def predict(
         raise UsageError("no such checkpoint", where="--checkpoint", expected="best or last", got=checkpoint)
     runs = tuple(map(Path, [run] if isinstance(run, str | Path) else run))
     settings = PredictionSettings(checkpoint, device, as_rater, ram, vram, uncertainty, postprocessing,
-                                  may_use_cpu)  # fmt: skip
+                                  may_use_cpu, Path(out))  # fmt: skip
     table = None if codes is None else read_codes(codes)
     outputs = Outputs(formats, table, short_names=short_names, images=images, overwrite=overwrite,
                       besides=(*(["probabilities"] if probabilities else []), *maps))  # fmt: skip

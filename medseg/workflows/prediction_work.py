@@ -14,6 +14,7 @@ import torch
 
 from medseg.imaging.prediction import MAPS
 from medseg.inference.asked import Asked
+from medseg.inference.predictor import ALONE
 from medseg.io.made_by import MadeBy
 from medseg.workflows.fleet_gpus import part_of_gpu
 from medseg.workflows.fleet_worker import sharing_here
@@ -27,6 +28,8 @@ from medseg.workflows.prediction_files import (
     kept_files,
     write_prediction,
 )
+from medseg.workflows.prediction_memory import around as what_is_around
+from medseg.workflows.prediction_memory import grid_of
 from medseg.workflows.prediction_record import Origin, check_model, read_measurements, read_record, refresh, unchanged
 from medseg.workflows.prediction_studies import Study
 from medseg.workflows.run import Predictor
@@ -63,13 +66,14 @@ class PredictionSettings:
     uncertainty: bool = False
     postprocessing: bool = True
     may_use_cpu: bool = True
+    scratch: Path | None = None
 
     def load(self, runs: Sequence[Path], say: Callable[[str], None] | None = None) -> Predictor:
         """The runs' predictor; what it says goes to the notes of the study at hand unless `say` takes it."""
         part = None if self.vram is not None or self.device == "cpu" else part_of_gpu(sharing_here(), torch)
         return Predictor.from_run(runs, checkpoint=self.checkpoint, device=self.device, as_rater=self.as_rater,
                                   ram=self.ram, vram=part or self.vram, postprocessing=self.postprocessing,
-                                  may_use_cpu=self.may_use_cpu, say=say or Heard())  # fmt: skip
+                                  may_use_cpu=self.may_use_cpu, scratch=self.scratch, say=say or Heard())  # fmt: skip
 
 
 class Heard:
@@ -156,20 +160,25 @@ class PredictStudies:
             if kept := self._kept(study):
                 refresh(self.folder, study.id, before)
                 return kept
+        asked, around = asked_of(self.outputs, self.settings), ALONE
+        if predictor.budget.ram is not None:
+            grid = grid_of(study)
+            around = what_is_around(study, grid, self.outputs, len(predictor.label_set.foreground))
+            predictor.check_room(grid, asked, around)
         volume = study.read()
         notes = cautions(volume, predictor, self.runs)
         if self.settings.postprocessing:
             notes += postprocessing_doubts(self.runs, self.made_by.model)
-        asked = asked_of(self.outputs, self.settings)
         on_tiles = partial(self.on_tiles, study.id) if self.on_tiles else lambda done, total: None
         with listen(predictor) as said:
-            standard = predictor.standardise(volume, asked)
+            standard = predictor.standardise(volume, asked, around)
             notes += cautions_of_body(standard, predictor, self.runs)
             if SHOWS_IMAGE.intersection(self.outputs.formats):
                 source = source.showing(volume)
             del volume  # not needed while the network works
             prediction = predictor.predict(standard, probabilities=asked.probabilities, maps=asked.maps,
                                            uncertainty=asked.uncertainty, on_progress=on_tiles)  # fmt: skip
+        del standard  # nor while files are written
         calibrations, doubts = self.calibrations if asked.sums else ({}, ())
         files = write_prediction(self.folder, study.id, prediction, source, outputs=self.outputs, made_by=self.made_by,
                                  notes=(*notes, *said, *doubts), calibrations=calibrations)  # fmt: skip
