@@ -64,13 +64,15 @@ def test_the_example_predicts_what_medseg_predicts(
     assert np.mean(np.asarray(ours.dataobj) != np.asarray(theirs.dataobj)) < 1e-3
 
 
-def test_a_bundle_predicts_the_same_structures(exported: Path, run_folder: Path, image: Path, tmp_path: Path) -> None:
-    (own,) = predict(run_folder, image, tmp_path / "own")
+def test_a_bundle_predicts_the_same_structures(
+    exported: Path, run_folder: Path, held_out_image: Path, tmp_path: Path
+) -> None:
+    (own,) = predict(run_folder, held_out_image, tmp_path / "own")
     code = """from monai.bundle import run
 _, bundle, image, out = sys.argv
 run(config_file=bundle + "/configs/inference.json", bundle_root=bundle, images=[image], output_dir=out)"""
 
-    without_medseg(code, exported / "monai-bundle", image, tmp_path / "bundle")
+    without_medseg(code, exported / "monai-bundle", held_out_image, tmp_path / "bundle")
 
     ours = np.asarray(nibabel.load(own).dataobj)
     theirs = np.asarray(nibabel.load(next((tmp_path / "bundle").glob("*.nii.gz"))).dataobj)
