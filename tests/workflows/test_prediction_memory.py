@@ -65,7 +65,7 @@ def least_mb(folder: Path, study: Path, *options: str) -> int:
 
 
 @pytest.mark.parametrize(("dicom", "options"), [
-    (False, ()), (True, ("--format", "nifti,dicom-seg,rtstruct,viewer,png")),
+    (False, ()), (True, ()),
 ], ids=["nifti", "dicom"])  # fmt: skip
 def test_the_smallest_promise_that_is_named_is_kept(tmp_path: Path, dicom: bool, options: tuple[str, ...]) -> None:
     study = prepare(tmp_path, (256, 256, 60), 64, dicom=dicom)
