@@ -41,7 +41,8 @@ def test_the_targets_are_the_promised_ones(bench: ModuleType, monkeypatch: pytes
     found = {row.name: round(row.target, 3) for row in bench.rows(bench.FULL, set(), bench.Effort())}
 
     assert found["scores_to_labels_vs_nnunet"] == found["scores_to_labels_cubic"] == 8
-    assert (found["memory_vs_nnunet_5"], found["memory_vs_nnunet_25"], bench.LIMIT_MB, bench.BUDGET) == (3, 3, 150, "2G")
+    assert found["memory_vs_nnunet_5"] == found["memory_vs_nnunet_25"] == 3
+    assert (bench.LIMIT_MB, bench.BUDGET) == (150, "2G")
     assert (found["whole_vs_bare_network"], found["whole_vs_nnunet"], found["whole_vs_monai"]) == (0.909, 1.25, 1.25)
 
 
