@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 
 from medseg.shapes import IntTriple
+from tests.support.measured_process import measured
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -114,13 +113,10 @@ def peak_mib(bench: ModuleType, folder: Path, shape: IntTriple, patch: int, ram:
     bench.inputs.write_untrained_run(folder / "run", 25, (1.5,) * 3, (patch,) * 3, (8, 8, 8), overlap)
     bench.write_volume(folder / "ct.nii", bench.inputs.study(shape, (0.8, 0.8, 1.0)))
     arguments = ["study", folder / "run", folder / "ct.nii", folder / "labels.nii.gz", ram]
-    command = [sys.executable, FOLDER / "inference_memory.py", *arguments]
-    child = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    assert child.returncode == 0
+    found = measured([sys.executable, FOLDER / "inference_memory.py", *arguments])
+    assert found.code == 0, found.said
     assert (folder / "labels.nii.gz").exists()
-    return usage.ru_maxrss / 1024
+    return found.peak_mib
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory in kB is Linux's")

@@ -45,10 +45,8 @@ from medseg.shapes import IntArray, IntTriple
 DEVICE_BATCH = 8  # tiles at a time on a GPU; more gain nothing
 NO_BUDGET = Budget()
 LABELS_ALONE, ALONE = Asked(), Around()
-FREE_MEMORY_SHARE = (
-    0.5  # of the memory that is free: more of probabilities and maps goes to `scratch`, where there is one
-)
-DRIFT_BYTES = 16 * 2**20  # that libraries take between one look at the memory and the next
+FREE_MEMORY_SHARE = 0.5  # of the memory that is free: more of probabilities and maps goes to `scratch`, if there is one
+DRIFT_BYTES = 40 * 2**20  # that libraries take between one look at the memory and the next
 FREE_SHARE = 0.9  # of the device's free memory, where no promise was asked for
 
 

@@ -25,7 +25,7 @@ RESEARCH USE ONLY - NOT REVIEWED
 
 The network `models/model.pt2` takes patches of HU and gives logits; `configs/inference.json` brings the CT to its grid,
 slides, and writes the labels on the CT's own grid. It needs MONAI, PyTorch, nibabel and fire, not medseg. Patches may
-lie a voxel or so beside those of `medseg predict`, because MONAI places grids and patches by other rules. What
+lie a voxel or so beside those of `medseg predict`, because MONAI crops and places patches by other rules. What
 `medseg validate` chose to do to the labels afterwards is not done here; its steps are in `configs/metadata.json`, under
 `medseg`, `postprocessing`.
 """
@@ -89,7 +89,8 @@ def inference_config(metadata: Mapping[str, Any]) -> dict[str, Any]:
             {"_target_": "LoadImaged", "keys": "image"},
             {"_target_": "EnsureChannelFirstd", "keys": "image"},
             {"_target_": "Orientationd", "keys": "image", "axcodes": metadata["orientation"]},
-            {"_target_": "Spacingd", "keys": "image", "pixdim": metadata["spacing_mm"], "mode": "bilinear"},
+            {"_target_": "Spacingd", "keys": "image", "pixdim": metadata["spacing_mm"], "mode": "bilinear",
+             "scale_extent": True},
             {"_target_": "CastToTyped", "keys": "image", "dtype": "$torch.float32"},
             *([crop] if metadata["crop_to_body"] else []),
         ]},

@@ -40,9 +40,9 @@ class Need:
 
 
 NEEDS = {
-    "png": Need(240 * MB, 4.5),
-    "viewer": Need(240 * MB, 4.5),
-    "dicom-seg": Need(300 * MB, 2.2, 8 * 2**10),
+    "png": Need(48 * MB, 4.5),
+    "viewer": Need(48 * MB, 4.5),
+    "dicom-seg": Need(110 * MB, 2.2, 8 * 2**10),
     "rtstruct": Need(240 * MB, 2.2, 32 * 2**10),
 }
 PLAIN = Need()  # files that are written slice by slice

@@ -281,7 +281,8 @@ class Predictor(engine.Predictor):
 
     def classes(self, hu: IntArray, geometry: Geometry) -> IntArray:
         """The class indices (int8 or int16) that this run gives a standardised study, on the study's grid."""
-        found = self.label_set.to_indices(self(Volume(hu, geometry)).labels)  # float32 would be twice the memory
+        study = Volume(hu, geometry)  # type: ignore[arg-type]  # int16: float32 would be twice the memory
+        found = self.label_set.to_indices(self(study).labels)
         return found.astype(np.int8 if len(self.label_set.names) <= np.iinfo(np.int8).max else np.int16)
 
     def _coarse_bytes(self, standard: Geometry) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.measured_process import measured
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 PREPARE = """
@@ -31,11 +32,8 @@ def test_a_promise_is_kept_with_forty_eight_steps_on_labels_in_many_pieces(tmp_p
     steps = "".join(STEPS.format(k=k) for k in range(1, 25))
     (tmp_path / "run" / "postprocessing.yaml").write_text(f"steps:\n{steps}")
     arguments = ["study", tmp_path / "run", tmp_path / "ct.nii", tmp_path / "labels.nii.gz", "1100M"]
-    command = [sys.executable, BENCHMARKS / "inference_memory.py", *arguments]
 
-    child = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
+    found = measured([sys.executable, BENCHMARKS / "inference_memory.py", *arguments])
 
-    assert child.returncode == 0
-    assert usage.ru_maxrss / 1024 <= 1100
+    assert found.code == 0, found.said
+    assert found.peak_mib <= 1100

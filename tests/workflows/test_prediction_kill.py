@@ -37,7 +37,8 @@ def stamps(out: Path) -> dict[str, int]:
 
 def finished(out: Path) -> dict[str, int]:
     """The files of the studies whose record names them all."""
-    formats = {path.stem: json.loads(path.read_text())["formats"] for path in out.glob("*.json")}
+    records = [path for path in out.glob("*.json") if not path.name.startswith(".")]  # not one that is half written
+    formats = {path.stem: json.loads(path.read_text())["formats"] for path in records}
     whole = [name for name, found in formats.items() if len(found) == len(FORMATS) + 1]  # the probabilities besides
     return {name: at for name, at in stamps(out).items() if Path(name).name.partition(".")[0] in whole}
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import resource
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,10 +12,10 @@ import pytest
 from medseg.imaging.volume import Volume
 from medseg.io.nifti import write_volume
 from medseg.shapes import IntTriple
+from tests.support.measured_process import Measured, measured
 from tests.support.rtstruct_writer import write_ct
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-MB = 2**20
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peak memory in kB is Linux's")
 
 
@@ -39,42 +36,35 @@ def prepare(folder: Path, shape: IntTriple, patch: int, *, dicom: bool) -> Path:
     return folder / "ct.nii.gz"
 
 
-def run(folder: Path, study: Path, ram_mb: int, *options: str, limit_mb: int | None = None) -> tuple[int, str, float]:
-    """Exit code, what was said, and the most MB that the command held; `limit_mb` is what the system grants it."""
-
-    def limited() -> None:
-        if limit_mb is not None:
-            resource.setrlimit(resource.RLIMIT_DATA, (limit_mb * MB, limit_mb * MB))
-
+def run(folder: Path, study: Path, ram_mb: int, *options: str, limit_mb: int | None = None) -> Measured:
+    """The command under a promise; `limit_mb` is what the system grants it."""
     command = [sys.executable, "-m", "medseg", "predict", folder / "run", study, "--out", folder / "out", "--ram",
                f"{ram_mb}M", "--device", "cpu", *options]  # fmt: skip
-    with open(folder / "said.txt", "wb") as said:
-        child = subprocess.Popen(list(map(str, command)), stdout=said, stderr=said, preexec_fn=limited)
-        _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    return child.returncode, (folder / "said.txt").read_text(), usage.ru_maxrss / 1024
+    return measured(command, limit_mb)
 
 
 def least_mb(folder: Path, study: Path, *options: str) -> int:
     """The smallest budget that the refusal names."""
-    code, said, _ = run(folder, study, 100, *options)
-    assert code != 0
-    found = re.search(r"at least (\d+)([MG])", " ".join(said.split()))
-    assert found, said
+    done = run(folder, study, 100, *options)
+    assert done.code != 0
+    found = re.search(r"at least (\d+)([MG])", " ".join(done.said.split()))
+    assert found, done.said
     return int(found[1]) * (1024 if found[2] == "G" else 1)
 
 
 @pytest.mark.parametrize(("dicom", "options"), [
-    (False, ()), (True, ()),
-], ids=["nifti", "dicom"])  # fmt: skip
+    (True, ("--format", "nifti,dicom-seg,viewer,png")),
+    pytest.param(False, (), marks=pytest.mark.slow),
+    pytest.param(False, ("--probabilities", "--maps", "entropy"), marks=pytest.mark.slow),
+], ids=["dicom and formats", "nifti", "maps"])  # fmt: skip
 def test_the_smallest_promise_that_is_named_is_kept(tmp_path: Path, dicom: bool, options: tuple[str, ...]) -> None:
     study = prepare(tmp_path, (256, 256, 60), 64, dicom=dicom)
 
     least = least_mb(tmp_path, study, *options)
-    code, said, peak = run(tmp_path, study, least, *options, limit_mb=least)
+    found = run(tmp_path, study, least, *options, limit_mb=least)
 
-    assert code == 0, said
-    assert peak <= least
+    assert found.code == 0, found.said
+    assert found.peak_mib <= least
     assert any((tmp_path / "out").glob("*.nii.gz"))
 
 
@@ -83,7 +73,7 @@ def test_the_smallest_promise_that_is_named_is_kept(tmp_path: Path, dicom: bool,
 def test_800_slices_and_25_classes_are_predicted_in_2_gib(tmp_path: Path, dicom: bool) -> None:
     study = prepare(tmp_path, (512, 512, 800), 64, dicom=dicom)
 
-    code, said, peak = run(tmp_path, study, 2048, limit_mb=2048)
+    found = run(tmp_path, study, 2048, limit_mb=2048)
 
-    assert code == 0, said
-    assert peak <= 2048
+    assert found.code == 0, found.said
+    assert found.peak_mib <= 2048
