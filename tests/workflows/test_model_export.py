@@ -64,9 +64,7 @@ def test_the_example_predicts_what_medseg_predicts(
     assert np.mean(np.asarray(ours.dataobj) != np.asarray(theirs.dataobj)) < 1e-3
 
 
-def test_a_bundle_predicts_the_same_structures(
-    exported: Path, run_folder: Path, image: Path, tmp_path: Path
-) -> None:
+def test_a_bundle_predicts_the_same_structures(exported: Path, run_folder: Path, image: Path, tmp_path: Path) -> None:
     (own,) = predict(run_folder, image, tmp_path / "own")
     code = """from monai.bundle import run
 _, bundle, image, out = sys.argv
