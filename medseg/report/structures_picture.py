@@ -22,6 +22,7 @@ from medseg.shapes import FloatArray
 
 LETTERS = {"axial": ("R", "L", "A", "P"), "coronal": ("R", "L", "S", "I"), "sagittal": ("A", "P", "S", "I")}
 MOST_NAMES = 40  # in the legend
+DECIMALS = 6  # of a figure's width: a thousandth of a pixel
 WIDTH_INCH, HIGHEST_INCH, BESIDES_INCH, DPI = 12.0, 9.0, 1.3, 110
 GROUND, INK, SOFT = "#101214", "#f2f2f2", "#9aa0a6"
 
@@ -44,9 +45,19 @@ def structures_picture(case: str, prediction: Prediction, hu: FloatArray | None,
             _draw(panel, found, plane, axis, colours)
         figure.suptitle(f"{short(case, 60)} · {RESEARCH_ONLY}", color=INK, fontsize=10)
         _legend(figure, found, colours)
+        _settle(figure)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None}, facecolor=GROUND)
     return stream.getvalue()
+
+
+def _settle(figure: Figure) -> None:
+    """Fixes the layout: its solver adds up in the order of memory addresses, and a last bit may move a pixel."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for panel in figure.axes:
+        left, bottom, width, height = (round(part, DECIMALS) for part in panel.get_position(original=True).bounds)
+        panel.set_position((left, bottom, width, height))
 
 
 def _width(found: Scene, axis: int) -> float:
