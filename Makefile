@@ -18,7 +18,7 @@ PINS := pyproject.toml constraints.txt
 
 # One thread per test worker: two workers with a thread pool each would fight for two cores.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1
-PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=15
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow bench lint format wheelhouse install-offline clean

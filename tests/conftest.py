@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("seeded", derandomize=True)  # the same examples on every machine
-settings.register_profile("fresh")  # new ones each time: `make test-slow`
+# A slow machine is no fault of the code.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("seeded", settings.get_profile("patient"), derandomize=True)  # the same on every machine
+settings.register_profile("fresh", settings.get_profile("patient"))  # new ones each time: `make test-slow`
 settings.load_profile("seeded")
 
 collect_ignore = ["support"]  # writers and scripts that tests use, no tests

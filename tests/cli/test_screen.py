@@ -74,5 +74,5 @@ def test_a_reader_who_goes_away_ends_no_command(tmp_path, stream):
     pipe.readline()
     pipe.close()
 
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     assert file.read_text() == "reached the end"

@@ -19,11 +19,11 @@ import multiprocessing, sys, time
 from pathlib import Path
 from medseg.workflows.run_lock import locked_folder
 with locked_folder(Path(sys.argv[1])):
-    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(30,))
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(300,))
     if sys.argv[2] == "with a child":
         child.start()
     print(child.pid or 0, flush=True)
-    time.sleep(30)
+    time.sleep(300)
 """
 
 
