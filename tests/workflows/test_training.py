@@ -439,10 +439,12 @@ def is_killed_and_resumed(
     return True
 
 
-def killed_and_resumed(recipe: Path, out: Path, *moments: Any) -> None:
+def killed_and_resumed(
+    recipe: Path, out: Path, environment: dict[str, str], early: Sequence[str], late: int
+) -> None:  # fmt: skip
     """A test that stood still while the run went on has missed a moment, and begins with another seed."""
     for seed in range(11, 11 + ATTEMPTS):
-        if is_killed_and_resumed(recipe, out, *moments, seed):
+        if is_killed_and_resumed(recipe, out, environment, early, late, seed):
             return
         shutil.rmtree(out)
     pytest.fail(f"{ATTEMPTS} runs ended before they could be killed")
