@@ -76,7 +76,7 @@ class Effort:
 
 
 FULL = Effort(48, 31, 12, 15, 12, math.inf, 1 / 1.05, (1, 2), side_by_side=True)
-QUICK = Effort(32, 15, 3, 5, 3, 8.0, 1 / 1.10, (1,), side_by_side=False)
+QUICK = Effort(32, 15, 3, 5, 6, 6.0, 1 / 1.10, (1,), side_by_side=False)
 
 
 @dataclass
