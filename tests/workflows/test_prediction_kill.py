@@ -8,8 +8,10 @@ import os
 import random
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -61,16 +63,23 @@ def uninterrupted(run_folder: Path, phantoms: Path, tmp_path_factory: pytest.Tem
     return found
 
 
-def kill_the_busiest(is_worker: Callable[[psutil.Process], bool]) -> None:
-    """Kills that worker which works: the other one waits for its next study."""
-    workers = [process for process in psutil.Process().children(recursive=True) if is_worker(process)]
-    before = [sum(process.cpu_times()[:2]) for process in workers]
-    worked, patience = [0.0], time.monotonic() + PATIENCE_S
-    while max(worked) < WORKED_S:
-        assert time.monotonic() < patience
-        time.sleep(LOOK_S)
-        worked = [sum(process.cpu_times()[:2]) - begun for process, begun in zip(workers, before, strict=True)]
-    workers[worked.index(max(worked))].kill()
+class Death(threading.Thread):
+    """Kills the first worker that works from now on, while the command goes on."""
+
+    def __init__(self, is_worker: Callable[[psutil.Process], bool]) -> None:
+        super().__init__(daemon=True)
+        self.is_worker = is_worker
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        spent: dict[int, float] = {}
+        while not self.over.wait(LOOK_S):
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):  # it has just ended
+                    now = sum(process.cpu_times()[:2])
+                    if self.is_worker(process) and now - spent.setdefault(process.pid, now) >= WORKED_S:
+                        process.kill()
+                        return
 
 
 def is_spawned(process: psutil.Process) -> bool:
@@ -84,16 +93,32 @@ def is_actor(process: psutil.Process) -> bool:
 def predict_with_a_death(
     run: Path, data: Path, out: Path, is_worker: Callable[[psutil.Process], bool], **fleet: Any
 ) -> tuple[list[int], dict[str, int]]:
-    """How often each study was begun, and the files that were there when a worker was killed."""
+    """How often each study was begun, and the files that were there when a worker was killed.
+
+    A worker that had just finished its study costs no second try; then all begins anew.
+    """
+    for _ in range(ATTEMPTS):
+        tries, seen = _with_a_death(run, data, out, is_worker, **fleet)
+        if sum(tries) > STUDIES:
+            return tries, seen
+        shutil.rmtree(out)
+    pytest.fail(f"in {ATTEMPTS} commands no worker was killed in the middle of a study")
+
+
+def _with_a_death(
+    run: Path, data: Path, out: Path, is_worker: Callable[[psutil.Process], bool], **fleet: Any
+) -> tuple[list[int], dict[str, int]]:
     seen: dict[str, int] = {}
     outcomes: list[Any] = []
+    death = Death(is_worker)
 
     def look(_what: str, done: int, _total: int, _note: str) -> None:
-        if done == 1:
+        if done == 1 and not seen:
             seen.update(finished(out))
-            kill_the_busiest(is_worker)
+            death.start()
 
     predict(run, data, out, formats=FORMATS, probabilities=True, progress=look, on_done=outcomes.extend, **fleet)
+    death.over.set()
     return [outcome.tries for outcome in outcomes], seen
 
 
